@@ -1,0 +1,51 @@
+"""MobileNet for Keras: the drop-in, its weights, its summary and its costs.
+
+The public names are loaded when first used: `import keras_mobilenet` loads neither Keras nor
+TensorFlow.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_mobilenet.checkpoints.loading import load_weights, save_weights
+    from keras_mobilenet.costs import layer_costs
+    from keras_mobilenet.diagrams import plot_model
+    from keras_mobilenet.mobilenet import MobileNet
+    from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+    from keras_mobilenet.tables import summary
+
+__all__ = [
+    "MobileNet",
+    "decode_predictions",
+    "layer_costs",
+    "load_weights",
+    "plot_model",
+    "preprocess_input",
+    "save_weights",
+    "summary",
+]
+
+_MODULES = {
+    "MobileNet": "mobilenet",
+    "decode_predictions": "preprocessing",
+    "layer_costs": "costs",
+    "load_weights": "checkpoints.loading",
+    "plot_model": "diagrams",
+    "preprocess_input": "preprocessing",
+    "save_weights": "checkpoints.loading",
+    "summary": "tables",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("keras-mobilenet")
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

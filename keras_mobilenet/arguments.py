@@ -1,0 +1,238 @@
+"""Checks of `MobileNet`'s arguments, made before any layer is.
+
+A wrong value raises `ValueError` and names the remedy. A wrong value that Keras ignores, because
+nothing reads it, is ignored here too, with one `UserWarning`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from keras_mobilenet import pretrained, spec
+
+DataFormat = Literal["channels_last", "channels_first"]
+IMAGENET = "imagenet"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """`MobileNet`'s arguments after the checks, with the defaults filled in."""
+
+    input_shape: tuple[int | None, ...]  # without the batch, in the data format's order
+    size: tuple[int | None, int | None]  # (height, width) in pixels, None where unknown
+    layers: tuple[spec.Layer, ...]
+    alpha: float
+    dropout: float
+    include_top: bool
+    name: str
+
+
+def check(
+    *,
+    input_shape: Any,
+    alpha: Any,
+    depth_multiplier: Any,
+    dropout: Any,
+    include_top: Any,
+    weights: Any,
+    pooling: Any,
+    classes: Any,
+    name: Any,
+    data_format: DataFormat,
+) -> Arguments:
+    """Return the checked arguments of `MobileNet`.
+
+    Raises:
+        ValueError: an argument has a wrong type or value, or two of them disagree.
+    """
+    include_top = _include_top(include_top)
+    alpha = _alpha(alpha)
+    depth_multiplier = _positive_int("depth_multiplier", depth_multiplier, _DEPTH_MULTIPLIER_HINT)
+    imagenet = _weights(weights) == IMAGENET
+    if include_top:
+        classes = _positive_int("classes", classes, "Pass the number of classes, such as 1000.")
+        dropout = _dropout(dropout)
+    else:
+        _warn_if_ignored_pooling(pooling)
+    shape, size, channels = _input_shape(input_shape, data_format, include_top)
+    if imagenet:
+        _check_imagenet(alpha, depth_multiplier, include_top, classes, channels, shape)
+        _warn_if_unpublished_size(size)
+    layers = spec.network(
+        alpha=alpha,
+        depth_multiplier=depth_multiplier,
+        channels=channels,
+        classes=classes,
+        include_top=include_top,
+        pooling=pooling if pooling in ("avg", "max") else None,
+    )
+    rows = pretrained.nearest_size(size) if imagenet else size[0]
+    default_name = f"mobilenet_{alpha:0.2f}_{rows}"
+    return Arguments(shape, size, layers, alpha, dropout, include_top, _name(name) or default_name)
+
+
+_DEPTH_MULTIPLIER_HINT = (
+    "It is the number of depthwise filters for each input channel. "
+    "For a narrower or wider net pass `alpha`; for another resolution pass `input_shape`."
+)
+
+
+def _wrong(argument: str, value: object, wanted: str, remedy: str) -> ValueError:
+    return ValueError(f"`{argument}` must be {wanted}. {remedy} Received: {argument}={value!r}")
+
+
+def _as_int(value: Any) -> int | None:
+    """Return an int or NumPy integer as int; None for everything else, bool included."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _positive_int(argument: str, value: Any, remedy: str) -> int:
+    number = _as_int(value)
+    if number is None or number < 1:
+        raise _wrong(argument, value, "a positive integer", remedy)
+    return number
+
+
+def _finite_float(value: Any) -> float | None:
+    """Return a real number as float; None for text, bool, NaN, infinity and the rest."""
+    if isinstance(value, (bool, str, bytes)):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _include_top(value: Any) -> bool:
+    # Keras goes by truth, where include_top="no" and include_top="False" both mean True.
+    if isinstance(value, bool) or _as_int(value) in (0, 1) or type(value).__name__ == "bool":
+        return bool(value)
+    raise _wrong("include_top", value, "True or False", "True adds the classifier.")
+
+
+def _alpha(value: Any) -> float:
+    alpha = _finite_float(value)
+    if alpha is None or alpha <= 0:
+        remedy = "Published weights exist for 0.25, 0.5, 0.75 and 1.0."
+        raise _wrong("alpha", value, "a positive number", remedy)
+    stem = spec.STEM.filters
+    if spec.width(stem, alpha) < 1:
+        remedy = f"Below {1 / stem} the first layer, of {stem} filters, is left without channels."
+        raise _wrong("alpha", value, f"at least {1 / stem}", remedy)
+    return alpha
+
+
+def _dropout(value: Any) -> float:
+    rate = _finite_float(value)
+    if rate is None or not 0 <= rate <= 1:
+        raise _wrong("dropout", value, "between 0 and 1", "It is the share of features dropped.")
+    return rate
+
+
+def _name(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and "/" not in value):
+        return value
+    raise _wrong("name", value, "a string without '/', or None", "None gives Keras' name.")
+
+
+def _weights(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        path = os.fspath(value)
+    except TypeError:
+        path = None
+    if isinstance(path, str) and (path == IMAGENET or os.path.exists(path)):
+        return path
+    remedy = "No file of that name exists." if isinstance(path, str) else "Pass a path as text."
+    wanted = "None (random values), 'imagenet' (published ones) or the path of a file"
+    raise _wrong("weights", value, wanted, remedy)
+
+
+def _warn_if_ignored_pooling(pooling: Any) -> None:
+    if pooling not in (None, "avg", "max"):
+        warnings.warn(
+            f"`pooling` has no effect: it can be None, 'avg' or 'max'. Received: "
+            f"pooling={pooling!r}",
+            UserWarning,
+            stacklevel=4,  # the line that calls MobileNet
+        )
+
+
+def _input_shape(
+    value: Any, data_format: DataFormat, include_top: bool
+) -> tuple[tuple[int | None, ...], tuple[int | None, int | None], int]:
+    """Return the shape, the size and the channels that `input_shape` asks for."""
+    last = data_format == "channels_last"
+    if value is None:
+        size: tuple[int | None, int | None] = (None, None)
+        if include_top:
+            size = (spec.DEFAULT_SIZE, spec.DEFAULT_SIZE)
+        return ((*size, 3) if last else (3, *size)), size, 3
+    axes = "(height, width, channels)" if last else "(channels, height, width)"
+    wanted = f"three integers {axes}, sizes in pixels, at least {spec.MIN_SIZE} or None"
+    remedy = f"The data format is {data_format!r}."
+    shape = _dimensions(value)
+    if shape is None:
+        raise _wrong("input_shape", value, wanted, remedy)
+    *size_list, channels = shape if last else (*shape[1:], shape[0])
+    too_small = any(n is not None and n < spec.MIN_SIZE for n in size_list)
+    if too_small or channels is None or channels < 1:
+        raise _wrong("input_shape", value, wanted, remedy)
+    return shape, (size_list[0], size_list[1]), channels
+
+
+def _dimensions(value: Any) -> tuple[int | None, ...] | None:
+    """Return `value` as three dimensions, or None if it is not three integers or Nones."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        return None
+    items = tuple(value)
+    numbers = tuple(_as_int(item) for item in items)
+    sound = all(number is not None or item is None for item, number in zip(items, numbers))
+    return numbers if sound and len(numbers) == 3 else None
+
+
+def _check_imagenet(
+    alpha: float,
+    depth_multiplier: int,
+    include_top: bool,
+    classes: int,
+    channels: int,
+    shape: tuple[int | None, ...],
+) -> None:
+    """Raise if no published file has these dimensions."""
+    remedy = "Pass weights=None or a file of your own for anything else."
+    if depth_multiplier != 1:
+        raise _wrong("depth_multiplier", depth_multiplier, "1 with weights='imagenet'", remedy)
+    if alpha not in pretrained.ALPHAS:
+        published = ", ".join(map(str, pretrained.ALPHAS))
+        raise _wrong("alpha", alpha, f"one of {published} with weights='imagenet'", remedy)
+    if include_top and classes != pretrained.CLASSES:
+        wanted = f"{pretrained.CLASSES} with weights='imagenet' and include_top=True"
+        raise _wrong("classes", classes, wanted, "Pass include_top=False for other classes.")
+    if channels != 3:
+        raise _wrong("input_shape", shape, "of 3 channels with weights='imagenet'", remedy)
+
+
+def _warn_if_unpublished_size(size: tuple[int | None, int | None]) -> None:
+    # Keras also warns where no size was given: there is nothing wrong with that.
+    if size != (None, None) and pretrained.nearest_size(size) != size[0]:
+        sizes = ", ".join(map(str, pretrained.SIZES))
+        warnings.warn(
+            f"No weights were published for input of size {size}, only for squares of {sizes} "
+            f"pixels. Those for {spec.DEFAULT_SIZE} are taken.",
+            UserWarning,
+            stacklevel=4,  # the line that calls MobileNet
+        )

@@ -1,0 +1,150 @@
+"""Named arrays: what a model expects, what a file holds, and where the two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from keras_mobilenet import spec
+
+
+class ArrayLike(Protocol):
+    """An array that may still lie in a file: its header is known, its values are read later.
+
+    `numpy.asarray` reads it. NumPy arrays and h5py data sets are of this kind.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Array names, sorted into what fits and what does not, each in the model's or file's order."""
+
+    fitting: tuple[str, ...]
+    missing: tuple[str, ...]  # the model has them, the file does not
+    unexpected: tuple[str, ...]  # the file has them, the model does not
+    shape_differs: tuple[tuple[str, spec.Shape, spec.Shape], ...]  # name, file's, model's
+
+
+def shapes_of(arrays: Mapping[str, ArrayLike]) -> dict[str, spec.Shape]:
+    """Return the shape of each array; reads no values."""
+    return {name: tuple(array.shape) for name, array in arrays.items()}
+
+
+def compare(expected: Mapping[str, spec.Shape], found: Mapping[str, spec.Shape]) -> Comparison:
+    """Compare the shapes in a file with those that a model expects."""
+    common = [name for name in expected if name in found]
+    return Comparison(
+        fitting=tuple(n for n in common if found[n] == expected[n]),
+        missing=tuple(n for n in expected if n not in found),
+        unexpected=tuple(n for n in found if n not in expected),
+        shape_differs=tuple((n, found[n], expected[n]) for n in common if found[n] != expected[n]),
+    )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The arguments of `MobileNet` that a file's array shapes tell."""
+
+    alpha: float
+    depth_multiplier: int
+    channels: int
+    classes: int | None  # None without a top
+    include_top: bool
+
+    def __str__(self) -> str:
+        top = f"{self.classes} classes" if self.include_top else "no top"
+        return f"alpha={self.alpha:g}, depth_multiplier={self.depth_multiplier}, {top}"
+
+
+def infer_origin(shapes: Mapping[str, spec.Shape]) -> Origin | None:
+    """Return the arguments that lead to these shapes, or None if they are no MobileNet V1's."""
+    stem, depthwise = shapes.get("conv1/kernel", ()), shapes.get("conv_dw_1/kernel", ())
+    last = shapes.get(f"conv_pw_{len(spec.BLOCKS)}/kernel", ())
+    if not len(stem) == len(depthwise) == len(last) == 4:
+        return None
+    top = shapes.get("conv_preds/kernel", ())
+    origin = Origin(
+        alpha=_shortest_alpha(last[3]),
+        depth_multiplier=depthwise[3],
+        channels=stem[2],
+        classes=top[3] if len(top) == 4 else None,
+        include_top=len(top) == 4,
+    )
+    layers = spec.network(
+        origin.alpha,
+        origin.depth_multiplier,
+        origin.channels,
+        origin.classes or 1,
+        origin.include_top,
+    )
+    return origin if spec.arrays(layers).items() <= shapes.items() else None
+
+
+def _shortest_alpha(channels: int) -> float:
+    """Return the shortest decimal that widens the last block's filters to `channels`."""
+    filters = spec.BLOCKS[-1].filters
+    for digits in range(1, 17):
+        step = 10.0**-digits
+        alpha = round(np.ceil(channels / filters / step) * step, digits)
+        if spec.width(filters, alpha) == channels:
+            return float(alpha)
+    return channels / filters
+
+
+def checked_values(name: str, array: ArrayLike, dtype: str) -> np.ndarray[Any, Any]:
+    """Read `array` and return its values as `dtype`.
+
+    Raises:
+        ValueError: the values are not floats, not finite, or a variance is negative.
+    """
+    if not is_float(array.dtype):
+        raise ValueError(f"{name} holds {array.dtype}, not floats")
+    values = np.asarray(array)
+    with np.errstate(over="ignore"):  # an overflow becomes infinite and is reported below
+        values = values.astype(dtype, copy=False)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds values that are NaN or infinite as {dtype}")
+    if name.endswith("/moving_variance") and (values < 0).any():
+        raise ValueError(f"{name} holds a negative variance")
+    return values
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Return whether `dtype` is a float of 16 to 64 bits; bfloat16 of ml_dtypes counts."""
+    return (dtype.kind == "f" and 2 <= dtype.itemsize <= 8) or dtype.name == "bfloat16"
+
+
+def by_order(
+    expected: Mapping[str, spec.Shape], found: Mapping[str, ArrayLike]
+) -> dict[str, ArrayLike]:
+    """Return the file's arrays under the model's names, matched by position.
+
+    Raises:
+        ValueError: the two differ in number, or a kernel would meet a batch norm's array.
+    """
+    if len(expected) != len(found):
+        raise ValueError(f"the file holds {len(found)} arrays, the model {len(expected)}")
+    for ours, theirs in zip(expected, found, strict=True):
+        if _last_part(ours) != _last_part(theirs):
+            raise ValueError(f"by order, {theirs} would be loaded as {ours}")
+    return dict(zip(expected, found.values(), strict=True))
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def shortened(items: Iterable[str], most: int = 3) -> list[str]:
+    """Return at most `most` of the items, and a last line that counts the rest."""
+    lines = list(items)
+    rest = len(lines) - most
+    return lines[:most] + ([f"... and {rest} more"] if rest > 0 else [])

@@ -1,0 +1,75 @@
+"""Keras 3's `.weights.h5`: a tree of groups, numbered by class, each with its layer's name.
+
+A layer's variables lie in a group `vars` as `0`, `1`, ...; the layer's own name is an attribute of
+that group, so that layers are matched by name where Keras itself goes by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import h5py
+
+from keras_mobilenet import naming
+from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.checkpoints import hdf5
+from keras_mobilenet.checkpoints.checkpoint import Checkpoint
+from keras_mobilenet.errors import CheckpointError
+
+ROOT = "layers"
+VARIABLES = "vars"
+
+
+def holds(file: h5py.File) -> bool:
+    """Return whether an open HDF5 file has this layout."""
+    return ROOT in file
+
+
+@contextmanager
+def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
+    """Yield the checkpoint in the file at `path`; `max_bytes` is the caller's to hold."""
+    with opened(path, "Keras 3 weights H5") as checkpoint:
+        yield checkpoint
+
+
+@contextmanager
+def opened(path: str | IO[bytes], format_name: str) -> Iterator[Checkpoint]:
+    """Yield the checkpoint in a file of this layout, on disk or in memory."""
+    with hdf5.opened(path) as file:
+        arrays: dict[str, ArrayLike] = {}
+        for count, (class_name, variables) in enumerate(_layers(hdf5.group(file, ROOT))):
+            if count > hdf5.MAX_OBJECTS:
+                raise CheckpointError(f"more than {count} groups, which no MobileNet has")
+            _add_layer(arrays, class_name, variables)
+        yield Checkpoint(format_name, arrays)
+
+
+def _layers(parent: h5py.Group, depth: int = 0) -> Iterator[tuple[str, h5py.Group]]:
+    """Yield each layer's class in snake case and its group of variables, nested models included."""
+    if depth > hdf5.MAX_DEPTH:
+        raise CheckpointError(f"groups are nested more than {depth} deep")
+    for name, child in hdf5.children(parent):
+        if name == VARIABLES:
+            class_name = parent.name.rpartition("/")[2].rstrip("0123456789").rstrip("_")
+            yield class_name, child
+        else:
+            yield from _layers(child, depth + 1)
+
+
+def _add_layer(arrays: dict[str, ArrayLike], class_name: str, group: h5py.Group) -> None:
+    numbers = sorted(group, key=lambda number: (len(number), number))
+    if not numbers:
+        return
+    layer = group.attrs.get("name")
+    if not isinstance(layer, str):
+        raise CheckpointError(
+            f"{group.name} does not tell its layer's name, as files of Keras before 3.8 do not"
+        )
+    variables = naming.keras_3_variables(class_name, len(numbers))
+    for number, variable in zip(numbers, variables, strict=True):
+        name = f"{layer}/{variable}"
+        if name in arrays:
+            raise CheckpointError(f"{name} is in the file twice")
+        arrays[name] = hdf5.dataset(group, number)

@@ -1,0 +1,258 @@
+"""Weights between a model and a file: by name, strict, all or nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from keras_mobilenet import naming, spec
+from keras_mobilenet.arrays import (
+    ArrayLike,
+    Comparison,
+    Origin,
+    by_order,
+    checked_values,
+    compare,
+    infer_origin,
+    shapes_of,
+    shortened,
+)
+from keras_mobilenet.checkpoints import safetensors_file
+from keras_mobilenet.checkpoints.checkpoint import Conventions
+from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.errors import CheckpointError, fault
+
+# A compiled model's file holds two more values a weight for its optimizer, in up to 8 bytes each.
+_MAX_FILE_BYTES_PER_VALUE = 3 * 8
+_SPARE_BYTES = 16 << 20  # headers, and heads that the model does not have
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a call of `load_weights` did, and what it found in the file."""
+
+    path: str
+    format: str
+    origin: Origin | None  # the arguments the file was made with, where its shapes tell
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]  # in the model, not in the file: left as they were
+    unexpected: tuple[str, ...]  # in the file, not in the model: passed over
+    shape_differs: tuple[tuple[str, spec.Shape, spec.Shape], ...]  # name, file's, model's
+    cast: tuple[str, ...]  # stored in another float type than the model's
+
+    def __str__(self) -> str:
+        parts = [f"loaded {len(self.loaded)} arrays from {self.path} ({self.format}"]
+        parts[0] += f", {self.origin})" if self.origin else ")"
+        for label, names in (
+            ("not in the file", self.missing),
+            ("passed over", self.unexpected),
+            ("shape differs", tuple(row[0] for row in self.shape_differs)),
+            ("cast to the model's float type", self.cast),
+        ):
+            if names:
+                parts.append(f"{label}: {', '.join(shortened(names))}")
+        return "; ".join(parts)
+
+
+def load_weights(
+    model: Any, path: str | PathLike[str], *, strict: bool = True, by_order: bool = False
+) -> LoadReport:
+    """Load a file's weights into `model` and return a report of what was done.
+
+    Arrays are matched by name. All of them are read and checked before the first one is assigned;
+    on any error the model is as it was.
+
+    Args:
+        model: A built Keras model, flat or with models nested in it.
+        path: A file in any of the readable formats, recognised by its content.
+        strict: Whether every weight of the model must be in the file, with its shape, and every
+            array of the file in the model. A file with a top loads into a model without one all
+            the same. False loads what fits, at least one array, and the report tells the rest.
+        by_order: Match arrays by their position instead, for legacy H5 files whose layers have
+            other names. The order of same-shaped layers cannot be checked then.
+
+    Raises:
+        CheckpointError: the file cannot be read, does not fit, or holds values that are not
+            finite, or negative variances.
+    """
+    variables = _variables(model)
+    expected = {name: tuple(variable.shape) for name, variable in variables.items()}
+    with open_checkpoint(path, _max_bytes(expected)) as checkpoint:
+        _check_conventions(path, model, checkpoint.conventions)
+        arrays = (
+            _in_model_order(path, expected, checkpoint.arrays) if by_order else (checkpoint.arrays)
+        )
+        found = shapes_of(arrays)
+        comparison = compare(expected, found)
+        origin = infer_origin(found)
+        if not comparison.fitting or (strict and not _fits(comparison, expected)):
+            raise CheckpointError(_misfit(path, comparison, origin, expected))
+        values = _read(path, comparison.fitting, arrays, variables)
+        cast = [name for name in values if arrays[name].dtype != values[name].dtype]
+    _assign(variables, values)
+    return LoadReport(
+        path=os.fspath(path),
+        format=checkpoint.format,
+        origin=origin,
+        loaded=comparison.fitting,
+        missing=comparison.missing,
+        unexpected=comparison.unexpected,
+        shape_differs=comparison.shape_differs,
+        cast=tuple(cast),
+    )
+
+
+def save_weights(model: Any, path: str | PathLike[str]) -> None:
+    """Write a model's weights to a safetensors file, under their layers' names.
+
+    The file is read back and compared before it takes the place of whatever `path` held.
+
+    Raises:
+        ValueError: `path` does not end in `.safetensors`.
+        OSError: the file cannot be written; what was at `path` is as it was.
+    """
+    path = os.fspath(path)
+    if not path.endswith(".safetensors"):
+        raise ValueError(
+            f"`path` must end in '.safetensors'. For Keras' own formats call "
+            f"model.save_weights or model.save. Received: path={path!r}"
+        )
+    arrays = {name: np.asarray(variable) for name, variable in _variables(model).items()}
+    safetensors_file.write(path, arrays, _conventions(model))
+
+
+def _variables(model: Any) -> dict[str, Any]:
+    """Return the model's weights by name, those of nested models included."""
+    variables: dict[str, Any] = {}
+    for layer in _leaves(model):
+        for variable in layer.weights:
+            name = f"{layer.name}/{variable.name}"
+            if variables.setdefault(name, variable) is not variable:
+                raise ValueError(
+                    f"Two layers of model {model.name!r} have a weight of the name {name!r}, so "
+                    "that a file's arrays cannot be told apart. Load each nested model by itself."
+                )
+    return variables
+
+
+def _leaves(model: Any) -> Sequence[Any]:
+    if not hasattr(model, "layers"):
+        return [model]
+    return [leaf for layer in model.layers for leaf in _leaves(layer)]
+
+
+def _conventions(model: Any) -> Conventions:
+    epsilons = {x.epsilon for x in _leaves(model) if type(x).__name__ == "BatchNormalization"}
+    if len(epsilons) > 1:
+        raise ValueError(
+            f"The batch norms of model {model.name!r} have different epsilons, "
+            f"{sorted(epsilons)}, of which a file of weights records one only."
+        )
+    return Conventions(epsilon=epsilons.pop()) if epsilons else Conventions()
+
+
+def _check_conventions(
+    path: str | PathLike[str], model: Any, conventions: Conventions | None
+) -> None:
+    if conventions is not None and conventions != (ours := _conventions(model)):
+        found = f"the file's weights go with {conventions}, the model has {ours}."
+        remedy = "Shapes cannot show it, and the predictions would be wrong. Pass another file."
+        raise CheckpointError(fault(path, found, remedy))
+
+
+def _max_bytes(expected: Mapping[str, spec.Shape]) -> int:
+    values = sum(math.prod(shape) for shape in expected.values())
+    return values * _MAX_FILE_BYTES_PER_VALUE + _SPARE_BYTES
+
+
+def _in_model_order(
+    path: str | PathLike[str], expected: Mapping[str, spec.Shape], arrays: Mapping[str, ArrayLike]
+) -> Mapping[str, ArrayLike]:
+    try:
+        return by_order(expected, arrays)
+    except ValueError as error:
+        remedy = "Build the model that the file was made from, or pass another file."
+        raise CheckpointError(fault(path, f"{error}.", remedy)) from error
+
+
+def _fits(comparison: Comparison, expected: Mapping[str, spec.Shape]) -> bool:
+    has_top = any(_is_top(name) for name in expected)
+    surplus = [n for n in comparison.unexpected if has_top or not _is_top(n)]
+    return not (comparison.missing or comparison.shape_differs or surplus)
+
+
+def _is_top(name: str) -> bool:
+    return name.startswith(f"{naming.TOP_LAYER}/")
+
+
+def _read(
+    path: str | PathLike[str],
+    names: Sequence[str],
+    arrays: Mapping[str, ArrayLike],
+    variables: Mapping[str, Any],
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Read and check the arrays; all faults of the file come in one error."""
+    values: dict[str, np.ndarray[Any, Any]] = {}
+    faults: list[str] = []
+    for name in names:
+        try:
+            values[name] = checked_values(name, arrays[name], np.dtype(variables[name].dtype))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        remedy = "The file is damaged. Fetch or export it again."
+        raise CheckpointError(fault(path, "; ".join(shortened(faults)) + ".", remedy))
+    return values
+
+
+def _assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    before: dict[str, np.ndarray[Any, Any]] = {}
+    try:
+        for name, value in values.items():
+            before[name] = np.array(variables[name])
+            variables[name].assign(value)
+    except BaseException:  # an interrupt must not leave half a net either
+        for name, value in before.items():
+            variables[name].assign(value)
+        raise
+
+
+def _misfit(
+    path: str | PathLike[str],
+    comparison: Comparison,
+    origin: Origin | None,
+    expected: Mapping[str, spec.Shape],
+) -> str:
+    """Return the message for a file that does not fit: both sides, and what to do."""
+    model = infer_origin(expected)
+    named = f"MobileNet({model})" if model else "the model"
+    lines = [f"{os.fspath(path)} does not fit {named}."]
+    width = max((len(row[0]) for row in comparison.shape_differs), default=0)
+    differs = [f"{n:{width}}  file {a}  model {b}" for n, a, b in comparison.shape_differs]
+    for label, rows in (
+        ("shape differs", differs),
+        ("not in the file", comparison.missing),
+        ("not in the model", comparison.unexpected),
+    ):
+        if rows:
+            lines += [f"  {label} ({len(rows)}):", *(f"    {row}" for row in shortened(rows))]
+    return "\n".join([*lines, _remedy(comparison, origin, model)])
+
+
+def _remedy(comparison: Comparison, file: Origin | None, model: Origin | None) -> str:
+    if file and model and file != model:
+        differing = {k: v for k, v in vars(file).items() if v != vars(model)[k] and v is not None}
+        arguments = ", ".join(f"{k}={v!r}" for k, v in differing.items() if k != "channels")
+        return f"The file was made with {file}. Build the model with {arguments}, or pass another."
+    if not comparison.fitting and not comparison.shape_differs:
+        return (
+            "No array of the file has a name of the model's. If its layers are the model's in the "
+            "same order under other names, pass by_order=True to load_weights."
+        )
+    return "Pass another file, or strict=False to load_weights to load what fits."

@@ -1,0 +1,94 @@
+"""safetensors: the format in which this package writes weights.
+
+Arrays under our names in Keras' axis order; the metadata tells the conventions. The format cannot
+hold code, and its header cannot declare more than the file holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, cast, get_args
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.checkpoints.checkpoint import Checkpoint, Conventions, Padding
+from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.files import replacing
+
+FORMAT = "keras_mobilenet"  # the metadata's "format" in files that we wrote
+_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+
+
+def holds(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is of this format."""
+    return len(head) > 8 and head[8:9] == b"{"
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One tensor of an open file; `numpy.asarray` reads it."""
+
+    file: Any
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.asarray(self.file.get_tensor(self.name), dtype=dtype)
+
+
+@contextmanager
+def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
+    """Yield the checkpoint in the file at `path`; a header cannot exceed the file's own bytes."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield Checkpoint("safetensors", _arrays(file), _conventions(file.metadata() or {}))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"the safetensors file is truncated or damaged ({error})") from error
+
+
+def write(path: str, arrays: Mapping[str, np.ndarray[Any, Any]], conventions: Conventions) -> None:
+    """Write arrays to `path`, read them back and compare, and only then let the file appear.
+
+    Raises:
+        OSError: the file cannot be written; what was at `path` is as it was.
+    """
+    metadata = {"format": FORMAT} | {k: str(v) for k, v in asdict(conventions).items()}
+    with replacing(path) as temporary:
+        save_file(dict(arrays), temporary, metadata)
+        written = load_file(temporary)
+        if any(not np.array_equal(written[name], arrays[name]) for name in arrays):
+            raise OSError(f"{path}: the file does not hold what was written to it")
+
+
+def _arrays(file: Any) -> dict[str, ArrayLike]:
+    arrays: dict[str, ArrayLike] = {}
+    for name in file.keys():  # noqa: SIM118 - not a dict
+        header = file.get_slice(name)
+        dtype = header.get_dtype()
+        if dtype not in _DTYPES:
+            raise CheckpointError(f"{name} holds {dtype}, not floats")
+        shape = tuple(header.get_shape())
+        arrays[name] = _Tensor(file, name, shape, np.dtype(_DTYPES[dtype]))
+    return arrays
+
+
+def _conventions(metadata: Mapping[str, str]) -> Conventions:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            "the file was not written by keras_mobilenet (its metadata does not say so), and "
+            "other sources differ in padding and epsilon, which shapes cannot show"
+        )
+    try:
+        epsilon, padding = float(metadata["epsilon"]), metadata["padding"]
+        if padding not in get_args(Padding):
+            raise ValueError(f"padding={padding}")
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"the metadata's conventions are damaged ({error})") from error
+    return Conventions(epsilon, cast(Padding, padding))

@@ -1,0 +1,43 @@
+"""The exceptions of this package.
+
+    ValueError
+    ├── CheckpointError    a file of weights that cannot be read, or does not fit the model
+    └── PictureError       a file that is no picture, or a damaged one
+    OSError
+    └── DownloadError      published weights that are neither at hand nor to be fetched
+    ImportError
+    └── MissingExtraError  an optional part that is not installed
+
+A wrong argument raises a plain `ValueError`, as Keras does.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class CheckpointError(ValueError):
+    """A file of weights cannot be read, or does not fit the model."""
+
+
+class PictureError(ValueError):
+    """A file is not a picture that can be decoded."""
+
+
+class DownloadError(OSError):
+    """Published weights are neither at hand nor to be fetched."""
+
+
+class MissingExtraError(ImportError):
+    """An optional part of the package is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs a part that is not installed. "
+            f"Run: pip install 'keras-mobilenet[{extra}]'"
+        )
+
+
+def fault(path: str | PathLike[str], found: str, remedy: str) -> str:
+    """Return a message about one file: which, what was found in it, and what to do."""
+    return f"{path}: {found}\n{remedy}"

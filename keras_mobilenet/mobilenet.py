@@ -1,0 +1,130 @@
+"""MobileNet V1 for Keras: a drop-in for `keras.applications.mobilenet`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+import keras
+
+from keras_mobilenet import arguments, graph, pretrained
+from keras_mobilenet.checkpoints.loading import load_weights
+from keras_mobilenet.download import find_or_fetch
+from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+
+__all__ = ["MobileNet", "decode_predictions", "preprocess_input"]
+
+
+def MobileNet(  # noqa: N802 - Keras' name
+    input_shape: tuple[int | None, ...] | None = None,
+    alpha: float = 1.0,
+    depth_multiplier: int = 1,
+    dropout: float = 1e-3,
+    include_top: bool = True,
+    weights: str | PathLike[str] | None = "imagenet",
+    input_tensor: Any = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
+    name: str | None = None,
+) -> keras.Model:
+    """Return a MobileNet V1 as a functional Keras model.
+
+    Args:
+        input_shape: `(height, width, channels)` in pixels, or `(channels, height, width)` where
+            that is the data format; sizes of at least 32, or None for any. The default is
+            `(224, 224, 3)` with a top and `(None, None, 3)` without.
+        alpha: Width multiplier: each layer has `int(filters * alpha)` channels.
+        depth_multiplier: Depthwise filters for each input channel. It has nothing to do with the
+            paper's resolution multiplier, which is the size of the input.
+        dropout: Share of the pooled features that training drops, with a top only.
+        include_top: Whether the classifier is part of the model.
+        weights: `"imagenet"` for the published weights, the path of a file in any readable
+            format, or None for random values.
+        input_tensor: A `KerasTensor` to build on instead of a new input.
+        pooling: Without a top, `"avg"` or `"max"` for an output of shape `(batch, features)`;
+            None for the last block's `(batch, height, width, features)`.
+        classes: Number of classes, with a top only.
+        classifier_activation: Activation of the last layer; None returns the logits.
+        name: The model's name, by default `mobilenet_{alpha:.2f}_{height}`.
+
+    Returns:
+        A `keras.Model` with the layers, names and weights of `keras.applications.MobileNet`.
+
+    Raises:
+        ValueError: an argument has a wrong type or value; raised before any layer is made.
+        CheckpointError: the file of weights cannot be read or does not fit.
+        DownloadError: the published weights are neither at hand nor to be fetched.
+
+    Source: Howard et al., 2017, arXiv 1704.04861; `keras.applications.MobileNet`.
+    """
+    checked = arguments.check(
+        input_shape=input_shape,
+        alpha=alpha,
+        depth_multiplier=depth_multiplier,
+        dropout=dropout,
+        include_top=include_top,
+        weights=weights,
+        pooling=pooling,
+        classes=classes,
+        name=name,
+        data_format=keras.config.image_data_format(),
+    )
+    _check_activation(classifier_activation, checked.include_top, weights)
+    path = _weights_file(weights, checked)
+    inputs, x = _inputs(input_tensor, checked)
+    outputs = graph.build(
+        checked.layers,
+        x,
+        dropout=checked.dropout,
+        classifier_activation=classifier_activation,
+    )
+    model = keras.Model(inputs, outputs, name=checked.name)
+    if path is not None:
+        load_weights(model, path)
+    return model
+
+
+def _check_activation(activation: Any, include_top: bool, weights: Any) -> None:
+    """Raise if the activation is unknown, or not one that the published weights go with."""
+    if not include_top:
+        return
+    try:
+        function = keras.activations.get(activation)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "`classifier_activation` must be the name of a Keras activation, a function or None. "
+            f"Received: classifier_activation={activation!r}"
+        ) from error
+    allowed = (keras.activations.softmax, keras.activations.linear)
+    if weights == arguments.IMAGENET and function not in allowed:
+        raise ValueError(
+            "`classifier_activation` must be 'softmax' or None with weights='imagenet', which were "
+            "trained with softmax. Pass include_top=False and add a top of your own. "
+            f"Received: classifier_activation={activation!r}"
+        )
+
+
+def _weights_file(weights: Any, checked: arguments.Arguments) -> str | None:
+    if weights is None:
+        return None
+    path: str = os.fspath(weights)
+    if path != arguments.IMAGENET:
+        return path
+    row = pretrained.find(checked.alpha, pretrained.nearest_size(checked.size))
+    return find_or_fetch(row.file_name(checked.include_top))
+
+
+def _inputs(input_tensor: Any, checked: arguments.Arguments) -> tuple[Any, Any]:
+    """Return the model's inputs, and the tensor that the first layer is applied to."""
+    if input_tensor is None:
+        x = keras.Input(checked.input_shape, name=checked.layers[0].name)
+        return x, x
+    if not keras.backend.is_keras_tensor(input_tensor):
+        raise ValueError(
+            "`input_tensor` must be a KerasTensor, such as keras.Input(...) returns. "
+            f"Received: {type(input_tensor).__name__}"
+        )
+    return keras.utils.get_source_inputs(input_tensor), input_tensor

@@ -1,0 +1,36 @@
+"""Our array names, and what each source calls the same array.
+
+Ours are Keras 3's variable paths: a layer's name in `spec`, a slash, and the variable's name, as in
+`"conv_dw_3/kernel"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras_mobilenet import spec
+
+_KERAS_2 = {"depthwise_kernel": "kernel"}
+TOP_LAYER = "conv_preds"
+
+
+def from_legacy_keras(layer: str, weight: str) -> str:
+    """Return our name of a weight in a legacy H5: `conv_dw_1/depthwise_kernel:0` and the like.
+
+    The layer's group says which layer it is; the weight's own prefix may be numbered (`conv1_1/`)
+    where a process had built the net twice.
+    """
+    variable = weight.rpartition("/")[2].partition(":")[0]
+    return f"{layer}/{_KERAS_2.get(variable, variable)}"
+
+
+def keras_3_variables(class_name: str, count: int) -> Sequence[str]:
+    """Return the variable names behind the numbers 0, 1, ... that Keras 3 stores for a layer.
+
+    Args:
+        class_name: The layer's class in snake case, such as `"batch_normalization"`.
+        count: How many variables the layer has.
+    """
+    if class_name == "batch_normalization" and count == len(spec.BATCH_NORM_ARRAYS):
+        return spec.BATCH_NORM_ARRAYS
+    return ("kernel", "bias")[:count] if count <= 2 else tuple(map(str, range(count)))

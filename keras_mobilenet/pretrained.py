@@ -1,0 +1,105 @@
+"""The weights that Google published for MobileNet V1: a row for each alpha and size.
+
+Only what cannot be derived is written here; file names, addresses and parameters follow.
+
+Top-1 and top-5 are the ImageNet validation accuracies (50,000 pictures, in %, central crop of
+87.5 %) that TF-slim's page `research/slim/nets/mobilenet_v1.md` gives for the checkpoints that
+Keras' files were converted from. Keras itself publishes 70.4 and 89.5 for alpha 1.0 at 224.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_mobilenet import spec
+
+BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
+CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """One published set of weights; a file with and one without the top."""
+
+    alpha: float
+    size: int  # height and width of the training pictures, in pixels
+    top_1: float
+    top_5: float
+    sha256: str | None = None  # of the file with the top, where known
+    sha256_no_top: str | None = None
+
+    def file_name(self, include_top: bool) -> str:
+        """Return the name that Keras gives the file: `mobilenet_2_5_224_tf_no_top.h5`."""
+        digits = "10" if self.alpha == 1 else f"{self.alpha:.2f}"[2:]
+        top = "" if include_top else "_no_top"
+        return f"mobilenet_{'_'.join(digits)}_{self.size}_tf{top}.h5"
+
+    def known_sha256(self, include_top: bool) -> str | None:
+        """Return the SHA-256 of the published file, or None where nobody recorded it."""
+        return self.sha256 if include_top else self.sha256_no_top
+
+
+PRETRAINED = (
+    Pretrained(1.0, 224, 70.9, 89.9),
+    Pretrained(1.0, 192, 70.0, 89.2),
+    Pretrained(1.0, 160, 68.0, 87.7),
+    Pretrained(1.0, 128, 65.2, 85.8),
+    Pretrained(0.75, 224, 68.4, 88.2),
+    Pretrained(0.75, 192, 67.2, 87.3),
+    Pretrained(0.75, 160, 65.3, 86.0),
+    Pretrained(0.75, 128, 62.1, 83.9),
+    Pretrained(0.5, 224, 63.3, 84.9),
+    Pretrained(0.5, 192, 61.7, 83.6),
+    Pretrained(0.5, 160, 59.1, 81.9),
+    Pretrained(0.5, 128, 56.3, 79.4),
+    Pretrained(
+        0.25,
+        224,
+        49.8,
+        74.2,
+        sha256_no_top="dbdb03ee2a22fd895301636cd328b234bb3a9952358f436d82f46b81e0d5b0bf",
+    ),
+    Pretrained(0.25, 192, 47.7, 72.3),
+    Pretrained(0.25, 160, 45.5, 70.3),
+    Pretrained(0.25, 128, 41.5, 66.3),
+)
+
+ALPHAS = tuple(sorted({row.alpha for row in PRETRAINED}))
+SIZES = tuple(sorted({row.size for row in PRETRAINED}))
+
+
+def nearest_size(size: tuple[int | None, int | None]) -> int:
+    """Return the size whose weights serve an input of `size`: itself, or 224, as in Keras."""
+    height, width = size
+    return height if height == width and height in SIZES else spec.DEFAULT_SIZE
+
+
+def find(alpha: float, size: int) -> Pretrained:
+    """Return the row for `alpha` and `size`.
+
+    Raises:
+        LookupError: nothing was published for the pair.
+    """
+    for row in PRETRAINED:
+        if (row.alpha, row.size) == (alpha, size):
+            return row
+    raise LookupError(f"no weights were published for alpha={alpha}, size={size}")
+
+
+def manifest() -> list[dict[str, object]]:
+    """Return a row a file, with what is known and what is derived, for `weights/manifest.json`."""
+    return [
+        {
+            "file": row.file_name(top),
+            "alpha": row.alpha,
+            "size": row.size,
+            "include_top": top,
+            "params": spec.count_params(spec.network(row.alpha, include_top=top)),
+            "top_1": row.top_1,
+            "top_5": row.top_5,
+            "sha256": row.known_sha256(top),
+            "url": BASE_URL + row.file_name(top),
+        }
+        for row in PRETRAINED
+        for top in (True, False)
+    ]
