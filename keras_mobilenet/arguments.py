@@ -32,19 +32,25 @@ class Arguments:
     include_top: bool
     name: str
 
+    @property
+    def known_size(self) -> spec.Size | None:
+        """The (height, width) in pixels, or None where one of them is unknown."""
+        height, width = self.size
+        return None if height is None or width is None else (height, width)
+
 
 def check(
     *,
     input_shape: Any,
     alpha: Any,
     depth_multiplier: Any,
-    dropout: Any,
     include_top: Any,
-    weights: Any,
     pooling: Any,
     classes: Any,
-    name: Any,
-    data_format: DataFormat,
+    dropout: Any = 0.0,
+    weights: Any = None,
+    name: Any = None,
+    data_format: DataFormat = "channels_last",
 ) -> Arguments:
     """Return the checked arguments of `MobileNet`.
 
@@ -53,10 +59,10 @@ def check(
     """
     include_top = _include_top(include_top)
     alpha = _alpha(alpha)
-    depth_multiplier = _positive_int("depth_multiplier", depth_multiplier, _DEPTH_MULTIPLIER_HINT)
+    depth_multiplier = positive_int("depth_multiplier", depth_multiplier, _DEPTH_MULTIPLIER_HINT)
     imagenet = _weights(weights) == IMAGENET
     if include_top:
-        classes = _positive_int("classes", classes, "Pass the number of classes, such as 1000.")
+        classes = positive_int("classes", classes, "Pass the number of classes, such as 1000.")
         dropout = _dropout(dropout)
     else:
         _warn_if_ignored_pooling(pooling)
@@ -97,7 +103,8 @@ def _as_int(value: Any) -> int | None:
         return None
 
 
-def _positive_int(argument: str, value: Any, remedy: str) -> int:
+def positive_int(argument: str, value: Any, remedy: str) -> int:
+    """Return `value` as an int of at least 1, or raise a `ValueError` that names `argument`."""
     number = _as_int(value)
     if number is None or number < 1:
         raise _wrong(argument, value, "a positive integer", remedy)
@@ -200,7 +207,7 @@ def _dimensions(value: Any) -> tuple[int | None, ...] | None:
         return None
     items = tuple(value)
     numbers = tuple(_as_int(item) for item in items)
-    sound = all(number is not None or item is None for item, number in zip(items, numbers))
+    sound = all(number is not None or item is None for item, number in zip(items, numbers, strict=True))
     return numbers if sound and len(numbers) == 3 else None
 
 

@@ -127,4 +127,5 @@ def _inputs(input_tensor: Any, checked: arguments.Arguments) -> tuple[Any, Any]:
             "`input_tensor` must be a KerasTensor, such as keras.Input(...) returns. "
             f"Received: {type(input_tensor).__name__}"
         )
+    # A list of one, as in Keras: `model.input_shape` and saved configurations depend on it.
     return keras.utils.get_source_inputs(input_tensor), input_tensor

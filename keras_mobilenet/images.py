@@ -1,0 +1,217 @@
+"""Picture files, read into arrays of pixels."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from keras_mobilenet.errors import PictureError, fault
+from keras_mobilenet.spec import Size
+
+EVALUATION_CROP = 0.875  # the share that TF-slim's evaluation keeps, of which accuracies are told
+
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_SIXTEEN_BITS = 65535
+_TURNS = {  # EXIF orientation -> what undoes it
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ANOTHER = "Pass a picture, such as a PNG or JPEG file."
+_SAVE_AGAIN = (
+    "It is damaged, incomplete or of a rare kind. Fetch it again, or save it as PNG or JPEG."
+)
+
+
+def read_picture(
+    path: str | PathLike[str],
+    *,
+    size: int | tuple[int, int] | None = None,
+    crop: float | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Return the picture in a file as RGB pixels, 0 to 255.
+
+    The picture is turned upright as its EXIF data say, then cropped, then resized. Of an animation
+    it is the first frame. Transparent pixels hold arbitrary colours that nobody is meant to see:
+    the picture is laid over white. Greys of more than 8 bits are taken as 16 and keep the upper
+    8, as Pillow does with colours. Colour profiles are not applied.
+
+    Args:
+        path: A file in any format that Pillow decodes into pixels.
+        size: `(height, width)` in pixels to resize to, bilinear, or an int for a square. The
+            aspect is not kept. None keeps the size.
+        crop: Share of the height and of the width that a crop about the centre keeps, such as
+            `EVALUATION_CROP`. None keeps all.
+
+    Returns:
+        A `uint8` array of shape `(height, width, 3)`.
+
+    Raises:
+        PictureError: the file is missing, is no picture, is damaged, has more pixels than Pillow
+            allows, or has pixels that do not say what is white (floats, integers past 16 bits).
+        ValueError: `size` or `crop` is out of range.
+    """
+    to_size, keep = _size(size), _crop(crop)
+    path = os.fsdecode(path)
+    _check_file(path)
+    with _decoding(path), Image.open(path) as image:
+        _check_format(path, image)
+        picture = _rgb(path, _upright(image))
+    if keep is not None:
+        picture = picture.crop(_central_box(picture.width, picture.height, keep))
+    if to_size is not None:
+        height, width = to_size
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(picture)
+
+
+def _size(value: Any) -> Size | None:
+    """Return `size` as (height, width)."""
+    if value is None:
+        return None
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    lengths = [_positive_int(length) for length in pair]
+    if len(lengths) != 2 or lengths[0] is None or lengths[1] is None:
+        raise ValueError(
+            "`size` must be (height, width) in pixels, a positive integer for a square, or None "
+            f"to keep the picture's own. Received: size={value!r}"
+        )
+    return lengths[0], lengths[1]
+
+
+def _positive_int(value: Any) -> int | None:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return None if isinstance(value, bool) or number < 1 else number
+
+
+def _crop(value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = math.nan if isinstance(value, (bool, str, bytes)) else float(value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(
+            "`crop` must be the share of height and width to keep, above 0 and at most 1, or None "
+            f"to keep all. Received: crop={value!r}"
+        )
+    return share
+
+
+def _check_file(path: str) -> None:
+    """Raise unless `path` is a file with something in it."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(fault(path, f"cannot be read: {reason}.", "Check the path.")) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError(fault(path, "is a folder.", "Pass the path of one picture."))
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe that nobody writes to never returns
+        raise PictureError(fault(path, "is a pipe or a device.", "Pass the path of a file."))
+    if status.st_size == 0:
+        raise PictureError(fault(path, "is empty (0 bytes).", "Fetch or save it again."))
+
+
+@contextmanager
+def _decoding(path: str) -> Iterator[None]:
+    """Turn whatever Pillow raises into `PictureError`."""
+    try:
+        yield
+    except (PictureError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise PictureError(fault(path, _what_else(path), _ANOTHER)) from error
+    except _BOMB as error:
+        remedy = "If you trust the file, make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS."
+        raise PictureError(fault(path, f"is too large to decode: {error}", remedy)) from error
+    except PermissionError as error:
+        found = f"cannot be read: {error.strerror}."
+        raise PictureError(fault(path, found, "Check its permissions.")) from error
+    except Exception as error:  # damage surfaces as nearly any type: struct.error, IndexError, ...
+        found = f"cannot be decoded: {error or type(error).__name__}."
+        raise PictureError(fault(path, found, _SAVE_AGAIN)) from error
+
+
+def _what_else(path: str) -> str:
+    """Return what a file is in which Pillow finds no picture."""
+    with open(path, "rb") as file:
+        words = file.read(60).decode("ascii", "replace").strip()
+    first_line = words.split("\n")[0].rstrip()
+    if first_line and first_line.isprintable() and first_line.isascii():
+        return f"is text, not a picture. It begins with {first_line!r}."
+    return f"is not a picture that Pillow {PIL.__version__} can read."
+
+
+def _check_format(path: str, image: Image.Image) -> None:
+    """Raise for formats that Pillow knows by name but cannot decode by itself."""
+    # Ghostscript would run what an EPS file says; the others, HDF5 among them, have no decoder.
+    if image.format == "EPS" or isinstance(image, ImageFile.StubImageFile):
+        found = f"is of format {image.format}, from which no pixels are read."
+        raise PictureError(fault(path, found, _ANOTHER))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the picture turned by its EXIF orientation.
+
+    `ImageOps.exif_transpose` also writes the EXIF data anew, which fails where a tag is damaged.
+    """
+    image.load()  # a PNG file may keep its EXIF data behind the pixels
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # EXIF data that nobody can read do not spoil the picture
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(path: str, image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _grey(path, image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _grey(path: str, image: Image.Image) -> Image.Image:
+    """Return 16-bit greys as 8-bit ones; Pillow itself would clip them at 255."""
+    pixels = np.asarray(image)
+    low, high = pixels.min(), pixels.max()
+    if image.mode == "F" or low < 0 or high > _SIXTEEN_BITS:
+        found = (
+            f"has pixels from {low} to {high} (mode {image.mode}); none of them is known as white."
+        )
+        raise PictureError(fault(path, found, "Scale them to 0 to 255 and save 8-bit greys."))
+    transparent = pixels == image.info.get("transparency")  # one grey, in PNG files
+    return Image.fromarray(np.where(transparent, 255, pixels >> 8).astype(np.uint8))
+
+
+def _central_box(width: int, height: int, keep: float) -> tuple[int, int, int, int]:
+    left, top = _margin(width, keep), _margin(height, keep)
+    return left, top, width - left, height - top
+
+
+def _margin(length: int, keep: float) -> int:
+    """Return the pixels to cut off each end, so that at least one is left."""
+    # tests/test_images.py has the accuracies that this rounding gives, and no other.
+    return min(round((1 - keep) / 2 * length), (length - 1) // 2)

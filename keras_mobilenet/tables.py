@@ -1,0 +1,252 @@
+"""Models as tables: rows read off a Keras model, written as text, Markdown or JSON.
+
+Keras is not imported: a model is asked for its layers, and that is all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal, get_args
+
+from keras_mobilenet.costs import kernel_macs
+
+Format = Literal["text", "markdown", "json"]
+LINE_LENGTH = 120  # characters, at least
+UNKNOWN = "?"
+_Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer of a Keras model."""
+
+    name: str
+    kind: str  # the layer's class
+    output_shape: _Shape | None  # with the batch; None where unknown or more than one
+    params: int
+    trainable_params: int
+    macs: int | None  # for one picture; None where they depend on the input or are not known
+    activation_bytes: int | None  # of the output for one picture
+    trains: str  # "yes", "no", "in part", or "" where there is nothing to train
+    depth: int = 0  # how many models the layer is nested in
+
+
+def layer_rows(model: Any, *, expand_nested: bool = False) -> list[Row]:
+    """Return a row for each layer of a Keras model, in its order.
+
+    A nested model is one row; with `expand_nested`, its layers follow it, one level deeper.
+    """
+    return list(_rows(model, expand_nested, 0))
+
+
+def _rows(model: Any, expand_nested: bool, depth: int) -> Iterable[Row]:
+    for layer in model.layers:
+        yield _row(layer, depth)
+        if expand_nested and hasattr(layer, "layers"):
+            yield from _rows(layer, expand_nested, depth + 1)
+
+
+def _row(layer: Any, depth: int) -> Row:
+    shape = _output_shape(layer)
+    return Row(
+        name=layer.name,
+        kind=type(layer).__name__,
+        output_shape=shape,
+        params=_count(layer.weights),
+        trainable_params=_count(layer.trainable_weights),
+        macs=_macs(layer, shape),
+        activation_bytes=_activation_bytes(layer, shape),
+        trains=_trains(layer),
+        depth=depth,
+    )
+
+
+def _output_shape(layer: Any) -> _Shape | None:
+    try:
+        return tuple(layer.output.shape)
+    except (AttributeError, ValueError):  # not called yet, called twice, or several outputs
+        return None
+
+
+def _count(weights: Iterable[Any]) -> int:
+    return sum(prod(weight.shape) for weight in {id(w): w for w in weights}.values())
+
+
+def _trains(layer: Any) -> str:
+    # A batch norm's moving statistics never train, so that parameters cannot tell.
+    answers = {bool(leaf.trainable_weights) for leaf in _leaves(layer) if leaf.weights}
+    if len(answers) == 2:
+        return "in part"
+    return "" if not answers else "yes" if True in answers else "no"
+
+
+def _leaves(layer: Any) -> Iterable[Any]:
+    if not hasattr(layer, "layers"):
+        return [layer]
+    return (leaf for child in layer.layers for leaf in _leaves(child))
+
+
+def _macs(layer: Any, shape: _Shape | None) -> int | None:
+    if hasattr(layer, "layers"):
+        inner = [_macs(child, _output_shape(child)) for child in layer.layers]
+        known = [macs for macs in inner if macs is not None]
+        return sum(known) if len(known) == len(inner) else None
+    if not any(len(weight.shape) > 1 for weight in layer.weights):
+        return 0
+    if shape is None or None in shape[1:]:
+        return None
+    positions = _positions(layer, shape)
+    if positions is None:
+        return None
+    return kernel_macs(tuple(layer.kernel.shape), [n for n in positions if n is not None])
+
+
+def _positions(layer: Any, shape: _Shape) -> _Shape | None:
+    """Return the output's axes along which the layer's kernel moves; None if it is of no known kind."""
+    if type(layer).__name__ == "Dense":
+        return shape[1:-1]
+    if type(layer).__name__ in ("Conv2D", "DepthwiseConv2D"):
+        return shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
+    return None
+
+
+def _activation_bytes(layer: Any, shape: _Shape | None) -> int | None:
+    sizes = [n for n in (shape or (None, None))[1:] if n is not None]
+    if shape is None or len(sizes) < len(shape) - 1:
+        return None
+    bits = "".join(filter(str.isdigit, str(layer.compute_dtype))) or "32"
+    return prod(sizes) * int(bits) // 8
+
+
+def summary(
+    model: Any,
+    *,
+    format: Format = "text",  # noqa: A002 - the word that users look for
+    costs: bool = False,
+    show_trainable: bool = False,
+    expand_nested: bool = False,
+    line_length: int = LINE_LENGTH,
+) -> str:
+    """Return a model's layers, output shapes and parameters as one text.
+
+    Args:
+        model: A built Keras model.
+        format: `"text"` is the layout of Keras 2's `model.summary()`; `"markdown"`; `"json"`.
+        costs: Add columns for MACs and for the output's bytes, both for one picture.
+        show_trainable: Add a column that says how much of a layer trains.
+        expand_nested: Show the layers of nested models too.
+        line_length: Least width of the text in characters. A column is never cut: where its
+            content needs more, the line is longer.
+
+    Raises:
+        ValueError: the model is not built, or the format is unknown.
+    """
+    if format not in get_args(Format):
+        raise ValueError(
+            f"`format` must be one of {', '.join(get_args(Format))}. Received: format={format!r}"
+        )
+    if not getattr(model, "built", False):
+        raise ValueError(
+            f"Model {model.name!r} is not built, so its shapes are unknown. "
+            "Call it on a batch, or pass it an input shape."
+        )
+    rows = layer_rows(model, expand_nested=expand_nested)
+    totals = _totals(model)
+    if format == "json":
+        return _json(model, rows, totals)
+    if not costs:
+        del totals["macs"]
+    cells = [_cells(row, costs, show_trainable) for row in rows]
+    headers = ["Layer (type)", "Output Shape", "Param #"]
+    headers += ["MACs", "Output bytes"] if costs else []
+    headers += ["Trainable"] if show_trainable else []
+    if format == "markdown":
+        lines = [f"**{model.name}**", "", markdown_table(headers, cells, left=2), ""]
+        return "\n".join([*lines, *(f"- {line}" for line in _total_lines(totals))])
+    return _text(model.name, headers, cells, _total_lines(totals), line_length)
+
+
+def _cells(row: Row, costs: bool, show_trainable: bool) -> list[str]:
+    shape = UNKNOWN if row.output_shape is None else str(row.output_shape)
+    if row.kind == "InputLayer":
+        shape = f"[{shape}]"
+    cells = [f"{'  ' * row.depth}{row.name} ({row.kind})", shape, str(row.params)]
+    if costs:
+        cells += [_number(row.macs), _number(row.activation_bytes)]
+    return [*cells, row.trains] if show_trainable else cells
+
+
+def _number(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def _totals(model: Any) -> dict[str, int | None]:
+    total, trainable = _count(model.weights), _count(model.trainable_weights)
+    return {
+        "total_params": total,
+        "trainable_params": trainable,
+        "non_trainable_params": total - trainable,
+        "macs": _macs(model, None),
+    }
+
+
+def _total_lines(totals: dict[str, int | None]) -> list[str]:
+    names = {
+        "total_params": "Total params",
+        "trainable_params": "Trainable params",
+        "non_trainable_params": "Non-trainable params",
+        "macs": "MACs for one picture",
+    }
+    return [f"{names[key]}: {_number(value)}" for key, value in totals.items()]
+
+
+def _text(
+    name: str,
+    headers: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    totals: Sequence[str],
+    line_length: int,
+) -> str:
+    table = text_table(headers, cells, line_length, left=3).splitlines()
+    thin, thick = "_" * len(table[0]), "=" * len(table[0])
+    lines = [f'Model: "{name}"', thin, table[0], thick, *table[1:], thick, *totals, thin]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def text_table(
+    headers: Sequence[str], cells: Sequence[Sequence[str]], line_length: int = 0, *, left: int = 1
+) -> str:
+    """Return a table whose columns are as wide as their content, and no line under `line_length`.
+
+    The first `left` columns are flush left, the others flush right.
+    """
+    rows = [list(headers), *map(list, cells)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    spare = max(0, line_length - sum(widths) - 2 * (len(widths) - 1))
+    stretched = max(left - 1, 1)  # the columns before the last flush-left one share what is spare
+    for i in range(stretched):
+        widths[i] += spare // stretched + (i < spare % stretched)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def markdown_table(
+    headers: Sequence[str], cells: Sequence[Sequence[str]], *, left: int = 1
+) -> str:
+    """Return a Markdown table; the first `left` columns are flush left, the others right."""
+    rule = ["---" if i < left else "---:" for i in range(len(headers))]
+    rows = [list(headers), rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _json(model: Any, rows: Sequence[Row], totals: dict[str, int | None]) -> str:
+    layers = [vars(row) for row in rows]
+    return json.dumps({"model": model.name, "layers": layers, **totals}, indent=2)

@@ -1,0 +1,98 @@
+"""Files of weights as others write them, from arrays under our names; and looks into models."""
+
+import h5py
+import numpy as np
+from safetensors.numpy import save_file
+
+from keras_mobilenet import spec
+
+METADATA = {"format": "keras_mobilenet", "epsilon": "0.001", "padding": "keras"}
+_CLASSES = {"Conv2D": "conv2d", "DepthwiseConv2D": "depthwise_conv2d"}
+
+
+def random_arrays(seed=0, **arguments):
+    """Arrays of `spec.network(**arguments)`, no two alike, with variances above zero."""
+    random = np.random.default_rng(seed)
+    shapes = spec.arrays(spec.network(**arguments))
+    arrays = {n: random.standard_normal(s).astype("float32") for n, s in shapes.items()}
+    return {n: abs(a) + 1 if n.endswith("variance") else a for n, a in arrays.items()}
+
+
+def weights(model):
+    """Copies of a model's weights by name, those of nested models by their layer's name."""
+    copies = {}
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            copies |= weights(layer)
+        else:
+            copies |= {f"{layer.name}/{v.name}": np.array(v) for v in layer.weights}
+    return copies
+
+
+def assign(model, arrays):
+    for layer in model.layers:
+        for variable in layer.weights:
+            variable.assign(arrays[f"{layer.name}/{variable.name}"])
+
+
+def same(found, expected):
+    """Whether two sets of arrays hold the same names and the same bits."""
+    return found.keys() == expected.keys() and all(
+        found[n].dtype == a.dtype and found[n].tobytes() == a.tobytes() for n, a in expected.items()
+    )
+
+
+def by_layer(arrays):
+    layers = {}
+    for name, array in arrays.items():
+        layer, _, variable = name.rpartition("/")
+        layers.setdefault(layer, {})[variable] = array
+    return layers
+
+
+def write_keras_2(path, arrays, *, layers=None, chunks=0, renamed=lambda layer: layer):
+    """Write the legacy H5 of weights as Keras 2 did: names in bytes, `:0` at their ends."""
+    parts = by_layer(arrays)
+    layers = list(layers or parts)
+    with h5py.File(path, "w") as file:
+        _write_names(file, "layer_names", [renamed(layer) for layer in layers], chunks)
+        for layer in layers:
+            group = file.create_group(renamed(layer))
+            names = {v: _keras_2_name(layer, renamed(layer), v) for v in parts.get(layer, ())}
+            _write_names(group, "weight_names", list(names.values()))
+            for variable, name in names.items():
+                group[name] = parts[layer][variable]
+    return path
+
+
+def _keras_2_name(layer, renamed, variable):
+    depthwise = layer.startswith("conv_dw") and variable == "kernel"
+    return f"{renamed}/{'depthwise_kernel' if depthwise else variable}:0"
+
+
+def _write_names(parent, attribute, names, chunks=0):
+    texts = np.array([name.encode() for name in names], dtype="S")
+    if not chunks:
+        parent.attrs[attribute] = texts
+    for number, part in enumerate(np.array_split(texts, chunks) if chunks else ()):
+        parent.attrs[f"{attribute}{number}"] = part
+
+
+def write_keras_3(path, arrays, *, layers=None):
+    """Write `.weights.h5` as Keras 3 does: groups numbered by class, the name in an attribute."""
+    parts, counts = by_layer(arrays), {}
+    with h5py.File(path, "w") as file:
+        for layer in layers or parts:
+            group = "batch_normalization" if "gamma" in parts[layer] else "conv2d"
+            group = "depthwise_conv2d" if layer.startswith("conv_dw") and "_bn" not in layer else group
+            number = counts[group] = counts.get(group, -1) + 1
+            variables = file.create_group(f"layers/{group}{f'_{number}' if number else ''}/vars")
+            variables.attrs["name"] = layer
+            for index, array in enumerate(parts[layer].values()):
+                variables[str(index)] = array
+    return path
+
+
+def write_safetensors(path, arrays, metadata=METADATA):
+    save_file(arrays, path, metadata)
+    return path

@@ -1,0 +1,211 @@
+"""Ours and `keras.applications.MobileNet` are one model, whatever the arguments."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mobilenet import MobileNet
+
+AXES = {
+    "alpha": (0.1, 0.25, 0.5, 0.75, 1.0, 1.3),
+    "depth_multiplier": (1, 2),
+    "top": (
+        {"include_top": True},
+        {"include_top": False, "pooling": None},
+        {"include_top": False, "pooling": "avg"},
+        {"include_top": False, "pooling": "max"},
+        {"include_top": True, "pooling": "avg"},
+    ),
+    "input_shape": (
+        None,
+        (128, 128, 3),
+        (96, 160, 3),
+        (225, 225, 3),
+        (None, None, 3),
+        (64, 64, 1),
+        (64, 64, 4),
+    ),
+    "classes": (1000, 10),
+    "classifier_activation": ("softmax", None, "sigmoid"),
+    "dropout": (1e-3, 0.5),
+    "name": (None, "mine"),
+    "data_format": ("channels_last", "channels_first"),
+}
+RENAMED = ("InputLayer", "GlobalAveragePooling2D", "GlobalMaxPooling2D")  # Keras numbers these
+
+
+def is_possible(case):
+    """Keras refuses a top on an unknown size; ours does not, and has a test of its own."""
+    return not (case["top"]["include_top"] and case["input_shape"] == (None, None, 3))
+
+
+def every_case():
+    for values in itertools.product(*AXES.values()):
+        case = dict(zip(AXES, values, strict=True))
+        if is_possible(case):
+            yield case
+
+
+def pairwise_cases():
+    """A few dozen cases in which each pair of values of two axes stands at least once."""
+
+    def pairs(case):
+        return {frozenset([(a, repr(case[a])), (b, repr(case[b]))]) for a, b in axis_pairs}
+
+    axis_pairs = list(itertools.combinations(AXES, 2))
+    rng = np.random.default_rng(0)
+    cases = list(every_case())
+    missing = set().union(*map(pairs, cases))
+    while missing:
+        tried = [cases[i] for i in rng.integers(len(cases), size=300)]
+        best = max(tried, key=lambda case: len(pairs(case) & missing))
+        if pairs(best) & missing:
+            missing -= pairs(best)
+            yield best
+
+
+def case_id(case):
+    return "-".join(str(value).replace(" ", "") for value in case.values())
+
+
+@pytest.fixture
+def data_format(request):
+    keras.config.set_image_data_format(request.param)
+    yield request.param
+    keras.config.set_image_data_format("channels_last")
+
+
+def build_both(case):
+    arguments = {k: v for k, v in case.items() if k not in ("top", "data_format")} | case["top"]
+    shape = case["input_shape"]
+    if case["data_format"] == "channels_first" and shape is not None:
+        arguments["input_shape"] = (shape[2], *shape[:2])
+    theirs = keras.applications.MobileNet(weights=None, **arguments)
+    return MobileNet(weights=None, **arguments), theirs
+
+
+def assert_same_layers(ours, theirs):
+    names = {}
+    for a, b in zip(ours.layers, theirs.layers, strict=True):
+        assert type(a) is type(b)
+        config_a, config_b = a.get_config(), b.get_config()
+        names[b.name] = a.name
+        if type(a).__name__ in RENAMED:
+            config_a.pop("name"), config_b.pop("name")
+        assert config_a == config_b
+        assert sources(a) == [names[name] for name in sources(b)]
+
+
+def sources(layer):
+    return [t._keras_history.operation.name for t in layer._inbound_nodes[0].input_tensors]
+
+
+def assert_same_weights(ours, theirs):
+    assert [(w.path, w.shape, w.dtype, w.trainable) for w in ours.weights] == [
+        (w.path, w.shape, w.dtype, w.trainable) for w in theirs.weights
+    ]
+
+
+def randomise(model, seed=0):
+    """Give every weight a value of its own; batch norms keep sane variances."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        low, high = (0.5, 1.5) if "variance" in weight.path or "gamma" in weight.path else (-1, 1)
+        scale = 1 if len(weight.shape) == 1 else np.sqrt(3 / np.prod(weight.shape[:-1]))
+        weight.assign(rng.uniform(low, high, weight.shape) * scale)
+
+
+def assert_same_outputs(ours, theirs, size=64):
+    ours.set_weights(theirs.get_weights())
+    shape = [n or size for n in theirs.input_shape[1:]]
+    x = np.random.default_rng(1).uniform(-1, 1, (2, *shape)).astype("float32")
+    np.testing.assert_array_equal(ours(x, training=False), theirs(x, training=False))
+
+
+def check(case):
+    ours, theirs = build_both(case)
+    assert type(ours) is type(theirs)
+    assert ours.name == theirs.name
+    assert ours.input_shape == theirs.input_shape
+    assert ours.output_shape == theirs.output_shape
+    assert_same_layers(ours, theirs)
+    assert_same_weights(ours, theirs)
+    if case["data_format"] == "channels_last":  # TensorFlow has no channels_first on a CPU
+        randomise(theirs)
+        assert_same_outputs(ours, theirs)
+
+
+def parametrize(cases):
+    rows = [pytest.param(case, case["data_format"], id=case_id(case)) for case in cases]
+    return pytest.mark.parametrize(("case", "data_format"), rows, indirect=["data_format"])
+
+
+@parametrize(pairwise_cases())
+@pytest.mark.filterwarnings("ignore:This model usually expects 1 or 3 input:UserWarning")
+def test_same_model_as_keras(case, data_format):
+    check(case)
+
+
+@pytest.mark.slow
+@parametrize(
+    case for case in every_case() if case["dropout"] == 1e-3 and case["name"] is None
+)
+@pytest.mark.filterwarnings("ignore:This model usually expects 1 or 3 input:UserWarning")
+def test_same_model_as_keras_for_every_combination(case, data_format):
+    check(case)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_same_model_under_a_dtype_policy(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        ours = MobileNet((64, 64, 3), alpha=0.25, weights=None)
+        theirs = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None)
+        assert_same_layers(ours, theirs)
+        assert_same_weights(ours, theirs)
+        randomise(theirs)
+        assert_same_outputs(ours, theirs)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+def test_same_model_on_an_input_tensor(include_top):
+    def make(build):
+        picture = keras.Input((96, 96, 3), dtype="uint8", name="picture")
+        scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaled")(picture)
+        return build(
+            input_tensor=scaled, alpha=0.25, weights=None, include_top=include_top, classes=10
+        )
+
+    ours, theirs = make(MobileNet), make(keras.applications.MobileNet)
+    assert ours.name == theirs.name
+    assert_same_layers(ours, theirs)
+    assert_same_weights(ours, theirs)
+    randomise(theirs)
+    ours.set_weights(theirs.get_weights())
+    x = np.random.default_rng(1).integers(0, 256, (2, 96, 96, 3), dtype="uint8")
+    assert ours.input_shape == theirs.input_shape
+    np.testing.assert_array_equal(ours([x], training=False), theirs([x], training=False))
+
+
+def test_second_model_of_a_process_has_the_same_names():
+    first, second = (MobileNet(alpha=0.25, weights=None) for _ in range(2))
+    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
+    assert [w.path for w in first.weights] == [w.path for w in second.weights]
+
+
+def test_same_outputs_with_the_published_weights(shared_data, monkeypatch):
+    folder = shared_data / "weights" / "keras"
+    monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(folder))
+    for alpha, digits in ((1.0, "1_0"), (0.25, "2_5")):
+        theirs = keras.applications.MobileNet(alpha=alpha, weights=None)
+        theirs.load_weights(folder / f"mobilenet_{digits}_224_tf.h5")
+        ours = MobileNet(alpha=alpha)
+        for a, b in zip(ours.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+        x = np.random.default_rng(1).uniform(-1, 1, (2, 224, 224, 3)).astype("float32")
+        np.testing.assert_array_equal(ours.predict(x, verbose=0), theirs.predict(x, verbose=0))
