@@ -207,7 +207,9 @@ def _dimensions(value: Any) -> tuple[int | None, ...] | None:
         return None
     items = tuple(value)
     numbers = tuple(_as_int(item) for item in items)
-    sound = all(number is not None or item is None for item, number in zip(items, numbers, strict=True))
+    sound = all(
+        number is not None or item is None for item, number in zip(items, numbers, strict=True)
+    )
     return numbers if sound and len(numbers) == 3 else None
 
 

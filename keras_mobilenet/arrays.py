@@ -18,10 +18,12 @@ class ArrayLike(Protocol):
     """
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The array's axes, as its header gives them."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the stored values."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def checked_values(name: str, array: ArrayLike, dtype: str) -> np.ndarray[Any, A
     if not is_float(array.dtype):
         raise ValueError(f"{name} holds {array.dtype}, not floats")
     values = np.asarray(array)
-    with np.errstate(over="ignore"):  # an overflow becomes infinite and is reported below
+    with np.errstate(all="ignore"):  # an overflow becomes infinite and is reported below
         values = values.astype(dtype, copy=False)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} holds values that are NaN or infinite as {dtype}")

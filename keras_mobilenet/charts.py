@@ -14,9 +14,7 @@ from keras_mobilenet.files import replacing
 COLOURS = dict(zip(KINDS, ("#4878a8", "#e49444", "#6a9f58", "#a87c9f"), strict=True))
 
 
-def cost_chart(
-    costs: Sequence[LayerCost], path: str | PathLike[str], *, title: str = ""
-) -> None:
+def cost_chart(costs: Sequence[LayerCost], path: str | PathLike[str], *, title: str = "") -> None:
     """Draw where the work and the parameters are: a bar for each part, coloured by kind of layer.
 
     Args:

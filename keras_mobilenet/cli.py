@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -83,7 +84,8 @@ class Net:
 
     def build(self) -> Any:
         """Return the net as a Keras model with random weights."""
-        from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads TensorFlow
+        _load_tensorflow()
+        from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
 
         shape = (self.size, self.size, self.channels)
         return MobileNet(**self._arguments(), input_shape=shape, weights=None)
@@ -139,7 +141,7 @@ def plot_command(
 
 
 def _draw(model: Any, to_file: Path, *, full: bool) -> None:
-    from keras_mobilenet.diagrams import plot_model  # noqa: PLC0415 - loads TensorFlow
+    from keras_mobilenet.diagrams import plot_model  # noqa: PLC0415
 
     plot_model(model, to_file, compact=not full, show_shapes=full, show_layer_names=full)
     _note(f"wrote {to_file}")
@@ -179,7 +181,8 @@ def classify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print what each picture shows, the most probable class first."""
-    from keras_mobilenet.classification import classify_pictures  # noqa: PLC0415 - loads TensorFlow
+    _load_tensorflow()
+    from keras_mobilenet.classification import classify_pictures  # noqa: PLC0415
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
 
     names = None if labels is None else labels.read_text(encoding="utf-8").splitlines()
@@ -232,9 +235,32 @@ def _print_bars(result: Classified) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(title=result.path, title_justify="left", box=None, show_header=False)
+    table.add_column()
+    table.add_column()
+    table.add_column(justify="right")
     for _, name, score in result.predictions:
         table.add_row(name, Bar(1.0, 0.0, score, width=30), f"{100 * score:.1f} %")
     Console(highlight=False).print(table)
+
+
+def _load_tensorflow() -> None:
+    """Import TensorFlow without its start-up notes, unless the user asked for a log level."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    # The library writes some notes before it reads any setting, past Python's sys.stderr.
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import keras  # noqa: F401, PLC0415
+        except BaseException:
+            notes.seek(0)
+            os.write(stderr, notes.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _note(text: str) -> None:
@@ -244,7 +270,6 @@ def _note(text: str) -> None:
 
 def main() -> None:
     """Run the command; an error of the user's is one message on stderr and exit code 1."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
     try:
         app()
     except (ValueError, OSError, ImportError) as error:

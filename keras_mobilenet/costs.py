@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 from keras_mobilenet import arguments, spec
 
@@ -112,8 +111,7 @@ def cost_shares(costs: Sequence[LayerCost]) -> tuple[Share, ...]:
             params[kind_of(cost)] += prod(cost.kernel)
     all_macs, all_params = sum(macs.values()), sum(params.values())
     return tuple(
-        Share(kind, 100 * macs[kind] / all_macs, 100 * params[kind] / all_params)
-        for kind in KINDS
+        Share(kind, 100 * macs[kind] / all_macs, 100 * params[kind] / all_params) for kind in KINDS
     )
 
 

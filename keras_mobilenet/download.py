@@ -9,11 +9,11 @@ import pooch
 
 from keras_mobilenet import pretrained
 from keras_mobilenet.errors import DownloadError
+from keras_mobilenet.files import HDF5_SIGNATURE
 
 FOLDERS_VARIABLE = "KERAS_MOBILENET_WEIGHTS"
 BASE_URL_VARIABLE = "KERAS_MOBILENET_BASE_URL"
 TIMEOUT = 30  # seconds without an answer
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def find_or_fetch(file_name: str, known_sha256: str | None = None) -> str:
@@ -68,5 +68,5 @@ def _save(url: str, output_file: str, downloader: pooch.Pooch | None) -> None:
     """Save `url` as `output_file`, a temporary file that pooch then moves into place."""
     pooch.HTTPDownloader(timeout=TIMEOUT)(url, output_file, downloader)
     with open(output_file, "rb") as file:
-        if file.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
+        if file.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
             raise ValueError("the answer is not an HDF5 file, most likely an error page")

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the whole file or none."""
+"""Files as such: their first bytes, and writing them so that a reader sees all or nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[str]:
 
 
 def _flush_to_disk(path: str) -> None:
-    with open(path, "rb") as file:
+    with open(path, "rb+") as file:  # Windows flushes only what is open for writing
         os.fsync(file.fileno())
 
 

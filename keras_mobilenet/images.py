@@ -19,8 +19,6 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from keras_mobilenet.errors import PictureError, fault
 from keras_mobilenet.spec import Size
 
-EVALUATION_CROP = 0.875  # the share that TF-slim's evaluation keeps, of which accuracies are told
-
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SIXTEEN_BITS = 65535
 _TURNS = {  # EXIF orientation -> what undoes it
@@ -55,8 +53,8 @@ def read_picture(
         path: A file in any format that Pillow decodes into pixels.
         size: `(height, width)` in pixels to resize to, bilinear, or an int for a square. The
             aspect is not kept. None keeps the size.
-        crop: Share of the height and of the width that a crop about the centre keeps, such as
-            `EVALUATION_CROP`. None keeps all.
+        crop: Share of the height and of the width that a crop about the centre keeps; 0.875 is
+            the one of TF-slim's evaluation. None keeps all.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.

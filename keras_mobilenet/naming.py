@@ -14,14 +14,20 @@ _KERAS_2 = {"depthwise_kernel": "kernel"}
 TOP_LAYER = "conv_preds"
 
 
-def from_legacy_keras(layer: str, weight: str) -> str:
-    """Return our name of a weight in a legacy H5: `conv_dw_1/depthwise_kernel:0` and the like.
+def from_legacy_keras(layer: str, weights: Sequence[str]) -> list[str]:
+    """Return our names of a layer's weights in a legacy H5, `conv_dw_1/depthwise_kernel:0` etc.
 
-    The layer's group says which layer it is; the weight's own prefix may be numbered (`conv1_1/`)
-    where a process had built the net twice.
+    The layer's group says which layer it is; the weights' own prefix may be numbered (`conv1_1/`)
+    where a process had built the net twice. Several prefixes are the layers of a nested model.
     """
-    variable = weight.rpartition("/")[2].partition(":")[0]
-    return f"{layer}/{_KERAS_2.get(variable, variable)}"
+    parts = [weight.rpartition("/") for weight in weights]
+    nested = len({prefix for prefix, _, _ in parts}) > 1
+    names = []
+    for prefix, _, last in parts:
+        variable = last.partition(":")[0]
+        owner = prefix.rpartition("/")[2] if nested else layer
+        names.append(f"{owner}/{_KERAS_2.get(variable, variable)}")
+    return names
 
 
 def keras_3_variables(class_name: str, count: int) -> Sequence[str]:

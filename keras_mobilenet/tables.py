@@ -44,31 +44,41 @@ def layer_rows(model: Any, *, expand_nested: bool = False) -> list[Row]:
 
 def _rows(model: Any, expand_nested: bool, depth: int) -> Iterable[Row]:
     for layer in model.layers:
-        yield _row(layer, depth)
+        yield _row(layer, _calls(model, layer), depth)
         if expand_nested and hasattr(layer, "layers"):
             yield from _rows(layer, expand_nested, depth + 1)
 
 
-def _row(layer: Any, depth: int) -> Row:
-    shape = _output_shape(layer)
+def _row(layer: Any, calls: Sequence[_Shape | None], depth: int) -> Row:
+    shape = calls[0] if len(set(calls)) == 1 else None
     return Row(
         name=layer.name,
         kind=type(layer).__name__,
         output_shape=shape,
         params=_count(layer.weights),
         trainable_params=_count(layer.trainable_weights),
-        macs=_macs(layer, shape),
+        macs=_sum_if_known([_macs(layer, call) for call in calls]),
         activation_bytes=_activation_bytes(layer, shape),
         trains=_trains(layer),
         depth=depth,
     )
 
 
-def _output_shape(layer: Any) -> _Shape | None:
+def _calls(model: Any, layer: Any) -> list[_Shape | None]:
+    """Return the output shape of each call of `layer` in `model`: two for a shared layer."""
+    # Keras' own summary asks a model's nodes too; there is no public way.
+    by_depth = getattr(model, "_nodes_by_depth", {}).values()
+    nodes = [node for nodes in by_depth for node in nodes if node.operation is layer]
+    outputs = [node.output_tensors for node in nodes] or [_outputs(layer)]
+    return [tuple(found[0].shape) if len(found) == 1 else None for found in outputs]
+
+
+def _outputs(layer: Any) -> Sequence[Any]:
     try:
-        return tuple(layer.output.shape)
-    except (AttributeError, ValueError):  # not called yet, called twice, or several outputs
-        return None
+        outputs = layer.output
+    except (AttributeError, ValueError):  # not called yet
+        return ()
+    return (outputs,) if hasattr(outputs, "shape") else tuple(outputs)
 
 
 def _count(weights: Iterable[Any]) -> int:
@@ -91,9 +101,7 @@ def _leaves(layer: Any) -> Iterable[Any]:
 
 def _macs(layer: Any, shape: _Shape | None) -> int | None:
     if hasattr(layer, "layers"):
-        inner = [_macs(child, _output_shape(child)) for child in layer.layers]
-        known = [macs for macs in inner if macs is not None]
-        return sum(known) if len(known) == len(inner) else None
+        return _sum_if_known([row.macs for row in layer_rows(layer)])
     if not any(len(weight.shape) > 1 for weight in layer.weights):
         return 0
     if shape is None or None in shape[1:]:
@@ -104,8 +112,13 @@ def _macs(layer: Any, shape: _Shape | None) -> int | None:
     return kernel_macs(tuple(layer.kernel.shape), [n for n in positions if n is not None])
 
 
+def _sum_if_known(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
 def _positions(layer: Any, shape: _Shape) -> _Shape | None:
-    """Return the output's axes along which the layer's kernel moves; None if it is of no known kind."""
+    """Return how often the kernel is applied along each axis; None for an unknown layer."""
     if type(layer).__name__ == "Dense":
         return shape[1:-1]
     if type(layer).__name__ in ("Conv2D", "DepthwiseConv2D"):
@@ -238,9 +251,7 @@ def text_table(
     )
 
 
-def markdown_table(
-    headers: Sequence[str], cells: Sequence[Sequence[str]], *, left: int = 1
-) -> str:
+def markdown_table(headers: Sequence[str], cells: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return a Markdown table; the first `left` columns are flush left, the others right."""
     rule = ["---" if i < left else "---:" for i in range(len(headers))]
     rows = [list(headers), rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]

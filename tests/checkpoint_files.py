@@ -7,7 +7,6 @@ from safetensors.numpy import save_file
 from keras_mobilenet import spec
 
 METADATA = {"format": "keras_mobilenet", "epsilon": "0.001", "padding": "keras"}
-_CLASSES = {"Conv2D": "conv2d", "DepthwiseConv2D": "depthwise_conv2d"}
 
 
 def random_arrays(seed=0, **arguments):
@@ -83,14 +82,19 @@ def write_keras_3(path, arrays, *, layers=None):
     parts, counts = by_layer(arrays), {}
     with h5py.File(path, "w") as file:
         for layer in layers or parts:
-            group = "batch_normalization" if "gamma" in parts[layer] else "conv2d"
-            group = "depthwise_conv2d" if layer.startswith("conv_dw") and "_bn" not in layer else group
+            group = _keras_3_class(layer, parts[layer])
             number = counts[group] = counts.get(group, -1) + 1
             variables = file.create_group(f"layers/{group}{f'_{number}' if number else ''}/vars")
             variables.attrs["name"] = layer
             for index, array in enumerate(parts[layer].values()):
                 variables[str(index)] = array
     return path
+
+
+def _keras_3_class(layer, variables):
+    if "gamma" in variables:
+        return "batch_normalization"
+    return "depthwise_conv2d" if layer.startswith("conv_dw") else "conv2d"
 
 
 def write_safetensors(path, arrays, metadata=METADATA):

@@ -112,7 +112,10 @@ def test_table_by_kind_explains_the_papers_slip():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 31}, "`input_shape` must be .*at least 32.*Received: input_shape=\\(31, 31, 3\\)"),
+        (
+            {"size": 31},
+            "`input_shape` must be .*at least 32.*Received: input_shape=\\(31, 31, 3\\)",
+        ),
         ({"size": None}, "`size` must be known to count MACs. Received: size=None"),
         ({"size": (1, 2, 3)}, "Received: input_shape"),
         ({"alpha": 0}, "`alpha` must be a positive number.*Received: alpha=0"),

@@ -149,9 +149,7 @@ def test_same_model_as_keras(case, data_format):
 
 
 @pytest.mark.slow
-@parametrize(
-    case for case in every_case() if case["dropout"] == 1e-3 and case["name"] is None
-)
+@parametrize(case for case in every_case() if case["dropout"] == 1e-3 and case["name"] is None)
 @pytest.mark.filterwarnings("ignore:This model usually expects 1 or 3 input:UserWarning")
 def test_same_model_as_keras_for_every_combination(case, data_format):
     check(case)

@@ -73,9 +73,7 @@ def test_unknown_data_format_is_named():
 def keras_labels(monkeypatch):
     """Keras' decoder with the labels at hand, which it would otherwise fetch."""
     index = {str(i): pair for i, pair in enumerate(imagenet_classes())}
-    monkeypatch.setattr(
-        "keras.src.applications.imagenet_utils.CLASS_INDEX", index, raising=True
-    )
+    monkeypatch.setattr("keras.src.applications.imagenet_utils.CLASS_INDEX", index, raising=True)
     return imagenet_utils
 
 
@@ -129,6 +127,6 @@ def test_wrong_top_is_named(top):
 def test_labels_equal_the_file_that_keras_downloads(shared_data):
     file = shared_data.parent / "reference" / "imagenet_class_index.json"
     content = file.read_bytes()
-    assert hashlib.md5(content).hexdigest() == "c2c37ea517e94d9795004a39431a14cb"  # noqa: S324
+    assert hashlib.md5(content).hexdigest() == "c2c37ea517e94d9795004a39431a14cb"
     index = json.loads(content)
     assert imagenet_classes() == tuple(tuple(index[str(i)]) for i in range(1000))

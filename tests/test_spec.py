@@ -34,9 +34,7 @@ def test_every_convolution_but_the_classifier_has_a_batch_norm_and_a_relu():
 def test_only_strided_depthwise_convolutions_are_padded():
     strided = {layer.name for layer in spec.network() if layer.stride == 2}
     padded = {
-        layer.name.replace("pad", "dw")
-        for layer in spec.network()
-        if layer.kind == "ZeroPadding2D"
+        layer.name.replace("pad", "dw") for layer in spec.network() if layer.kind == "ZeroPadding2D"
     }
     assert strided - {"conv1"} == padded == {f"conv_dw_{i}" for i in (2, 4, 6, 12)}
 

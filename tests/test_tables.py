@@ -118,11 +118,20 @@ def test_json_holds_numbers(mobilenet):
     assert content["layers"][1]["output_shape"] == [None, 112, 112, 32]
 
 
-def test_shared_layer_has_no_single_shape():
+def test_shared_layer_costs_as_often_as_it_is_called():
     x = keras.Input((4, 4, 1))
     conv = keras.layers.Conv2D(1, 1, name="twice")
-    model = keras.Model(x, conv(keras.layers.ReLU()(conv(x))))
-    assert "twice (Conv2D) ? 2 ? ?" in folded(summary(model, costs=True))
+    model = keras.Model(x, conv(keras.layers.MaxPooling2D()(conv(x))))
+    assert "twice (Conv2D) ? 2 20 ?" in folded(summary(model, costs=True))
+    half = keras.Model(x, model.layers[1].output)  # the same layer, called once in this model
+    assert "twice (Conv2D) (None, 4, 4, 1) 2 16 64" in folded(summary(half, costs=True))
+
+
+def test_layer_with_several_outputs_has_no_single_shape():
+    x = keras.Input((4, 4))
+    inner = keras.Model(x, [keras.layers.ReLU()(x), keras.layers.Flatten()(x)], name="two")
+    y = keras.Input((4, 4))
+    assert "two (Functional) ? 0" in folded(summary(keras.Model(y, inner(y))))
 
 
 def test_model_that_is_not_built_is_refused():

@@ -7,6 +7,8 @@ and headers.
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -20,7 +22,11 @@ from keras_mobilenet.errors import CheckpointError
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 20_000  # a MobileNet with optimizer has under 1,000
 MAX_DEPTH = 16
-FILTERS = {1, 2, 3, 32000}  # gzip, shuffle, fletcher32, lzf: codes of those h5py always has
+MAX_CHUNK_BYTES = 64 << 20  # a chunk is unpacked whole, however few of its values are asked for
+GZIP, FLETCHER32 = 1, 3  # codes of HDF5's filters
+FILTERS = {GZIP, 2, FLETCHER32, 32000}  # with shuffle and lzf: those that h5py always has
+# What h5py raises on damaged files; TypeError and ValueError on types that NumPy does not have.
+_FAULTS = (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError)
 
 
 @contextmanager
@@ -30,7 +36,9 @@ def opened(path: str | IO[bytes]) -> Iterator[h5py.File]:
         # locking=False: reading works on read-only and network file systems too
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+    except CheckpointError:
+        raise
+    except _FAULTS as error:
         raise CheckpointError(f"the HDF5 file is truncated or damaged ({error})") from error
 
 
@@ -47,17 +55,34 @@ def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
         raise CheckpointError(f"{where} takes its values from another file")
     if found.shape is None or not is_float(found.dtype):
         raise CheckpointError(f"{where} holds {found.dtype}, not floats")
-    _refuse_unknown_filters(found, where)
+    if found.size and not found.id.get_storage_size():
+        raise CheckpointError(f"{where} declares values that the file does not hold")
+    filters = _filters(found, where)
+    if found.chunks is not None:
+        _refuse_bombs(found, filters, where)
     return found
 
 
-def children(parent: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-    """Yield the names and groups right below `parent`."""
-    for name in parent:
+def names(parent: h5py.Group) -> list[str]:
+    """Return the names right below `parent`."""
+    if len(parent) > MAX_OBJECTS:
+        raise CheckpointError(f"{len(parent)} objects in one group, which no MobileNet has")
+    found = list(parent)
+    if not all(isinstance(name, str) for name in found):  # h5py leaves what is not UTF-8 as bytes
+        raise CheckpointError(f"{parent.name} holds a name that is not UTF-8")
+    return found
+
+
+def groups(parent: h5py.Group, path: str = "", depth: int = 0) -> Iterator[tuple[str, h5py.Group]]:
+    """Yield each group below `parent`, with its path from there."""
+    if depth > MAX_DEPTH:
+        raise CheckpointError(f"groups are nested more than {MAX_DEPTH} deep")
+    for name in names(parent):
         if isinstance(parent.get(name, getlink=True), h5py.HardLink):
-            child = parent[name]
+            child, child_path = parent[name], f"{path}/{name}"
             if isinstance(child, h5py.Group):
-                yield name, child
+                yield child_path, child
+                yield from groups(child, child_path, depth + 1)
 
 
 def text_list(parent: h5py.Group, attribute: str) -> list[str] | None:
@@ -95,9 +120,29 @@ def _child(parent: h5py.Group, path: str, kind: type) -> Any:
     return current
 
 
-def _refuse_unknown_filters(found: h5py.Dataset, where: str) -> None:
+def _filters(found: h5py.Dataset, where: str) -> list[int]:
+    """Return the codes of the filters that the values were packed with, in order."""
     properties = found.id.get_create_plist()
-    codes = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
-    if codes - FILTERS:
-        numbers = ", ".join(map(str, sorted(codes - FILTERS)))
+    codes = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    if unknown := sorted(set(codes) - FILTERS):
+        numbers = ", ".join(map(str, unknown))
         raise CheckpointError(f"{where} is packed with an unknown HDF5 filter, {numbers}")
+    return codes
+
+
+def _refuse_bombs(found: h5py.Dataset, filters: list[int], where: str) -> None:
+    """Refuse chunks that are large, or unpack to more than they declare: HDF5 would follow them."""
+    chunk_bytes = math.prod(found.chunks) * found.dtype.itemsize
+    if chunk_bytes > MAX_CHUNK_BYTES:
+        raise CheckpointError(f"{where} is stored in chunks of {chunk_bytes:,} bytes")
+    if GZIP not in filters:
+        return
+    if filters[filters.index(GZIP) + 1 :] not in ([], [FLETCHER32]):
+        raise CheckpointError(f"{where} is packed with HDF5 filters in an unknown order, {filters}")
+    for number in range(found.id.get_num_chunks()):
+        offset = found.id.get_chunk_info(number).chunk_offset
+        skipped, packed = found.id.read_direct_chunk(offset)
+        if skipped >> filters.index(GZIP) & 1:
+            continue
+        if len(zlib.decompressobj().decompress(packed, chunk_bytes + 1)) > chunk_bytes:
+            raise CheckpointError(f"{where} unpacks to more bytes than it declares")

@@ -6,6 +6,7 @@ Nothing in it is ever deserialised: `config.json`, which can name code, is not o
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,22 @@ from keras_mobilenet.errors import CheckpointError
 
 SIGNATURE = b"PK\x03\x04"
 MEMBER = "model.weights.h5"
-_ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, KeyError)
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # others may take memory without bound
+_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    RuntimeError,  # encrypted, or a version of zip that Python does not know
+    ValueError,  # names that are not UTF-8, places outside the file
+)
+
+
+def member_names(path: str) -> list[str]:
+    """Return the names of the members of the zip archive at `path`."""
+    with _opened(path) as archive:
+        return archive.namelist()
 
 
 def holds(names: list[str]) -> bool:
@@ -32,13 +48,24 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
         yield checkpoint
 
 
-def _member(path: str, max_bytes: int) -> bytes:
+@contextmanager
+def _opened(path: str) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(MEMBER) as member:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except CheckpointError:
+        raise
+    except _FAULTS as error:
+        raise CheckpointError(f"the archive is truncated or damaged ({error})") from error
+
+
+def _member(path: str, max_bytes: int) -> bytes:
+    with _opened(path) as archive:
+        if archive.getinfo(MEMBER).compress_type not in _METHODS:
+            raise CheckpointError(f"{MEMBER} is packed in a way that Keras does not use")
+        with archive.open(MEMBER) as member:
             # One byte more than is allowed: the declared size may be a lie.
             content = member.read(max_bytes + 1)
-    except _ZIP_FAULTS as error:
-        raise CheckpointError(f"the archive is truncated or damaged ({error})") from error
     if len(content) > max_bytes:
         raise CheckpointError(
             f"{MEMBER} unpacks to more than {max_bytes:,} bytes, far more than the model needs"

@@ -39,27 +39,23 @@ def opened(path: str | IO[bytes], format_name: str) -> Iterator[Checkpoint]:
     """Yield the checkpoint in a file of this layout, on disk or in memory."""
     with hdf5.opened(path) as file:
         arrays: dict[str, ArrayLike] = {}
-        for count, (class_name, variables) in enumerate(_layers(hdf5.group(file, ROOT))):
-            if count > hdf5.MAX_OBJECTS:
-                raise CheckpointError(f"more than {count} groups, which no MobileNet has")
+        for class_name, variables in _layers(hdf5.group(file, ROOT)):
             _add_layer(arrays, class_name, variables)
         yield Checkpoint(format_name, arrays)
 
 
-def _layers(parent: h5py.Group, depth: int = 0) -> Iterator[tuple[str, h5py.Group]]:
+def _layers(root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
     """Yield each layer's class in snake case and its group of variables, nested models included."""
-    if depth > hdf5.MAX_DEPTH:
-        raise CheckpointError(f"groups are nested more than {depth} deep")
-    for name, child in hdf5.children(parent):
+    for count, (path, group) in enumerate(hdf5.groups(root), start=1):
+        if count > hdf5.MAX_OBJECTS:
+            raise CheckpointError(f"more than {hdf5.MAX_OBJECTS} groups, which no MobileNet has")
+        parent, _, name = path.rpartition("/")
         if name == VARIABLES:
-            class_name = parent.name.rpartition("/")[2].rstrip("0123456789").rstrip("_")
-            yield class_name, child
-        else:
-            yield from _layers(child, depth + 1)
+            yield parent.rpartition("/")[2].rstrip("0123456789").rstrip("_"), group
 
 
 def _add_layer(arrays: dict[str, ArrayLike], class_name: str, group: h5py.Group) -> None:
-    numbers = sorted(group, key=lambda number: (len(number), number))
+    numbers = sorted(hdf5.names(group), key=lambda number: (len(number), number))
     if not numbers:
         return
     layer = group.attrs.get("name")

@@ -48,6 +48,8 @@ def _arrays(root: h5py.Group) -> dict[str, ArrayLike]:
             if name in arrays:
                 raise CheckpointError(f"{name} is in the file twice")
             arrays[name] = array
+        if len(arrays) > hdf5.MAX_OBJECTS:
+            raise CheckpointError(f"more than {hdf5.MAX_OBJECTS} arrays, which no MobileNet has")
     return arrays
 
 
@@ -55,5 +57,6 @@ def _layer_arrays(group: h5py.Group, layer: str) -> Iterator[tuple[str, ArrayLik
     weights = hdf5.text_list(group, "weight_names")
     if weights is None and len(group):
         raise CheckpointError(f"the list of weights of {layer}, `weight_names`, is missing")
-    for weight in weights or ():
-        yield naming.from_legacy_keras(layer, weight), hdf5.dataset(group, weight)
+    names = naming.from_legacy_keras(layer, weights or ())
+    for name, weight in zip(names, weights or (), strict=True):
+        yield name, hdf5.dataset(group, weight)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
@@ -60,11 +59,11 @@ def _recognise(path: str) -> Reader:
         return _recognise_hdf5(path)
     if head.startswith(keras_archive.SIGNATURE):
         return _recognise_zip(path)
+    if safetensors_file.holds(head):  # before the strangers: its first byte is a length's, any
+        return safetensors_file.read
     for first_bytes, what, remedy in _STRANGERS:
         if head.lstrip().startswith(first_bytes):
             raise CheckpointError(fault(path, f"this is {what}.", remedy))
-    if safetensors_file.holds(head):
-        return safetensors_file.read
     raise CheckpointError(fault(path, "this is not a file of weights.", _ANOTHER_FILE))
 
 
@@ -95,10 +94,7 @@ def _recognise_hdf5(path: str) -> Reader:
 
 
 def _recognise_zip(path: str) -> Reader:
-    try:
-        names = zipfile.ZipFile(path).namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise CheckpointError(f"the archive is truncated or damaged ({error})") from error
+    names = keras_archive.member_names(path)
     if keras_archive.holds(names):
         return keras_archive.read
     if any(name.endswith("data.pkl") for name in names):

@@ -6,6 +6,7 @@ hold code, and its header cannot declare more than the file holds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,12 +23,16 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.files import replacing
 
 FORMAT = "keras_mobilenet"  # the metadata's "format" in files that we wrote
+_MAX_HEADER_BYTES = 1 << 20  # that of a MobileNet has 12,000
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
 
 def holds(head: bytes) -> bool:
-    """Return whether a file that begins with these bytes is of this format."""
-    return len(head) > 8 and head[8:9] == b"{"
+    """Return whether a file that begins with these bytes is of this format.
+
+    Eight bytes are the header's length, of which no file has use for the last three.
+    """
+    return head[5:9] == b"\0\0\0{"
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class _Tensor:
 def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     """Yield the checkpoint in the file at `path`; a header cannot exceed the file's own bytes."""
     try:
+        _check_header(path)
         with safe_open(path, framework="numpy") as file:
             yield Checkpoint("safetensors", _arrays(file), _conventions(file.metadata() or {}))
     except (SafetensorError, OSError) as error:
@@ -63,8 +69,30 @@ def write(path: str, arrays: Mapping[str, np.ndarray[Any, Any]], conventions: Co
     with replacing(path) as temporary:
         save_file(dict(arrays), temporary, metadata)
         written = load_file(temporary)
-        if any(not np.array_equal(written[name], arrays[name]) for name in arrays):
+        if any(written[name].tobytes() != arrays[name].tobytes() for name in arrays):
             raise OSError(f"{path}: the file does not hold what was written to it")
+
+
+def _check_header(path: str) -> None:
+    """Refuse a header that is large, or names a thing twice, of which safetensors takes the last."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MAX_HEADER_BYTES:
+            raise CheckpointError(f"the header declares {length:,} bytes, which no MobileNet needs")
+        header = file.read(length)
+    try:
+        json.loads(header, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"the safetensors file is truncated or damaged ({error})") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise CheckpointError("the header names an array or a property twice")
+    return names
 
 
 def _arrays(file: Any) -> dict[str, ArrayLike]:

@@ -1,0 +1,98 @@
+"""How long importing and building take, beside `keras.applications`.
+
+    python benchmarks/import_and_build.py [--rounds N]
+
+Each figure is the median of rounds in which the two sides take turns, so that a busy machine slows
+both. Every import is timed in a fresh interpreter; models are built in one process, after one
+warm-up build of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from machine import describe
+
+IMPORTS = {
+    "import keras_mobilenet": "import keras_mobilenet",
+    "from keras_mobilenet import MobileNet": "from keras_mobilenet import MobileNet",
+    "from keras.applications import MobileNet": "from keras.applications import MobileNet",
+}
+COMMANDS = {
+    "keras-mobilenet --help": "from keras_mobilenet.cli import main; main()",
+    "keras-mobilenet cost": "import sys; sys.argv.append('cost'); "
+    "from keras_mobilenet.cli import main; main()",
+}
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def interleaved(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each action; they take turns, each first as often as last."""
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for i in range(rounds):
+        order = list(actions) if i % 2 else list(reversed(actions))
+        for name in order:
+            times[name].append(seconds(actions[name]))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def in_fresh_interpreter(code: str) -> Callable[[], object]:
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", code]
+    return lambda: subprocess.run(command, check=True, capture_output=True, env=environment)
+
+
+def show(title: str, medians: dict[str, float], reference: str) -> None:
+    print(f"\n{title}")
+    for name, median in medians.items():
+        ratio = median / medians[reference]
+        print(f"  {name:48} {1000 * median:9.1f} ms   {ratio:6.3f} x {reference}")
+
+
+def build_times(rounds: int) -> dict[str, float]:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import keras
+
+    from keras_mobilenet import MobileNet
+
+    builders = {
+        "keras_mobilenet.MobileNet(weights=None)": lambda: MobileNet(weights=None),
+        "keras.applications.MobileNet(weights=None)": lambda: keras.applications.MobileNet(
+            weights=None
+        ),
+    }
+    for build in builders.values():
+        build()
+    return interleaved(builders, rounds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    rounds = parser.parse_args().rounds
+    print(describe("keras-mobilenet", "keras", "tensorflow", "numpy"))
+    print(f"median of {rounds} builds and {max(3, rounds // 4)} starts, taking turns")
+    starts = {name: in_fresh_interpreter(code) for name, code in (IMPORTS | COMMANDS).items()}
+    show(
+        "fresh interpreter, its own start included",
+        interleaved(
+            {"python -c pass": in_fresh_interpreter("pass"), **starts}, max(3, rounds // 4)
+        ),
+        "from keras.applications import MobileNet",
+    )
+    show("building the net", build_times(rounds), "keras.applications.MobileNet(weights=None)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The package's own order: imports point down, and light commands stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_mobilenet
+
+PACKAGE = Path(keras_mobilenet.__file__).parent
+
+# From the ground up: a module may import modules of the rows above its own in this list, only.
+ROWS = (
+    {"errors", "files", "spec"},
+    {"labels", "naming", "pretrained"},
+    {"arguments"},
+    {"costs"},
+    {"arrays", "charts", "download", "images", "tables"},
+    {"cost_tables"},
+    {"checkpoints.checkpoint", "checkpoints.hdf5"},
+    {"checkpoints.keras_h5", "checkpoints.legacy_h5", "checkpoints.safetensors_file"},
+    {"checkpoints.keras_archive"},
+    {"checkpoints.registry"},
+    {"checkpoints.loading"},
+    {"diagrams", "graph", "preprocessing"},
+    {"classification", "mobilenet"},
+    {"cli"},
+    {"__main__"},
+)
+STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "arguments", "costs",
+               "tables", "cost_tables", "__main__"}  # fmt: skip
+KERAS = {"diagrams", "graph", "preprocessing", "classification", "mobilenet"}
+
+
+def modules():
+    paths = [path for path in sorted(PACKAGE.rglob("*.py")) if path.stem != "__init__"]
+    return [(".".join(path.relative_to(PACKAGE).with_suffix("").parts), path) for path in paths]
+
+
+def imports(path, *, top_level_only=False):
+    tree = ast.parse(path.read_text())
+    skipped = {id(child) for node in ast.walk(tree) if is_type_checking(node)
+               for child in ast.walk(node)}  # fmt: skip
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module in ("keras_mobilenet", "keras_mobilenet.checkpoints"):
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+
+
+def row_of(name):
+    return next(i for i, row in enumerate(ROWS) if name in row)
+
+
+def test_every_module_has_a_row():
+    assert {name for name, _ in modules()} == set().union(*ROWS)
+
+
+@pytest.mark.parametrize(("name", "path"), modules())
+def test_imports_point_down(name, path):
+    ours = {i.removeprefix("keras_mobilenet.") for i in imports(path) if "keras_mobilenet." in i}
+    assert [other for other in ours if row_of(other) >= row_of(name)] == []
+
+
+@pytest.mark.parametrize(("name", "path"), modules())
+def test_only_the_rooms_of_keras_import_it(name, path):
+    outside = {module.partition(".")[0] for module in imports(path)} - {"keras_mobilenet"}
+    if name in STDLIB_ONLY:
+        assert outside <= sys.stdlib_module_names
+    if name not in KERAS:
+        assert not outside & {"keras", "tensorflow"}
+    assert "tensorflow" not in outside
+
+
+def loaded_by(code):
+    script = f"import sys; {code}; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "pooch", "pydot"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import keras_mobilenet",
+        "import keras_mobilenet; keras_mobilenet.layer_costs()",
+        "from keras_mobilenet.cli import app; app(['cost'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
+    ],
+)
+def test_light_use_loads_nothing_heavy(code):
+    assert HEAVY & set(loaded_by(code)) == set()
+
+
+def test_public_names_are_all_there():
+    for name in keras_mobilenet.__all__:
+        assert callable(getattr(keras_mobilenet, name))
+        assert name in dir(keras_mobilenet)
+    assert set(keras_mobilenet.__all__) == set(keras_mobilenet._MODULES)
+    assert sorted(keras_mobilenet.__all__) == keras_mobilenet.__all__
+
+
+def test_no_module_bears_the_name_of_a_public_function():
+    top_level = {name for name, _ in modules() if "." not in name}
+    assert top_level & set(keras_mobilenet.__all__) == set()
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'MobileNetV9'"):
+        keras_mobilenet.MobileNetV9  # noqa: B018
+
+
+def test_mobilenet_module_offers_the_names_of_keras():
+    from keras.applications import mobilenet as theirs
+
+    from keras_mobilenet import mobilenet as ours
+
+    public = {name for name in dir(theirs) if not name.startswith("_")}
+    assert public == set(ours.__all__)
+
+
+def test_signature_begins_with_that_of_keras():
+    import inspect
+
+    import keras
+
+    theirs = list(inspect.signature(keras.applications.MobileNet).parameters.values())
+    ours = list(inspect.signature(keras_mobilenet.MobileNet).parameters.values())
+    for a, b in zip(ours, theirs, strict=False):
+        assert (a.name, a.default, a.kind) == (b.name, b.default, b.kind)
+    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
