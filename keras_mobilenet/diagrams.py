@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -74,6 +75,8 @@ def plot_model(
             f"Model {model.name!r} is not built, so its shapes are unknown. "
             "Call it on a batch, or pass it an input shape."
         )
+    path = os.fspath(to_file)
+    _check_target(path)
     if compact:
         source = dot_source(model, rankdir=rankdir, dpi=dpi, show_trainable=show_trainable)
     else:
@@ -89,9 +92,7 @@ def plot_model(
             show_trainable=show_trainable,
             splines=splines,
         ).to_string()
-    path = os.fspath(to_file)
     picture_format = os.path.splitext(path)[1][1:].lower() or "png"
-    _check_target(path)
     with replacing(path) as temporary:
         _render(source, picture_format, temporary, path)
     return _display(path, picture_format)
@@ -111,22 +112,33 @@ def _check_target(path: str) -> None:
 
 def _render(source: str, picture_format: str, temporary: str, path: str) -> None:
     """Write the picture of `source`, a text in Graphviz' language, into the file `temporary`."""
-    renderers = _renderers()
-    complaints = []
-    for renderer in renderers:
-        # pydot would print what goes wrong, and then raise an AssertionError.
-        command = [renderer, f"-T{picture_format}", "-o", temporary]
-        done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)  # noqa: S603
-        if done.returncode == 0:
+    complaints = {}
+    for renderer in _renderers():
+        complaint = _complaint([renderer, f"-T{picture_format}", "-o", temporary], source)
+        if complaint is None:
             return
-        complaints.append(done.stderr.decode(errors="replace").strip())
-    formats = [names.group(1).split() for names in map(_UNKNOWN_FORMAT.search, complaints) if names]
-    if len(formats) == len(complaints):
-        raise ValueError(_format_message(path, {name for names in formats for name in names}))
-    found = (
-        f"{os.path.basename(renderers[-1])} cannot draw the model: {complaints[-1] or 'no word'}"
-    )
-    raise OSError(fault(path, found, "Try compact=True, which draws less, or another format."))
+        complaints[os.path.basename(renderer)] = complaint
+    known = [
+        names.group(1).split()
+        for names in map(_UNKNOWN_FORMAT.search, complaints.values())
+        if names
+    ]
+    if len(known) == len(complaints):
+        raise ValueError(_format_message(path, {name for names in known for name in names}))
+    found = "; ".join(f"{renderer}: {complaint}" for renderer, complaint in complaints.items())
+    remedy = "Try another format, or compact=True, which draws less."
+    raise OSError(fault(path, f"the model cannot be drawn. {found}", remedy))
+
+
+def _complaint(command: Sequence[str], source: str) -> str | None:
+    """Return why a renderer failed; None where it did not."""
+    try:  # not through pydot, which would print what goes wrong and raise an AssertionError
+        done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)  # noqa: S603
+    except OSError as error:
+        return str(error)
+    if done.returncode == 0:
+        return None
+    return done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
 
 
 def _renderers() -> list[str]:

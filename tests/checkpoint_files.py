@@ -1,5 +1,8 @@
 """Files of weights as others write them, from arrays under our names; and looks into models."""
 
+import io
+import zipfile
+
 import h5py
 import numpy as np
 from safetensors.numpy import save_file
@@ -81,6 +84,7 @@ def write_keras_3(path, arrays, *, layers=None):
     """Write `.weights.h5` as Keras 3 does: groups numbered by class, the name in an attribute."""
     parts, counts = by_layer(arrays), {}
     with h5py.File(path, "w") as file:
+        file.create_group("layers")
         for layer in layers or parts:
             group = _keras_3_class(layer, parts[layer])
             number = counts[group] = counts.get(group, -1) + 1
@@ -99,4 +103,14 @@ def _keras_3_class(layer, variables):
 
 def write_safetensors(path, arrays, metadata=METADATA):
     save_file(arrays, path, metadata)
+    return path
+
+
+def write_keras_archive(path, arrays, packing=zipfile.ZIP_STORED, config="{}"):
+    """Write a `.keras` archive; `config.json` is for Keras only."""
+    content = io.BytesIO()
+    write_keras_3(content, arrays)
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", content.getvalue())
     return path

@@ -1,12 +1,26 @@
 import os
+import re
+import signal
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported anywhere
 
 import pytest
-from checkpoint_files import assign, random_arrays
+from checkpoint_files import (
+    assign,
+    random_arrays,
+    same,
+    weights,
+    write_keras_2,
+    write_keras_3,
+    write_keras_archive,
+    write_safetensors,
+)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+SOON = 20  # seconds: a refusal takes far under one, something that blocks takes for ever
+SMALL = 64 << 20  # bytes: the model has 2 million, its largest file may unpack to 28 million
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +33,84 @@ def shared_data():
 @pytest.fixture(scope="session")
 def donor():
     """A model whose every weight differs; to save from, never to load into."""
+    return random_model(seed=0)
+
+
+@pytest.fixture(scope="session")
+def target():
+    """Another such model; bad files are loaded into it, and must not change it."""
+    return random_model(seed=1)
+
+
+def random_model(seed):
     import keras_mobilenet
 
     model = keras_mobilenet.MobileNet(weights=None, alpha=0.25)
-    assign(model, random_arrays(alpha=0.25))
+    assign(model, random_arrays(seed, alpha=0.25))
     return model
+
+
+@pytest.fixture
+def good(tmp_path):
+    """A file of each format that fits the target, by the format's suffix."""
+    arrays = random_arrays(alpha=0.25)
+    return {
+        ".h5": write_keras_2(tmp_path / "good.h5", arrays),
+        ".weights.h5": write_keras_3(tmp_path / "good.weights.h5", arrays),
+        ".keras": write_keras_archive(tmp_path / "good.keras", arrays),
+        ".safetensors": write_safetensors(tmp_path / "good.safetensors", arrays),
+    }
+
+
+@pytest.fixture
+def refuse(target):
+    """Load a file that must be refused: soon, in little memory, with every weight as it was."""
+    from keras_mobilenet import load_weights
+    from keras_mobilenet.errors import CheckpointError
+
+    before = weights(target)
+
+    def check(path, match, **options):
+        with at_most(SOON, SMALL), pytest.raises(CheckpointError, match=match) as caught:
+            load_weights(target, path, **options)
+        assert same(weights(target), before)
+        message = str(caught.value)
+        assert message.startswith(os.fspath(path))  # names the file first ...
+        assert "\n" in message  # ... and says at the end what to do
+        return message
+
+    return check
+
+
+class TooSlow(BaseException):
+    """Not an `Exception`, which the code under test could take for one of its own."""
+
+
+@contextmanager
+def at_most(seconds, memory):
+    """Fail if the body takes longer, or more memory at its peak than before it."""
+
+    def stop(*_):
+        raise TooSlow(f"more than {seconds} s")
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    before = reset_peak()
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+    assert peak() - before < memory
+
+
+def reset_peak():
+    """Set the process' peak of memory to what it holds now, and return that."""
+    with suppress(OSError):  # not Linux: the peak is that of the process' life
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak():
+    status = Path("/proc/self/status")
+    return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) << 10 if status.exists() else 0

@@ -1,16 +1,18 @@
 """HDF5 files, opened with care: what both Keras H5 layouts share.
 
 An HDF5 file can point at other files, at itself, and at terabytes that it does not hold. Only plain
-groups and plain float data sets behind hard links are let through; nothing is read here but names
-and headers.
+groups and plain float data sets behind hard links are let through. Names and headers are read at
+once, values when they are asked for, and only if they unpack to no more than they declare.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any
 
 import h5py
@@ -24,9 +26,23 @@ MAX_OBJECTS = 20_000  # a MobileNet with optimizer has under 1,000
 MAX_DEPTH = 16
 MAX_CHUNK_BYTES = 64 << 20  # a chunk is unpacked whole, however few of its values are asked for
 GZIP, FLETCHER32 = 1, 3  # codes of HDF5's filters
-FILTERS = {GZIP, 2, FLETCHER32, 32000}  # with shuffle and lzf: those that h5py always has
+FILTERS = {GZIP, 2, FLETCHER32}  # 2: shuffle; others may take memory without bound
 # What h5py raises on damaged files; TypeError and ValueError on types that NumPy does not have.
-_FAULTS = (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError)
+_FAULTS = (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError, zlib.error)
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a data set in an open file; `numpy.asarray` reads them."""
+
+    source: h5py.Dataset
+    where: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        _refuse_bombs(self.source, self.where)
+        return np.asarray(self.source, dtype=dtype)
 
 
 @contextmanager
@@ -47,20 +63,22 @@ def group(parent: h5py.Group, name: str) -> h5py.Group:
     return _child(parent, name, h5py.Group)
 
 
-def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
-    """Return the data set at `name` below `parent`, if its values lie in this file as floats."""
+def values(parent: h5py.Group, name: str) -> Values:
+    """Return the values at `name` below `parent`, if they lie in this file as floats."""
     found = _child(parent, name, h5py.Dataset)
     where = f"{parent.name}/{name}".replace("//", "/")
     if found.is_virtual or found.external:
         raise CheckpointError(f"{where} takes its values from another file")
-    if found.shape is None or not is_float(found.dtype):
+    if not is_float(found.dtype):
         raise CheckpointError(f"{where} holds {found.dtype}, not floats")
-    if found.size and not found.id.get_storage_size():
+    if found.shape is None:
+        raise CheckpointError(f"{where} holds no values")
+    if _is_hollow(found):
         raise CheckpointError(f"{where} declares values that the file does not hold")
-    filters = _filters(found, where)
-    if found.chunks is not None:
-        _refuse_bombs(found, filters, where)
-    return found
+    if unknown := sorted(set(_filters(found)) - FILTERS):
+        numbers = ", ".join(map(str, unknown))
+        raise CheckpointError(f"{where} is packed with an unknown HDF5 filter, {numbers}")
+    return Values(found, where, tuple(found.shape), found.dtype)
 
 
 def names(parent: h5py.Group) -> list[str]:
@@ -99,9 +117,14 @@ def text_list(parent: h5py.Group, attribute: str) -> list[str] | None:
 
 
 def _texts(values: Any, attribute: str) -> list[str]:
-    texts = [v.decode("utf-8") if isinstance(v, bytes) else v for v in np.ravel(values)]
+    found = np.ravel(values)
+    texts = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in found]
     if not all(isinstance(text, str) for text in texts):
-        raise CheckpointError(f"the attribute {attribute!r} is not a list of names")
+        raise CheckpointError(f"the attribute {attribute!r} holds something else than names")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:  # surrogates, which h5py makes as well
+        raise CheckpointError(f"{attribute!r} holds a name that is not UTF-8") from error
     return texts
 
 
@@ -113,34 +136,42 @@ def _child(parent: h5py.Group, path: str, kind: type) -> Any:
         if link is None:
             raise CheckpointError(f"{current.name} has no entry {name!r}")
         if not isinstance(link, h5py.HardLink):
-            raise CheckpointError(f"{current.name} holds a {type(link).__name__}, {name!r}")
+            kind_of_link = type(link).__name__
+            raise CheckpointError(f"{name!r} in {current.name} is no hard link ({kind_of_link})")
         current = current[name]
     if not isinstance(current, kind):
         raise CheckpointError(f"{current.name} is not a {kind.__name__.lower()}")
     return current
 
 
-def _filters(found: h5py.Dataset, where: str) -> list[int]:
+def _is_hollow(found: h5py.Dataset) -> bool:
+    """Return whether values are declared that were never written; HDF5 would fill in zeros."""
+    if found.chunks is None:
+        return bool(found.size and not found.id.get_storage_size())
+    chunks = (math.ceil(n / chunk) for n, chunk in zip(found.shape, found.chunks, strict=True))
+    return bool(found.id.get_num_chunks() < math.prod(chunks))
+
+
+def _filters(found: h5py.Dataset) -> list[int]:
     """Return the codes of the filters that the values were packed with, in order."""
     properties = found.id.get_create_plist()
-    codes = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-    if unknown := sorted(set(codes) - FILTERS):
-        numbers = ", ".join(map(str, unknown))
-        raise CheckpointError(f"{where} is packed with an unknown HDF5 filter, {numbers}")
-    return codes
+    return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
 
 
-def _refuse_bombs(found: h5py.Dataset, filters: list[int], where: str) -> None:
+def _refuse_bombs(found: h5py.Dataset, where: str) -> None:
     """Refuse chunks that are large, or unpack to more than they declare: HDF5 would follow them."""
+    if found.chunks is None:
+        return
     chunk_bytes = math.prod(found.chunks) * found.dtype.itemsize
     if chunk_bytes > MAX_CHUNK_BYTES:
         raise CheckpointError(f"{where} is stored in chunks of {chunk_bytes:,} bytes")
+    filters = _filters(found)
     if GZIP not in filters:
         return
     if filters[filters.index(GZIP) + 1 :] not in ([], [FLETCHER32]):
         raise CheckpointError(f"{where} is packed with HDF5 filters in an unknown order, {filters}")
-    for number in range(found.id.get_num_chunks()):
-        offset = found.id.get_chunk_info(number).chunk_offset
+    starts = (range(0, n, chunk) for n, chunk in zip(found.shape, found.chunks, strict=True))
+    for offset in itertools.product(*starts):
         skipped, packed = found.id.read_direct_chunk(offset)
         if skipped >> filters.index(GZIP) & 1:
             continue

@@ -58,14 +58,14 @@ def _add_layer(arrays: dict[str, ArrayLike], class_name: str, group: h5py.Group)
     numbers = sorted(hdf5.names(group), key=lambda number: (len(number), number))
     if not numbers:
         return
-    layer = group.attrs.get("name")
-    if not isinstance(layer, str):
+    layers = hdf5.text_list(group, "name")
+    if layers is None or len(layers) != 1:
         raise CheckpointError(
             f"{group.name} does not tell its layer's name, as files of Keras before 3.8 do not"
         )
     variables = naming.keras_3_variables(class_name, len(numbers))
     for number, variable in zip(numbers, variables, strict=True):
-        name = f"{layer}/{variable}"
+        name = f"{layers[0]}/{variable}"
         if name in arrays:
             raise CheckpointError(f"{name} is in the file twice")
-        arrays[name] = hdf5.dataset(group, number)
+        arrays[name] = hdf5.values(group, number)

@@ -59,4 +59,4 @@ def _layer_arrays(group: h5py.Group, layer: str) -> Iterator[tuple[str, ArrayLik
         raise CheckpointError(f"the list of weights of {layer}, `weight_names`, is missing")
     names = naming.from_legacy_keras(layer, weights or ())
     for name, weight in zip(names, weights or (), strict=True):
-        yield name, hdf5.dataset(group, weight)
+        yield name, hdf5.values(group, weight)

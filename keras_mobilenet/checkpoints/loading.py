@@ -248,8 +248,11 @@ def _misfit(
 def _remedy(comparison: Comparison, file: Origin | None, model: Origin | None) -> str:
     if file and model and file != model:
         differing = {k: v for k, v in vars(file).items() if v != vars(model)[k] and v is not None}
-        arguments = ", ".join(f"{k}={v!r}" for k, v in differing.items() if k != "channels")
-        return f"The file was made with {file}. Build the model with {arguments}, or pass another."
+        if channels := differing.pop("channels", None):
+            differing["input_shape"] = (None, None, channels)
+        arguments = ", ".join(f"{k}={v!r}" for k, v in differing.items())
+        remedy = f"Build the model with {arguments}, or pass another file."
+        return f"The file was made with {file}. {remedy}"
     if not comparison.fitting and not comparison.shape_differs:
         return (
             "No array of the file has a name of the model's. If its layers are the model's in the "

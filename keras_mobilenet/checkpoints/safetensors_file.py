@@ -74,7 +74,7 @@ def write(path: str, arrays: Mapping[str, np.ndarray[Any, Any]], conventions: Co
 
 
 def _check_header(path: str) -> None:
-    """Refuse a header that is large, or names a thing twice, of which safetensors takes the last."""
+    """Refuse a header that is large, or names a thing twice: safetensors takes the last."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _MAX_HEADER_BYTES:
