@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import signal
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,30 +51,40 @@ def random_model(seed):
     return model
 
 
-@pytest.fixture
-def good(tmp_path):
-    """A file of each format that fits the target, by the format's suffix."""
-    arrays = random_arrays(alpha=0.25)
+@pytest.fixture(scope="session")
+def good_files(tmp_path_factory):
+    """A file of each format that fits the target, by its suffix."""
+    folder, arrays = tmp_path_factory.mktemp("good"), random_arrays(alpha=0.25)
     return {
-        ".h5": write_keras_2(tmp_path / "good.h5", arrays),
-        ".weights.h5": write_keras_3(tmp_path / "good.weights.h5", arrays),
-        ".keras": write_keras_archive(tmp_path / "good.keras", arrays),
-        ".safetensors": write_safetensors(tmp_path / "good.safetensors", arrays),
+        ".h5": write_keras_2(folder / "good.h5", arrays),
+        ".weights.h5": write_keras_3(folder / "good.weights.h5", arrays),
+        ".keras": write_keras_archive(folder / "good.keras", arrays),
+        ".safetensors": write_safetensors(folder / "good.safetensors", arrays),
     }
 
 
 @pytest.fixture
-def refuse(target):
+def good(good_files, tmp_path):
+    """Return a copy of a file that fits the target, for a test to damage."""
+    return lambda suffix: Path(shutil.copy(good_files[suffix], tmp_path))
+
+
+@pytest.fixture(scope="session")
+def untouched(target):
+    """The target's weights as they were at first."""
+    return weights(target)
+
+
+@pytest.fixture
+def refuse(target, untouched):
     """Load a file that must be refused: soon, in little memory, with every weight as it was."""
     from keras_mobilenet import load_weights
     from keras_mobilenet.errors import CheckpointError
 
-    before = weights(target)
-
     def check(path, match, **options):
         with at_most(SOON, SMALL), pytest.raises(CheckpointError, match=match) as caught:
             load_weights(target, path, **options)
-        assert same(weights(target), before)
+        assert same(weights(target), untouched)
         message = str(caught.value)
         assert message.startswith(os.fspath(path))  # names the file first ...
         assert "\n" in message  # ... and says at the end what to do

@@ -33,8 +33,16 @@ ROWS = (
 )
 STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "arguments", "costs",
                "tables", "cost_tables", "__main__"}  # fmt: skip
-KERAS = {"boxes", "compact_diagrams", "diagrams", "graph", "preprocessing", "classification", "mobilenet",
-         "cli"}  # fmt: skip - the last one only inside its commands, as the light uses below show
+KERAS = {
+    "boxes",
+    "compact_diagrams",
+    "diagrams",
+    "graph",
+    "preprocessing",
+    "classification",
+    "mobilenet",
+    "cli",
+}  # the last one only inside its commands, as the light uses below show
 
 
 def modules():

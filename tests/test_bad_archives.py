@@ -134,8 +134,9 @@ ARCHIVES = [
 
 @pytest.mark.parametrize(("make", "match"), ARCHIVES)
 def test_archives_that_lie_are_refused(refuse, good, make, match):
-    make(good[".keras"])
-    refuse(good[".keras"], match)
+    path = good(".keras")
+    make(path)
+    refuse(path, match)
 
 
 HOSTILE = json.dumps(

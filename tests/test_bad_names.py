@@ -72,19 +72,21 @@ KERAS_3_NAMES = [
 
 @pytest.mark.parametrize(("name", "match"), KERAS_3_NAMES)
 def test_names_that_are_wrong_in_keras_3_files_are_refused(refuse, good, name, match):
-    with h5py.File(good[".weights.h5"], "r+") as file:
+    path = good(".weights.h5")
+    with h5py.File(path, "r+") as file:
         attributes = file["layers/conv2d/vars"].attrs
         del attributes["name"]
         if name is not None:
             attributes["name"] = np.bytes_(name) if isinstance(name, bytes) else name
-    refuse(good[".weights.h5"], match)
+    refuse(path, match)
 
 
 @pytest.mark.parametrize("place", ["layers", "layers/conv2d", "layers/conv2d/vars"])
 def test_names_that_are_not_utf8_in_keras_3_files_are_refused(refuse, good, place):
-    with h5py.File(good[".weights.h5"], "r+") as file:
+    path = good(".weights.h5")
+    with h5py.File(path, "r+") as file:
         h5py.h5g.create(file[place].id, b"\xff\xfe")
-    refuse(good[".weights.h5"], f"{place} holds a name that is not UTF-8")
+    refuse(path, f"{place} holds a name that is not UTF-8")
 
 
 def test_a_variable_too_many_is_refused(refuse, tmp_path):

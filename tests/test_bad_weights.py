@@ -57,8 +57,9 @@ def test_a_path_that_cannot_be_is_refused(refuse, tmp_path, name):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_without_permission_is_refused(refuse, good):
-    good[".h5"].chmod(0)
-    refuse(good[".h5"], "cannot be read .*Permission denied")
+    path = good(".h5")
+    path.chmod(0)
+    refuse(path, "cannot be read .*Permission denied")
 
 
 # Other files under a name of ours
@@ -129,9 +130,10 @@ def test_a_pickle_is_never_opened(refuse, tmp_path, suffix, protocol):
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("share", [0.0001, 0.01, 0.5, 0.99, 1], ids=lambda s: f"{s:.2%}")
 def test_a_truncated_file_is_refused(refuse, good, suffix, share):
-    content = good[suffix].read_bytes()
-    good[suffix].write_bytes(content[: int(len(content) * share) - 1])
-    refuse(good[suffix], "truncated or damaged")
+    path = good(suffix)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share) - 1])
+    refuse(path, "truncated or damaged")
 
 
 # Files of another model
@@ -270,10 +272,10 @@ def test_a_value_too_large_for_a_float16_model_is_refused(tmp_path):
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "in_the_repair_too"])
 @pytest.mark.parametrize("number", [0, 60, 136])
 def test_a_failing_assignment_leaves_the_model_as_it_was(
-    target, good, monkeypatch, error, times, number
+    target, untouched, good, monkeypatch, error, times, number
 ):
-    before, variable = weights(target), target.weights[number]
-    assign, failures = type(variable).assign, [error] * times
+    variable, failures = target.weights[number], [error] * times
+    assign = type(variable).assign
 
     def failing(value):
         if failures:
@@ -282,6 +284,6 @@ def test_a_failing_assignment_leaves_the_model_as_it_was(
 
     monkeypatch.setattr(variable, "assign", failing)
     with pytest.raises(error):
-        load_weights(target, good[".h5"])
+        load_weights(target, good(".h5"))
     assert not failures
-    assert same(weights(target), before)
+    assert same(weights(target), untouched)
