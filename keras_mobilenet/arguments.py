@@ -6,13 +6,14 @@ nothing reads it, is ignored here too, with one `UserWarning`.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from keras_mobilenet import pretrained, spec
 
@@ -26,7 +27,7 @@ class Arguments:
 
     input_shape: tuple[int | None, ...]  # without the batch, in the data format's order
     size: tuple[int | None, int | None]  # (height, width) in pixels, None where unknown
-    layers: tuple[spec.Layer, ...]
+    network: Callable[[spec.Padding], tuple[spec.Layer, ...]]  # the layers under a padding
     alpha: float
     dropout: float
     include_top: bool
@@ -50,6 +51,8 @@ def check(
     dropout: Any = 0.0,
     weights: Any = None,
     name: Any = None,
+    padding: Any = None,
+    epsilon: Any = None,
     data_format: DataFormat = "channels_last",
 ) -> Arguments:
     """Return the checked arguments of `MobileNet`.
@@ -66,21 +69,23 @@ def check(
         dropout = _dropout(dropout)
     else:
         _warn_if_ignored_pooling(pooling)
+    _check_conventions(padding, epsilon)
     shape, size, channels = _input_shape(input_shape, data_format, include_top)
     if imagenet:
-        _check_imagenet(alpha, depth_multiplier, include_top, classes, channels, shape)
+        _check_imagenet(alpha, depth_multiplier, include_top, classes)
         _warn_if_unpublished_size(size)
-    layers = spec.network(
-        alpha=alpha,
-        depth_multiplier=depth_multiplier,
-        channels=channels,
-        classes=classes,
-        include_top=include_top,
-        pooling=pooling if pooling in ("avg", "max") else None,
+    network = functools.partial(
+        spec.network,
+        alpha,
+        depth_multiplier,
+        channels,
+        classes,
+        include_top,
+        pooling if pooling in ("avg", "max") else None,
     )
     rows = pretrained.nearest_size(size) if imagenet else size[0]
     default_name = f"mobilenet_{alpha:0.2f}_{rows}"
-    return Arguments(shape, size, layers, alpha, dropout, include_top, _name(name) or default_name)
+    return Arguments(shape, size, network, alpha, dropout, include_top, _name(name) or default_name)
 
 
 _DEPTH_MULTIPLIER_HINT = (
@@ -154,6 +159,15 @@ def _name(value: Any) -> str | None:
     raise _wrong("name", value, "a string without '/', or None", "None gives Keras' name.")
 
 
+def _check_conventions(padding: Any, epsilon: Any) -> None:
+    if padding is not None and padding not in get_args(spec.Padding):
+        wanted = f"one of {', '.join(map(repr, get_args(spec.Padding)))} or None"
+        raise _wrong("padding", padding, wanted, "None follows the file of weights.")
+    if epsilon is not None and ((number := _finite_float(epsilon)) is None or number <= 0):
+        remedy = "None follows the file of weights, and is 0.001 without one."
+        raise _wrong("epsilon", epsilon, "a positive number or None", remedy)
+
+
 def _weights(value: Any) -> str | None:
     if value is None:
         return None
@@ -213,14 +227,7 @@ def _dimensions(value: Any) -> tuple[int | None, ...] | None:
     return numbers if sound and len(numbers) == 3 else None
 
 
-def _check_imagenet(
-    alpha: float,
-    depth_multiplier: int,
-    include_top: bool,
-    classes: int,
-    channels: int,
-    shape: tuple[int | None, ...],
-) -> None:
+def _check_imagenet(alpha: float, depth_multiplier: int, include_top: bool, classes: int) -> None:
     """Raise if no published file has these dimensions."""
     remedy = "Pass weights=None or a file of your own for anything else."
     if depth_multiplier != 1:
@@ -231,8 +238,6 @@ def _check_imagenet(
     if include_top and classes != pretrained.CLASSES:
         wanted = f"{pretrained.CLASSES} with weights='imagenet' and include_top=True"
         raise _wrong("classes", classes, wanted, "Pass include_top=False for other classes.")
-    if channels != 3:
-        raise _wrong("input_shape", shape, "of 3 channels with weights='imagenet'", remedy)
 
 
 def _warn_if_unpublished_size(size: tuple[int | None, int | None]) -> None:

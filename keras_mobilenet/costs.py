@@ -39,6 +39,7 @@ def layer_costs(
     classes: int = 1000,
     include_top: bool = True,
     pooling: spec.Pooling | None = None,
+    padding: spec.Padding = "keras",
     bytes_per_value: int = 4,
 ) -> tuple[LayerCost, ...]:
     """Return the costs of each layer of a MobileNet, in graph order.
@@ -51,6 +52,7 @@ def layer_costs(
         classes: Number of classes, with a top only.
         include_top: Whether the classifier is part of the net.
         pooling: `"avg"`, `"max"` or None, without a top only.
+        padding: That of the strided convolutions, which at odd sizes changes the MACs.
         bytes_per_value: Size of one activation: 4 for float32, 2 for bfloat16, 1 for int8.
 
     Raises:
@@ -67,6 +69,7 @@ def layer_costs(
         include_top=include_top,
         pooling=pooling,
         classes=classes,
+        padding=padding,
     )
     if checked.known_size is None:
         raise ValueError(f"`size` must be known to count MACs. Received: size={size!r}")
@@ -81,7 +84,7 @@ def layer_costs(
             macs=kernel_macs(layer.kernel, shape[:-1]),
             activation_bytes=prod(shape) * bytes_per_value,
         )
-        for layer, shape in spec.shapes(checked.layers, checked.known_size)
+        for layer, shape in spec.shapes(checked.network(padding), checked.known_size)
     )
 
 

@@ -16,6 +16,7 @@ def build(
     *,
     dropout: float,
     classifier_activation: str | Callable[..., Any] | None,
+    epsilon: float,
 ) -> Any:
     """Return the output `KerasTensor` of `layers`, applied to `input_tensor`.
 
@@ -24,7 +25,7 @@ def build(
     x = input_tensor
     for layer in layers:
         if layer.kind != "InputLayer":
-            x = make_layer(layer, dropout, classifier_activation)(x)
+            x = make_layer(layer, dropout, classifier_activation, epsilon)(x)
     return x
 
 
@@ -32,6 +33,7 @@ def make_layer(
     layer: spec.Layer,
     dropout: float,
     classifier_activation: str | Callable[..., Any] | None,
+    epsilon: float,
 ) -> keras.Layer:
     """Return the Keras layer that `layer` describes, under the global dtype and data format."""
     name = layer.name
@@ -39,10 +41,11 @@ def make_layer(
         case "Conv2D" | "DepthwiseConv2D":
             return _convolution(layer)
         case "ZeroPadding2D":
-            return keras.layers.ZeroPadding2D((spec.PAD, spec.PAD), name=name)
+            return keras.layers.ZeroPadding2D((layer.pad, layer.pad), name=name)
         case "BatchNormalization":
             channels_first = keras.config.image_data_format() == "channels_first"
-            return keras.layers.BatchNormalization(axis=1 if channels_first else -1, name=name)
+            axis = 1 if channels_first else -1
+            return keras.layers.BatchNormalization(axis=axis, epsilon=epsilon, name=name)
         case "ReLU":
             return keras.layers.ReLU(spec.RELU_MAX, name=name)
         case "GlobalAveragePooling2D":

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 import keras
 
-from keras_mobilenet import arguments, graph, pretrained
+from keras_mobilenet import arguments, graph, pretrained, spec
 from keras_mobilenet.checkpoints.loading import load_weights
+from keras_mobilenet.checkpoints.registry import open_checkpoint
 from keras_mobilenet.download import find_or_fetch
 from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["MobileNet", "decode_predictions", "preprocess_input"]
 
@@ -29,6 +34,9 @@ def MobileNet(  # noqa: N802 - Keras' name
     classes: int = 1000,
     classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str | None = None,
+    *,
+    padding: spec.Padding | None = None,
+    epsilon: float | None = None,
 ) -> keras.Model:
     """Return a MobileNet V1 as a functional Keras model.
 
@@ -49,6 +57,9 @@ def MobileNet(  # noqa: N802 - Keras' name
         classes: Number of classes, with a top only.
         classifier_activation: Activation of the last layer; None returns the logits.
         name: The model's name, by default `mobilenet_{alpha:.2f}_{height}`.
+        padding: That of the strided convolutions: `"keras"`; `"same"`, as TF-slim and Hugging
+            Face pad; `"symmetric"`, as PyTorch pads. None follows the file given as `weights`.
+        epsilon: That of the batch norms. None follows the file, and is 0.001 without one.
 
     Returns:
         A `keras.Model` with the layers, names and weights of `keras.applications.MobileNet`.
@@ -70,20 +81,24 @@ def MobileNet(  # noqa: N802 - Keras' name
         pooling=pooling,
         classes=classes,
         name=name,
+        padding=padding,
+        epsilon=epsilon,
         data_format=keras.config.image_data_format(),
     )
     _check_activation(classifier_activation, checked.include_top, weights)
     path = _weights_file(weights, checked)
-    inputs, x = _inputs(input_tensor, checked)
+    inputs, x = _inputs(input_tensor, checked.input_shape)
+    conventions = _conventions(path, padding, epsilon, x)
     outputs = graph.build(
-        checked.layers,
+        checked.network(conventions.padding),
         x,
         dropout=checked.dropout,
         classifier_activation=classifier_activation,
+        epsilon=conventions.epsilon,
     )
     model = keras.Model(inputs, outputs, name=checked.name)
     if path is not None:
-        load_weights(model, path)
+        logger.info("%s", load_weights(model, path, adapt_channels=True))
     return model
 
 
@@ -117,10 +132,35 @@ def _weights_file(weights: Any, checked: arguments.Arguments) -> str | None:
     return find_or_fetch(row.file_name(checked.include_top))
 
 
-def _inputs(input_tensor: Any, checked: arguments.Arguments) -> tuple[Any, Any]:
+def _conventions(
+    path: str | None, padding: spec.Padding | None, epsilon: float | None, x: Any
+) -> spec.Conventions:
+    """Return the conventions to build with: the caller's, else the file's, else Keras'."""
+    conventions = spec.Conventions()
+    if path is not None and (padding is None or epsilon is None):
+        with open_checkpoint(path) as checkpoint:
+            conventions = checkpoint.conventions or conventions
+        # Where the two are one function, Keras' own graph serves a file from elsewhere.
+        keras_padding = replace(conventions, padding="keras")
+        if conventions.fits(keras_padding, _stem_size(x)):
+            conventions = keras_padding
+    return spec.Conventions(
+        conventions.epsilon if epsilon is None else float(epsilon),
+        conventions.padding if padding is None else padding,
+    )
+
+
+def _stem_size(x: Any) -> tuple[int | None, int | None]:
+    """Return the (height, width) that the stem puts out for an input tensor."""
+    channels_first = keras.config.image_data_format() == "channels_first"
+    height, width = x.shape[2:] if channels_first else x.shape[1:3]
+    return spec.halved(height), spec.halved(width)
+
+
+def _inputs(input_tensor: Any, input_shape: tuple[int | None, ...]) -> tuple[Any, Any]:
     """Return the model's inputs, and the tensor that the first layer is applied to."""
     if input_tensor is None:
-        x = keras.Input(checked.input_shape, name=checked.layers[0].name)
+        x = keras.Input(input_shape, name=spec.INPUT)
         return x, x
     if not keras.backend.is_keras_tensor(input_tensor):
         raise ValueError(

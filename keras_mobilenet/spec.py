@@ -10,13 +10,15 @@ layers are those of `keras.applications.MobileNet`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import isclose, prod
 from typing import Literal
 
 Shape = tuple[int, ...]
 Size = tuple[int, int]
 Pooling = Literal["avg", "max"]
+Padding = Literal["keras", "same", "symmetric"]
+ConvPadding = Literal["same", "valid"]
 Kind = Literal[  # the Keras class that a layer is made of
     "InputLayer",
     "Conv2D",
@@ -62,9 +64,13 @@ BLOCKS = (
 
 MIN_SIZE = 32  # pixels: the net halves its input five times
 DEFAULT_SIZE = 224
+INPUT = "input_1"
 RELU_MAX = 6.0
 BATCH_NORM_ARRAYS = ("gamma", "beta", "moving_mean", "moving_variance")
-PAD = (0, 1)  # zeros before and after, on both axes, ahead of each strided depthwise conv
+
+# Zeros before and after, on both axes, ahead of a strided convolution. "same" leaves them to the
+# convolution itself, which pads one zero at the end of an even length and one at both of an odd.
+PADS: dict[Padding, tuple[int, int]] = {"keras": (0, 1), "symmetric": (1, 1)}
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,9 @@ class Layer:
     channels: int  # of the output
     kernel: Shape = ()  # in Keras' layout; () where there is none
     stride: int = 1
-    padding: Literal["same", "valid"] = "same"
+    padding: ConvPadding = "same"
     bias: bool = False
+    pad: tuple[int, int] = (0, 0)  # zeros that a ZeroPadding2D adds on both axes
     keepdims: bool = False  # global pooling that keeps a 1 x 1 picture
 
     def arrays(self) -> dict[str, Shape]:
@@ -98,14 +105,48 @@ class Layer:
 
     def _output_length(self, n: int) -> int:
         if self.kind == "ZeroPadding2D":
-            return n + sum(PAD)
+            return n + sum(self.pad)
         if self.kind.startswith("Global"):
             return 1
         if not self.kernel:
             return n
         if self.padding == "same":
             return -(-n // self.stride)  # rounds up: 225 -> 113
-        return (n - self.kernel[0]) // self.stride + 1  # with PAD rounds down: 113 -> 56
+        return (n - self.kernel[0]) // self.stride + 1  # Keras' (0, 1) rounds down: 113 -> 56
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What a source of weights did and shapes cannot show. The defaults are those of Keras.
+
+    `padding` is that of the strided convolutions: `"keras"` pads a depthwise one at the end,
+    `"same"` is TF-slim's and Hugging Face's, `"symmetric"` is PyTorch's, for `conv1` too.
+    """
+
+    epsilon: float = 1e-3  # of every batch norm
+    padding: Padding = "keras"
+
+    def fits(self, other: Conventions, stem_size: tuple[int | None, int | None]) -> bool:
+        """Return whether the two are one function for a net whose stem puts out `stem_size`."""
+        if not isclose(self.epsilon, other.epsilon, rel_tol=1e-6):  # stored in float32 here or there
+            return False
+        same = {self.padding, other.padding} == {"keras", "same"} and strides_evenly(stem_size)
+        return self.padding == other.padding or same
+
+
+def strides_evenly(stem_size: tuple[int | None, int | None]) -> bool:
+    """Return whether every strided depthwise convolution meets an even length.
+
+    There `"same"` and `"keras"` padding are one. `stem_size` is the (height, width) that the stem
+    puts out, None where unknown.
+    """
+    halvings = sum(block.stride > 1 for block in BLOCKS)
+    return all(n is not None and n % 2**halvings == 0 for n in stem_size)
+
+
+def halved(n: int | None) -> int | None:
+    """Return the length that the stem makes of `n`, under every padding; None if unknown."""
+    return None if n is None else -(-n // STEM.stride)
 
 
 def width(filters: int, alpha: float) -> int:
@@ -120,13 +161,14 @@ def network(
     classes: int = 1000,
     include_top: bool = True,
     pooling: Pooling | None = None,
+    padding: Padding = "keras",
 ) -> tuple[Layer, ...]:
     """Return the net's layers in graph order, from the input to the last."""
-    layers = [Layer("input_1", "InputLayer", "input", channels)]
-    layers += _stem(channels, width(STEM.filters, alpha))
+    layers = [Layer(INPUT, "InputLayer", "input", channels)]
+    layers += _stem(channels, width(STEM.filters, alpha), padding)
     for block_id, block in enumerate(BLOCKS, start=1):
-        filters = width(block.filters, alpha)
-        layers += _block(block_id, layers[-1].channels, filters, block.stride, depth_multiplier)
+        scaled = replace(block, filters=width(block.filters, alpha))
+        layers += _block(block_id, scaled, layers[-1].channels, depth_multiplier, padding)
     if include_top:
         layers += _top(layers[-1].channels, classes)
     elif pooling:
@@ -175,30 +217,40 @@ def _batch_norm_and_relu(conv: Layer) -> list[Layer]:
     ]
 
 
-def _stem(channels: int, filters: int) -> list[Layer]:
+def _pad(name: str, part: str, channels: int, padding: Padding) -> list[Layer]:
+    """Return the padding ahead of a strided convolution; nothing where that pads itself."""
+    if padding not in PADS:
+        return []
+    return [Layer(name, "ZeroPadding2D", part, channels, pad=PADS[padding])]
+
+
+def _stem(channels: int, filters: int, padding: Padding) -> list[Layer]:
     kernel = (3, 3, channels, filters)
-    conv = Layer("conv1", "Conv2D", "stem", filters, kernel, STEM.stride)
-    return [conv, *_batch_norm_and_relu(conv)]
+    # Keras' own stem is SAME: only the depthwise convolutions pad at the end.
+    pad = _pad("conv1_pad", "stem", channels, padding) if padding == "symmetric" else []
+    own_padding: ConvPadding = "valid" if pad else "same"
+    conv = Layer("conv1", "Conv2D", "stem", filters, kernel, STEM.stride, own_padding)
+    return [*pad, conv, *_batch_norm_and_relu(conv)]
 
 
 def _block(
-    block_id: int, channels: int, filters: int, stride: int, depth_multiplier: int
+    block_id: int, block: Block, channels: int, depth_multiplier: int, padding: Padding
 ) -> list[Layer]:
-    part, strided = f"block_{block_id}", stride > 1
-    pad = Layer(f"conv_pad_{block_id}", "ZeroPadding2D", part, channels)
+    part, filters = f"block_{block_id}", block.filters
+    pad = _pad(f"conv_pad_{block_id}", part, channels, padding) if block.stride > 1 else []
     depthwise = Layer(
         f"conv_dw_{block_id}",
         "DepthwiseConv2D",
         part,
         channels * depth_multiplier,
         (3, 3, channels, depth_multiplier),
-        stride,
-        "valid" if strided else "same",
+        block.stride,
+        "valid" if pad else "same",
     )
     kernel = (1, 1, depthwise.channels, filters)
     pointwise = Layer(f"conv_pw_{block_id}", "Conv2D", part, filters, kernel)
     return [
-        *([pad] if strided else []),
+        *pad,
         *(depthwise, *_batch_norm_and_relu(depthwise)),
         *(pointwise, *_batch_norm_and_relu(pointwise)),
     ]
