@@ -128,7 +128,9 @@ class Conventions:
 
     def fits(self, other: Conventions, stem_size: tuple[int | None, int | None]) -> bool:
         """Return whether the two are one function for a net whose stem puts out `stem_size`."""
-        if not isclose(self.epsilon, other.epsilon, rel_tol=1e-6):  # stored in float32 here or there
+        if not isclose(
+            self.epsilon, other.epsilon, rel_tol=1e-6
+        ):  # stored in float32 here or there
             return False
         same = {self.padding, other.padding} == {"keras", "same"} and strides_evenly(stem_size)
         return self.padding == other.padding or same

@@ -22,7 +22,9 @@ ROWS = (
     {"checkpoints.checkpoint", "checkpoints.hdf5"},
     {"checkpoints.keras_h5", "checkpoints.legacy_h5", "checkpoints.safetensors_file"},
     {"checkpoints.keras_archive"},
+    {"checkpoints.strangers"},
     {"checkpoints.registry"},
+    {"checkpoints.adapting", "checkpoints.misfit", "checkpoints.models"},
     {"checkpoints.loading"},
     {"boxes", "graph", "preprocessing"},
     {"compact_diagrams"},
@@ -35,7 +37,6 @@ STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "arg
                "tables", "cost_tables", "__main__"}  # fmt: skip
 KERAS = {
     "boxes",
-    "compact_diagrams",
     "diagrams",
     "graph",
     "preprocessing",

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from keras_mobilenet.arrays import ArrayLike
-
-Padding = Literal["keras", "same", "symmetric"]
-
-
-@dataclass(frozen=True)
-class Conventions:
-    """What a source did and shapes cannot show. The defaults are those of Keras."""
-
-    epsilon: float = 1e-3  # of every batch norm
-    padding: Padding = "keras"  # of the strided convolutions
+from keras_mobilenet.spec import Conventions
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file's arrays under our names, readable while the file is open."""
+    """A file's arrays under our names, readable while the file is open.
+
+    Attributes:
+        format: The file's format, in words.
+        arrays: Arrays by our names, in Keras' axis order.
+        conventions: The source's conventions; None where the file does not tell, as Keras' own.
+        background: Whether class 0 of the top is a background class, as in TF-slim's nets.
+        notes: What the reader did to the values, such as dequantising them.
+    """
 
     format: str
     arrays: Mapping[str, ArrayLike]
-    conventions: Conventions | None = None  # None: Keras' own files do not tell them
+    conventions: Conventions | None = None
+    background: bool = False
+    notes: tuple[str, ...] = ()

@@ -21,7 +21,6 @@ import numpy as np
 from keras_mobilenet.arrays import is_float
 from keras_mobilenet.errors import CheckpointError
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 20_000  # a MobileNet with optimizer has under 1,000
 MAX_DEPTH = 16
 MAX_CHUNK_BYTES = 64 << 20  # a chunk is unpacked whole, however few of its values are asked for

@@ -16,6 +16,7 @@ from keras_mobilenet.checkpoints import keras_h5
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
 
+NAME = ".keras"
 SIGNATURE = b"PK\x03\x04"
 MEMBER = "model.weights.h5"
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # others may take memory without bound
@@ -30,15 +31,12 @@ _FAULTS = (
 )
 
 
-def member_names(path: str) -> list[str]:
-    """Return the names of the members of the zip archive at `path`."""
+def recognises(path: str, head: bytes) -> bool:
+    """Return whether the file is a zip archive with Keras' file of weights in it."""
+    if not head.startswith(SIGNATURE):
+        return False
     with _opened(path) as archive:
-        return archive.namelist()
-
-
-def holds(names: list[str]) -> bool:
-    """Return whether a zip archive with these members is a `.keras` file."""
-    return MEMBER in names
+        return MEMBER in archive.namelist()
 
 
 @contextmanager

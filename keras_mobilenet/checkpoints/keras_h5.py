@@ -17,14 +17,19 @@ from keras_mobilenet.arrays import ArrayLike
 from keras_mobilenet.checkpoints import hdf5
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.files import HDF5_SIGNATURE
 
+NAME = "Keras 3 .weights.h5"
 ROOT = "layers"
 VARIABLES = "vars"
 
 
-def holds(file: h5py.File) -> bool:
-    """Return whether an open HDF5 file has this layout."""
-    return ROOT in file
+def recognises(path: str, head: bytes) -> bool:
+    """Return whether the file has this layout of HDF5."""
+    if not head.startswith(HDF5_SIGNATURE):
+        return False
+    with hdf5.opened(path) as file:
+        return ROOT in file
 
 
 @contextmanager

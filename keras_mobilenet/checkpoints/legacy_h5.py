@@ -17,13 +17,18 @@ from keras_mobilenet.arrays import ArrayLike
 from keras_mobilenet.checkpoints import hdf5
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.files import HDF5_SIGNATURE
 
+NAME = "Keras legacy H5"
 WHOLE_MODEL = "model_weights"
 
 
-def holds(file: h5py.File) -> bool:
-    """Return whether an open HDF5 file has this layout."""
-    return WHOLE_MODEL in file or bool({"layer_names", "layer_names0"} & set(file.attrs))
+def recognises(path: str, head: bytes) -> bool:
+    """Return whether the file has this layout of HDF5."""
+    if not head.startswith(HDF5_SIGNATURE):
+        return False
+    with hdf5.opened(path) as file:
+        return WHOLE_MODEL in file or bool({"layer_names", "layer_names0"} & set(file.attrs))
 
 
 @contextmanager

@@ -24,7 +24,10 @@ from keras_mobilenet.arrays import (
     shortened,
 )
 from keras_mobilenet.checkpoints import safetensors_file
-from keras_mobilenet.checkpoints.checkpoint import Conventions
+from keras_mobilenet.checkpoints.adapting import adapted
+from keras_mobilenet.checkpoints.checkpoint import Checkpoint
+from keras_mobilenet.checkpoints.misfit import misfit, other_conventions
+from keras_mobilenet.checkpoints.models import assign, conventions_of, stem_size_of, variables_of
 from keras_mobilenet.checkpoints.registry import open_checkpoint
 from keras_mobilenet.errors import CheckpointError, fault
 
@@ -45,6 +48,7 @@ class LoadReport:
     unexpected: tuple[str, ...]  # in the file, not in the model: passed over
     shape_differs: tuple[tuple[str, spec.Shape, spec.Shape], ...]  # name, file's, model's
     cast: tuple[str, ...]  # stored in another float type than the model's
+    notes: tuple[str, ...] = ()  # what was changed on the way, by the reader or for the model
 
     def __str__(self) -> str:
         parts = [f"loaded {len(self.loaded)} arrays from {self.path} ({self.format}"]
@@ -57,11 +61,16 @@ class LoadReport:
         ):
             if names:
                 parts.append(f"{label}: {', '.join(shortened(names))}")
-        return "; ".join(parts)
+        return "; ".join([*parts, *self.notes])
 
 
 def load_weights(
-    model: Any, path: str | PathLike[str], *, strict: bool = True, by_order: bool = False
+    model: Any,
+    path: str | PathLike[str],
+    *,
+    strict: bool = True,
+    by_order: bool = False,
+    adapt_channels: bool = False,
 ) -> LoadReport:
     """Load a file's weights into `model` and return a report of what was done.
 
@@ -76,26 +85,27 @@ def load_weights(
             the same. False loads what fits, at least one array, and the report tells the rest.
         by_order: Match arrays by their position instead, for legacy H5 files whose layers have
             other names. The order of same-shaped layers cannot be checked then.
+        adapt_channels: Make the stem's kernel fit a model with another number of input channels:
+            summed for one, repeated and scaled for more.
 
     Raises:
-        CheckpointError: the file cannot be read, does not fit, or holds values that are not
-            finite, or negative variances.
+        CheckpointError: the file cannot be read, does not fit, follows other conventions than the
+            model, or holds values that are not finite, or negative variances.
     """
-    variables = _variables(model)
+    variables = variables_of(model)
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
     with open_checkpoint(path, _max_bytes(expected)) as checkpoint:
-        _check_conventions(path, model, checkpoint.conventions)
-        arrays = (
-            _in_model_order(path, expected, checkpoint.arrays) if by_order else (checkpoint.arrays)
-        )
-        found = shapes_of(arrays)
-        comparison = compare(expected, found)
-        origin = infer_origin(found)
+        _check_conventions(path, model, checkpoint)
+        arrays, notes = adapted(checkpoint, expected, channels=adapt_channels)
+        if by_order:
+            arrays = _in_model_order(path, expected, arrays)
+        comparison = compare(expected, shapes_of(arrays))
+        origin = infer_origin(shapes_of(checkpoint.arrays))
         if not comparison.fitting or (strict and not _fits(comparison, expected)):
-            raise CheckpointError(_misfit(path, comparison, origin, expected))
+            raise CheckpointError(misfit(path, comparison, origin, expected))
         values = _read(path, comparison.fitting, arrays, variables)
         cast = [name for name in values if arrays[name].dtype != values[name].dtype]
-    _assign(variables, values)
+    assign(variables, values)
     return LoadReport(
         path=os.fspath(path),
         format=checkpoint.format,
@@ -105,6 +115,7 @@ def load_weights(
         unexpected=comparison.unexpected,
         shape_differs=comparison.shape_differs,
         cast=tuple(cast),
+        notes=(*checkpoint.notes, *notes),
     )
 
 
@@ -123,47 +134,16 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
             f"`path` must end in '.safetensors'. For Keras' own formats call "
             f"model.save_weights or model.save. Received: path={path!r}"
         )
-    arrays = {name: np.asarray(variable) for name, variable in _variables(model).items()}
-    safetensors_file.write(path, arrays, _conventions(model))
+    arrays = {name: np.asarray(variable) for name, variable in variables_of(model).items()}
+    safetensors_file.write(path, arrays, conventions_of(model))
 
 
-def _variables(model: Any) -> dict[str, Any]:
-    """Return the model's weights by name, those of nested models included."""
-    variables: dict[str, Any] = {}
-    for layer in _leaves(model):
-        for variable in layer.weights:
-            name = f"{layer.name}/{variable.name}"
-            if variables.setdefault(name, variable) is not variable:
-                raise ValueError(
-                    f"Two layers of model {model.name!r} have a weight of the name {name!r}, so "
-                    "that a file's arrays cannot be told apart. Load each nested model by itself."
-                )
-    return variables
-
-
-def _leaves(model: Any) -> Sequence[Any]:
-    if not hasattr(model, "layers"):
-        return [model]
-    return [leaf for layer in model.layers for leaf in _leaves(layer)]
-
-
-def _conventions(model: Any) -> Conventions:
-    epsilons = {x.epsilon for x in _leaves(model) if type(x).__name__ == "BatchNormalization"}
-    if len(epsilons) > 1:
-        raise ValueError(
-            f"The batch norms of model {model.name!r} have different epsilons, "
-            f"{sorted(epsilons)}, of which a file of weights records one only."
-        )
-    return Conventions(epsilon=epsilons.pop()) if epsilons else Conventions()
-
-
-def _check_conventions(
-    path: str | PathLike[str], model: Any, conventions: Conventions | None
-) -> None:
-    if conventions is not None and conventions != (ours := _conventions(model)):
-        found = f"the file's weights go with {conventions}, the model has {ours}."
-        remedy = "Shapes cannot show it, and the predictions would be wrong. Pass another file."
-        raise CheckpointError(fault(path, found, remedy))
+def _check_conventions(path: str | PathLike[str], model: Any, checkpoint: Checkpoint) -> None:
+    if checkpoint.conventions is None:
+        return
+    ours = conventions_of(model)
+    if not checkpoint.conventions.fits(ours, stem_size_of(model)):
+        raise CheckpointError(other_conventions(path, checkpoint.conventions, ours))
 
 
 def _max_bytes(expected: Mapping[str, spec.Shape]) -> int:
@@ -173,22 +153,12 @@ def _max_bytes(expected: Mapping[str, spec.Shape]) -> int:
 
 def _in_model_order(
     path: str | PathLike[str], expected: Mapping[str, spec.Shape], arrays: Mapping[str, ArrayLike]
-) -> Mapping[str, ArrayLike]:
+) -> dict[str, ArrayLike]:
     try:
         return by_order(expected, arrays)
     except ValueError as error:
         remedy = "Build the model that the file was made from, or pass another file."
         raise CheckpointError(fault(path, f"{error}.", remedy)) from error
-
-
-def _fits(comparison: Comparison, expected: Mapping[str, spec.Shape]) -> bool:
-    has_top = any(_is_top(name) for name in expected)
-    surplus = [n for n in comparison.unexpected if has_top or not _is_top(n)]
-    return not (comparison.missing or comparison.shape_differs or surplus)
-
-
-def _is_top(name: str) -> bool:
-    return name.startswith(f"{naming.TOP_LAYER}/")
 
 
 def _read(
@@ -211,51 +181,11 @@ def _read(
     return values
 
 
-def _assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    before: dict[str, np.ndarray[Any, Any]] = {}
-    try:
-        for name, value in values.items():
-            before[name] = np.array(variables[name])
-            variables[name].assign(value)
-    except BaseException:  # an interrupt must not leave half a net either
-        for name, value in before.items():
-            variables[name].assign(value)
-        raise
+def _fits(comparison: Comparison, expected: Mapping[str, spec.Shape]) -> bool:
+    has_top = any(_is_top(name) for name in expected)
+    surplus = [n for n in comparison.unexpected if has_top or not _is_top(n)]
+    return not (comparison.missing or comparison.shape_differs or surplus)
 
 
-def _misfit(
-    path: str | PathLike[str],
-    comparison: Comparison,
-    origin: Origin | None,
-    expected: Mapping[str, spec.Shape],
-) -> str:
-    """Return the message for a file that does not fit: both sides, and what to do."""
-    model = infer_origin(expected)
-    named = f"MobileNet({model})" if model else "the model"
-    lines = [f"{os.fspath(path)} does not fit {named}."]
-    width = max((len(row[0]) for row in comparison.shape_differs), default=0)
-    differs = [f"{n:{width}}  file {a}  model {b}" for n, a, b in comparison.shape_differs]
-    for label, rows in (
-        ("shape differs", differs),
-        ("not in the file", comparison.missing),
-        ("not in the model", comparison.unexpected),
-    ):
-        if rows:
-            lines += [f"  {label} ({len(rows)}):", *(f"    {row}" for row in shortened(rows))]
-    return "\n".join([*lines, _remedy(comparison, origin, model)])
-
-
-def _remedy(comparison: Comparison, file: Origin | None, model: Origin | None) -> str:
-    if file and model and file != model:
-        differing = {k: v for k, v in vars(file).items() if v != vars(model)[k] and v is not None}
-        if channels := differing.pop("channels", None):
-            differing["input_shape"] = (None, None, channels)
-        arguments = ", ".join(f"{k}={v!r}" for k, v in differing.items())
-        remedy = f"Build the model with {arguments}, or pass another file."
-        return f"The file was made with {file}. {remedy}"
-    if not comparison.fitting and not comparison.shape_differs:
-        return (
-            "No array of the file has a name of the model's. If its layers are the model's in the "
-            "same order under other names, pass by_order=True to load_weights."
-        )
-    return "Pass another file, or strict=False to load_weights to load what fits."
+def _is_top(name: str) -> bool:
+    return name.startswith(f"{naming.TOP_LAYER}/")

@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
+from typing import Protocol
 
 from keras_mobilenet.checkpoints import (
-    hdf5,
     keras_archive,
     keras_h5,
     legacy_h5,
     safetensors_file,
 )
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
+from keras_mobilenet.checkpoints.strangers import describe
 from keras_mobilenet.errors import CheckpointError, fault
 
-Reader = Callable[[str, int], AbstractContextManager[Checkpoint]]
 
-MAX_BYTES = 1 << 30  # the largest unpacked file when no model says what is expected
-READABLE = "Keras legacy H5, Keras 3 .weights.h5, .keras, safetensors"
-_ANOTHER_FILE = f"Pass a file in one of these formats: {READABLE}."
-_HEAD_BYTES = 512
-_STRANGERS = (  # first bytes, what they are, what to do
-    (b"\x1f\x8b", "a gzip archive", "Unpack it first."),
-    (b"\x80", "a Python pickle, which can run code and is never opened", _ANOTHER_FILE),
-    (b"<", "an HTML or XML page, most likely an error page in a file's place", "Fetch it again."),
+class Format(Protocol):
+    """What a module of this folder offers."""
+
+    NAME: str  # in words, as lists of formats show it
+
+    def recognises(self, path: str, head: bytes) -> bool:
+        """Return whether `path` is of this format.
+
+        `head` are the file's first bytes; none where `path` is a folder or the beginning of
+        several files' names.
+        """
+
+    def read(self, path: str, max_bytes: int) -> AbstractContextManager[Checkpoint]:
+        """Yield the checkpoint at `path`; nothing in it may unpack to more than `max_bytes`."""
+
+
+# A new format is one module here, and one row.
+FORMATS: tuple[Format, ...] = (
+    legacy_h5,
+    keras_h5,
+    keras_archive,
+    safetensors_file,
 )
+MAX_BYTES = 1 << 30  # the largest unpacked file when no model says what is expected
+_READABLE = ", ".join(format_.NAME for format_ in FORMATS)
+_ANOTHER_FILE = f"Pass a file in one of these formats: {_READABLE}."
+_HEAD_BYTES = 512
 
 
 @contextmanager
@@ -44,7 +62,7 @@ def open_checkpoint(path: str | PathLike[str], max_bytes: int = MAX_BYTES) -> It
     """
     path = os.fspath(path)
     try:
-        with _recognise(path)(path, max_bytes) as checkpoint:
+        with _recognised(path).read(path, max_bytes) as checkpoint:
             yield checkpoint
     except CheckpointError as error:
         if str(error).startswith(path):
@@ -53,51 +71,39 @@ def open_checkpoint(path: str | PathLike[str], max_bytes: int = MAX_BYTES) -> It
         raise CheckpointError(fault(path, f"{error}.", remedy)) from error
 
 
-def _recognise(path: str) -> Reader:
+def _recognised(path: str) -> Format:
     head = _head(path)
-    if head.startswith(hdf5.SIGNATURE):
-        return _recognise_hdf5(path)
-    if head.startswith(keras_archive.SIGNATURE):
-        return _recognise_zip(path)
-    if safetensors_file.holds(head):  # before the strangers: its first byte is a length's, any
-        return safetensors_file.read
-    for first_bytes, what, remedy in _STRANGERS:
-        if head.lstrip().startswith(first_bytes):
-            raise CheckpointError(fault(path, f"this is {what}.", remedy))
-    raise CheckpointError(fault(path, "this is not a file of weights.", _ANOTHER_FILE))
+    for format_ in FORMATS:
+        if format_.recognises(path, head):
+            return format_
+    _check_file(path)
+    what, remedy = describe(path, head, _ANOTHER_FILE)
+    raise CheckpointError(fault(path, f"this is {what}.", remedy))
 
 
 def _head(path: str) -> bytes:
-    """Return the first bytes of a regular file."""
+    """Return the first bytes of a regular file; none of anything else, which could block."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or device could block for ever
-            raise CheckpointError(fault(path, "this is not a file.", _ANOTHER_FILE))
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return b""
         with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except (OSError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+            return file.read(_HEAD_BYTES)
+    except (OSError, ValueError):
+        return b""
+
+
+def _check_file(path: str) -> None:
+    """Raise if `path` is not a file that can be read and holds something."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError(fault(path, "this is not a file.", _ANOTHER_FILE))
+        with open(path, "rb"):
+            pass
+    except CheckpointError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
         remedy = "Check the path and its permissions."
         raise CheckpointError(fault(path, f"the file cannot be read ({error}).", remedy)) from error
-    if not head:
+    if not status.st_size:
         raise CheckpointError(fault(path, "the file is empty.", "Fetch or export it again."))
-    return head
-
-
-def _recognise_hdf5(path: str) -> Reader:
-    with hdf5.opened(path) as file:
-        if legacy_h5.holds(file):
-            return legacy_h5.read
-        if keras_h5.holds(file):
-            return keras_h5.read
-    raise CheckpointError("the HDF5 file has neither of Keras' layouts for weights")
-
-
-def _recognise_zip(path: str) -> Reader:
-    names = keras_archive.member_names(path)
-    if keras_archive.holds(names):
-        return keras_archive.read
-    if any(name.endswith("data.pkl") for name in names):
-        found = "this is a PyTorch pickle, which can run code and is never opened."
-        raise CheckpointError(fault(path, found, _ANOTHER_FILE))
-    raise CheckpointError("the zip archive is not a .keras file")

@@ -18,17 +18,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from keras_mobilenet.arrays import ArrayLike
-from keras_mobilenet.checkpoints.checkpoint import Checkpoint, Conventions, Padding
+from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.files import replacing
+from keras_mobilenet.spec import Conventions, Padding
 
+NAME = "safetensors"
 FORMAT = "keras_mobilenet"  # the metadata's "format" in files that we wrote
 _MAX_HEADER_BYTES = 1 << 20  # that of a MobileNet has 12,000
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
 
-def holds(head: bytes) -> bool:
-    """Return whether a file that begins with these bytes is of this format.
+def recognises(path: str, head: bytes) -> bool:
+    """Return whether a file that begins with `head` is of this format.
 
     Eight bytes are the header's length, of which no file has use for the last three.
     """

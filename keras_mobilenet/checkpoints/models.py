@@ -1,0 +1,77 @@
+"""A model's side of loading: its weights by name, its conventions, and assigning values to it.
+
+Keras is not imported: a model is asked for its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_mobilenet.spec import Conventions, Padding
+
+
+def variables_of(model: Any) -> dict[str, Any]:
+    """Return the model's weights by name, those of nested models included."""
+    variables: dict[str, Any] = {}
+    for layer in _leaves(model):
+        for variable in layer.weights:
+            name = f"{layer.name}/{variable.name}"
+            if variables.setdefault(name, variable) is not variable:
+                raise ValueError(
+                    f"Two layers of model {model.name!r} have a weight of the name {name!r}, so "
+                    "that a file's arrays cannot be told apart. Load each nested model by itself."
+                )
+    return variables
+
+
+def _leaves(model: Any) -> Sequence[Any]:
+    if not hasattr(model, "layers"):
+        return [model]
+    return [leaf for layer in model.layers for leaf in _leaves(layer)]
+
+
+def conventions_of(model: Any) -> Conventions:
+    """Return the conventions that a model was built with, read off its layers."""
+    epsilons = {x.epsilon for x in _leaves(model) if type(x).__name__ == "BatchNormalization"}
+    if len(epsilons) > 1:
+        raise ValueError(
+            f"The batch norms of model {model.name!r} have different epsilons, "
+            f"{sorted(epsilons)}, of which a file of weights records one only."
+        )
+    epsilon = epsilons.pop() if epsilons else Conventions().epsilon
+    return Conventions(epsilon, _padding(model))
+
+
+def _padding(model: Any) -> Padding:
+    layers = {layer.name: layer for layer in _leaves(model)}
+    if "conv1_pad" in layers:
+        return "symmetric"
+    # Of a net that is cut short before its first strided block, any padding is true.
+    strided = layers.get("conv_dw_2")
+    return "same" if strided is not None and strided.padding == "same" else "keras"
+
+
+def stem_size_of(model: Any) -> tuple[int | None, int | None]:
+    """Return the (height, width) that the model's stem puts out, None where unknown."""
+    for layer in _leaves(model):
+        if layer.name == "conv1":
+            shape = layer.output.shape
+            height, width = shape[2:] if layer.data_format == "channels_first" else shape[1:3]
+            return height, width
+    return None, None
+
+
+def assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Assign all values, or on any error none."""
+    before: dict[str, np.ndarray[Any, Any]] = {}
+    try:
+        for name, value in values.items():
+            before[name] = np.array(variables[name])
+            variables[name].assign(value)
+    except BaseException:  # an interrupt must not leave half a net either
+        for name, value in before.items():
+            variables[name].assign(value)
+        raise
