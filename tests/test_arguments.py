@@ -74,6 +74,9 @@ DROPOUT = "`dropout` must be between 0 and 1"
         ("classes", "10", CLASSES),
         ("classifier_activation", "softmacks", "`classifier_activation` must be the name of"),
         ("classifier_activation", 3, "`classifier_activation` must be the name of"),
+        ("padding", "valid", "`padding` must be one of 'keras', 'same', 'symmetric' or None"),
+        ("epsilon", 0, "`epsilon` must be a positive number or None"),
+        ("epsilon", "1e-3", "`epsilon` must be a positive number or None"),
         ("name", 3, "`name` must be a string without '/'"),
         ("name", "a/b", "`name` must be a string without '/'"),
     ],
@@ -99,8 +102,6 @@ def test_wrong_shape_under_channels_first_names_its_axes():
         ({"alpha": 0.3}, "`alpha` must be one of 0.25, 0.5, 0.75, 1.0 with weights='imagenet'"),
         ({"depth_multiplier": 2}, "`depth_multiplier` must be 1 with weights='imagenet'"),
         ({"classes": 10}, "`classes` must be 1000 with .* Pass include_top=False"),
-        ({"input_shape": (224, 224, 1)}, "`input_shape` must be of 3 channels with"),
-        ({"input_shape": (64, 64, 4), "include_top": False}, "`input_shape` must be of 3 channels"),
         ({"classifier_activation": "sigmoid"}, "`classifier_activation` must be 'softmax' or None"),
     ],
 )

@@ -124,8 +124,8 @@ ARCHIVES = [
     (names_not_utf8, "truncated or damaged"),
     (packed_by(zipfile.ZIP_LZMA), "packed in a way that Keras does not use"),
     (packed_by(zipfile.ZIP_BZIP2), "packed in a way that Keras does not use"),
-    (without_the_member, "not a .keras file"),
-    (in_a_folder, "not a .keras file"),
+    (without_the_member, "a zip archive that holds no weights"),
+    (in_a_folder, "a zip archive that holds no weights"),
     (an_empty_member, "truncated or damaged"),
     (a_member_that_is_html, "truncated or damaged"),
     (a_member_of_another_layout, "no entry 'layers'"),
@@ -244,9 +244,9 @@ METADATA_FAULTS = [
     ({"epsilon": "small"}, "conventions are damaged .*'small'"),
     ({"padding": "reflect"}, "conventions are damaged .padding=reflect"),
     ({"epsilon": "nan"}, "epsilon=nan"),
-    ({"epsilon": "1e-05"}, r"epsilon=1e-05.*the model has .*epsilon=0.001.*\nShapes cannot show"),
+    ({"epsilon": "-1"}, "conventions are damaged .epsilon=-1"),
+    ({"epsilon": "1e-05"}, "epsilon=1e-05.*the model has .*epsilon=0.001.* Shapes cannot show"),
     ({"padding": "symmetric"}, "padding='symmetric'.*the model has .*padding='keras'"),
-    ({"padding": "same"}, "padding='same'.*the model has .*padding='keras'"),
 ]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_mobilenet import MobileNet
+from tests.models import randomise
 
 AXES = {
     "alpha": (0.1, 0.25, 0.5, 0.75, 1.0, 1.3),
@@ -106,15 +107,6 @@ def assert_same_weights(ours, theirs):
     assert [(w.path, w.shape, w.dtype, w.trainable) for w in ours.weights] == [
         (w.path, w.shape, w.dtype, w.trainable) for w in theirs.weights
     ]
-
-
-def randomise(model, seed=0):
-    """Give every weight a value of its own; batch norms keep sane variances."""
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        low, high = (0.5, 1.5) if "variance" in weight.path or "gamma" in weight.path else (-1, 1)
-        scale = 1 if len(weight.shape) == 1 else np.sqrt(3 / np.prod(weight.shape[:-1]))
-        weight.assign(rng.uniform(low, high, weight.shape) * scale)
 
 
 def assert_same_outputs(ours, theirs, size=64):

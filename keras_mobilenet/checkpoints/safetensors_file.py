@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, cast, get_args
 
 import ml_dtypes
@@ -119,6 +120,8 @@ def _conventions(metadata: Mapping[str, str]) -> Conventions:
         epsilon, padding = float(metadata["epsilon"]), metadata["padding"]
         if padding not in get_args(Padding):
             raise ValueError(f"padding={padding}")
+        if not (isfinite(epsilon) and epsilon > 0):
+            raise ValueError(f"epsilon={epsilon}")
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"the metadata's conventions are damaged ({error})") from error
     return Conventions(epsilon, cast(Padding, padding))
