@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_mobilenet.checkpoints.inspection import convert_weights, inspect_weights
     from keras_mobilenet.checkpoints.loading import load_weights, save_weights
     from keras_mobilenet.costs import layer_costs
     from keras_mobilenet.diagrams import plot_model
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MobileNet",
+    "convert_weights",
     "decode_predictions",
+    "inspect_weights",
     "layer_costs",
     "load_weights",
     "plot_model",
@@ -29,7 +32,9 @@ __all__ = [
 
 _MODULES = {
     "MobileNet": "mobilenet",
+    "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
+    "inspect_weights": "checkpoints.inspection",
     "layer_costs": "costs",
     "load_weights": "checkpoints.loading",
     "plot_model": "diagrams",

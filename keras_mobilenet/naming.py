@@ -10,6 +10,11 @@ from collections.abc import Sequence
 
 from keras_mobilenet import spec
 
+KERAS_3_CLASSES = {  # in snake case, as .weights.h5 numbers its groups
+    "Conv2D": "conv2d",
+    "DepthwiseConv2D": "depthwise_conv2d",
+    "BatchNormalization": "batch_normalization",
+}
 _KERAS_2 = {"depthwise_kernel": "kernel"}
 TOP_LAYER = "conv_preds"
 
@@ -28,6 +33,13 @@ def from_legacy_keras(layer: str, weights: Sequence[str]) -> list[str]:
         owner = prefix.rpartition("/")[2] if nested else layer
         names.append(f"{owner}/{_KERAS_2.get(variable, variable)}")
     return names
+
+
+def to_legacy_keras(layer: str, variables: Sequence[str]) -> list[str]:
+    """Return the names of a layer's weights in a legacy H5, as Keras 2 writes them."""
+    depthwise = layer.startswith("conv_dw_")
+    theirs = {ours: name for name, ours in _KERAS_2.items()} if depthwise else {}
+    return [f"{layer}/{theirs.get(variable, variable)}:0" for variable in variables]
 
 
 def keras_3_variables(class_name: str, count: int) -> Sequence[str]:

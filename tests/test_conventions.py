@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from checkpoint_files import random_arrays
+from random_models import randomise
 
 from keras_mobilenet import MobileNet, load_weights, save_weights, spec
 from keras_mobilenet.checkpoints import registry
 from keras_mobilenet.checkpoints.adapting import adapted_stem
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
-from tests.checkpoint_files import random_arrays
-from tests.models import randomise
 
 PADDINGS = ("keras", "same", "symmetric")
 

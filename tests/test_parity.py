@@ -5,9 +5,9 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from random_models import randomise
 
 from keras_mobilenet import MobileNet
-from tests.models import randomise
 
 AXES = {
     "alpha": (0.1, 0.25, 0.5, 0.75, 1.0, 1.3),

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 import keras_mobilenet
 from keras_mobilenet import files, load_weights, save_weights
-from keras_mobilenet.checkpoints import safetensors_file
+from keras_mobilenet.checkpoints import writing
 from keras_mobilenet.errors import CheckpointError
 
 
@@ -42,10 +42,41 @@ def test_saving_takes_the_place_of_an_older_file_with_the_usual_permissions(dono
     assert {p.name for p in tmp_path.iterdir()} == {"x.safetensors", "plain"}
 
 
-@pytest.mark.parametrize("path", ["x.h5", "x.keras", "x", "x.safetensors.txt"])
+@pytest.mark.parametrize("path", ["x.hdf5", "x.keras", "x", "x.safetensors.txt"])
 def test_another_suffix_is_refused_with_keras_own_calls_named(donor, path):
     with pytest.raises(ValueError, match=r"(?s)\.safetensors.*model\.save.*Received: path='x"):
         save_weights(donor, path)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+def test_keras_loads_what_is_written_in_its_formats(donor, tmp_path, suffix):
+    save_weights(donor, tmp_path / f"x{suffix}")
+    theirs = keras.applications.MobileNet(weights=None, alpha=0.25)
+    theirs.load_weights(tmp_path / f"x{suffix}")
+    for a, b in zip(donor.weights, theirs.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".weights.h5", ".h5"])
+def test_conventions_travel_in_every_format(tmp_path, suffix):
+    source = keras_mobilenet.MobileNet(
+        (97, 97, 3), weights=None, alpha=0.1, padding="symmetric", epsilon=1e-5
+    )
+    save_weights(source, tmp_path / f"x{suffix}")
+    again = keras_mobilenet.MobileNet((97, 97, 3), weights=tmp_path / f"x{suffix}", alpha=0.1)
+    assert same(weights(again), weights(source))
+    assert again.get_layer("conv1_pad").padding == ((1, 1), (1, 1))
+    assert again.get_layer("conv1_bn").epsilon == 1e-5
+    default = keras_mobilenet.MobileNet((97, 97, 3), weights=None, alpha=0.1)
+    with pytest.raises(CheckpointError, match="Shapes cannot show it"):
+        load_weights(default, tmp_path / f"x{suffix}")
+
+
+def test_weights_h5_needs_mobilenets_own_layers(tmp_path):
+    with pytest.raises(ValueError, match="is no layer of MobileNet.*Write .safetensors or .h5"):
+        save_weights(small_head(), tmp_path / "x.weights.h5")
+    assert list(tmp_path.iterdir()) == []
+    save_weights(small_head(), tmp_path / "x.h5")
 
 
 def half_written(arrays, path, metadata):
@@ -60,7 +91,7 @@ def one_bit_off(arrays, path, metadata):
     safetensors_file_save(arrays, path, metadata)
 
 
-safetensors_file_save = safetensors_file.save_file
+safetensors_file_save = writing.save_file
 
 
 def no_rename(source, target):
@@ -72,8 +103,8 @@ def interrupted(path):
 
 
 FAILURES = [
-    pytest.param(safetensors_file, "save_file", half_written, OSError, id="disk_full"),
-    pytest.param(safetensors_file, "save_file", one_bit_off, OSError, id="bit_flip"),
+    pytest.param(writing, "save_file", half_written, OSError, id="disk_full"),
+    pytest.param(writing, "save_file", one_bit_off, OSError, id="bit_flip"),
     pytest.param(files.os, "replace", no_rename, PermissionError, id="no_rename"),
     pytest.param(files, "_flush_to_disk", interrupted, KeyboardInterrupt, id="interrupt"),
 ]

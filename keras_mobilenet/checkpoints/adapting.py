@@ -23,18 +23,28 @@ def adapted(
     A background class that the model has no place for is dropped. With `channels`, the stem's
     kernel is adapted to the model's number of input channels.
     """
-    arrays, notes = dict(checkpoint.arrays), []
+    arrays: dict[str, ArrayLike] = dict(checkpoint.arrays)
+    notes: list[str] = []
     if checkpoint.background and _is_longer_by_one(arrays, expected):
-        for name in (TOP_KERNEL, TOP_BIAS):
-            arrays[name] = np.asarray(arrays[name])[..., 1:]
-        count = expected[TOP_BIAS][0]
-        notes.append(f"dropped class 0, the background: {count + 1} classes became {count}")
+        arrays, notes = without_background(arrays)
     if channels and STEM_KERNEL in arrays and STEM_KERNEL in expected:
         file, model = tuple(arrays[STEM_KERNEL].shape), expected[STEM_KERNEL]
         if len(file) == 4 and file != model and (file[:2], file[3]) == (model[:2], model[3]):
             arrays[STEM_KERNEL] = adapted_stem(np.asarray(arrays[STEM_KERNEL]), model[2])
             notes.append(f"adapted the stem from {file[2]} input channels to {model[2]}")
     return arrays, notes
+
+
+def without_background(
+    arrays: Mapping[str, ArrayLike],
+) -> tuple[dict[str, ArrayLike], list[str]]:
+    """Return arrays whose top has lost its class 0, and a note that says so."""
+    top = {n: np.asarray(arrays[n])[..., 1:] for n in (TOP_KERNEL, TOP_BIAS) if n in arrays}
+    if not top:
+        return dict(arrays), []
+    count = next(iter(top.values())).shape[-1]
+    note = f"dropped class 0, the background: {count + 1} classes became {count}"
+    return {**arrays, **top}, [note]
 
 
 def adapted_stem(kernel: np.ndarray[Any, Any], channels: int) -> np.ndarray[Any, Any]:

@@ -8,9 +8,10 @@ once, values when they are asked for, and only if they unpack to no more than th
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -19,10 +20,13 @@ import h5py
 import numpy as np
 
 from keras_mobilenet.arrays import is_float
+from keras_mobilenet.checkpoints import provenance
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.spec import Conventions
 
 MAX_OBJECTS = 20_000  # a MobileNet with optimizer has under 1,000
 MAX_DEPTH = 16
+METADATA = "keras_mobilenet"  # the attribute in which our files tell their conventions
 MAX_CHUNK_BYTES = 64 << 20  # a chunk is unpacked whole, however few of its values are asked for
 GZIP, FLETCHER32 = 1, 3  # codes of HDF5's filters
 FILTERS = {GZIP, 2, FLETCHER32}  # 2: shuffle; others may take memory without bound
@@ -78,6 +82,22 @@ def values(parent: h5py.Group, name: str) -> Values:
         numbers = ", ".join(map(str, unknown))
         raise CheckpointError(f"{where} is packed with an unknown HDF5 filter, {numbers}")
     return Values(found, where, tuple(found.shape), found.dtype)
+
+
+def write_metadata(file: h5py.File, metadata: Mapping[str, str]) -> None:
+    """Record what a file of ours says of itself; Keras passes over it."""
+    file.attrs[METADATA] = json.dumps(dict(metadata))
+
+
+def conventions(file: h5py.File) -> Conventions | None:
+    """Return the conventions that a file of ours tells; None for Keras' own."""
+    metadata = file.attrs.get(METADATA)
+    if metadata is None:
+        return None
+    told = json.loads(metadata) if isinstance(metadata, str) else None
+    if not isinstance(told, dict):
+        raise CheckpointError("the metadata's conventions are damaged")
+    return provenance.conventions(told)
 
 
 def names(parent: h5py.Group) -> list[str]:

@@ -46,7 +46,7 @@ def opened(path: str | IO[bytes], format_name: str) -> Iterator[Checkpoint]:
         arrays: dict[str, ArrayLike] = {}
         for class_name, variables in _layers(hdf5.group(file, ROOT)):
             _add_layer(arrays, class_name, variables)
-        yield Checkpoint(format_name, arrays)
+        yield Checkpoint(format_name, arrays, hdf5.conventions(file))
 
 
 def _layers(root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:

@@ -38,7 +38,7 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
         whole = WHOLE_MODEL in file
         root = hdf5.group(file, WHOLE_MODEL) if whole else file
         kind = "whole model" if whole else "weights"
-        yield Checkpoint(f"Keras legacy H5 ({kind})", _arrays(root))
+        yield Checkpoint(f"Keras legacy H5 ({kind})", _arrays(root), hdf5.conventions(file))
 
 
 def _arrays(root: h5py.Group) -> dict[str, ArrayLike]:

@@ -23,12 +23,12 @@ from keras_mobilenet.arrays import (
     shapes_of,
     shortened,
 )
-from keras_mobilenet.checkpoints import safetensors_file
 from keras_mobilenet.checkpoints.adapting import adapted
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.misfit import misfit, other_conventions
 from keras_mobilenet.checkpoints.models import assign, conventions_of, stem_size_of, variables_of
 from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 
 # A compiled model's file holds two more values a weight for its optimizer, in up to 8 bytes each.
@@ -120,22 +120,20 @@ def load_weights(
 
 
 def save_weights(model: Any, path: str | PathLike[str]) -> None:
-    """Write a model's weights to a safetensors file, under their layers' names.
+    """Write a model's weights and conventions to a file, under their layers' names.
 
     The file is read back and compared before it takes the place of whatever `path` held.
 
+    Args:
+        model: A built Keras model.
+        path: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout).
+
     Raises:
-        ValueError: `path` does not end in `.safetensors`.
+        ValueError: `path` has another end, or a layer does not fit the format.
         OSError: the file cannot be written; what was at `path` is as it was.
     """
-    path = os.fspath(path)
-    if not path.endswith(".safetensors"):
-        raise ValueError(
-            f"`path` must end in '.safetensors'. For Keras' own formats call "
-            f"model.save_weights or model.save. Received: path={path!r}"
-        )
     arrays = {name: np.asarray(variable) for name, variable in variables_of(model).items()}
-    safetensors_file.write(path, arrays, conventions_of(model))
+    write_arrays(path, arrays, conventions_of(model))
 
 
 def _check_conventions(path: str | PathLike[str], model: Any, checkpoint: Checkpoint) -> None:

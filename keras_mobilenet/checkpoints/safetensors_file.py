@@ -9,23 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from math import isfinite
-from typing import Any, cast, get_args
+from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
 
 from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.checkpoints import provenance
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.files import replacing
-from keras_mobilenet.spec import Conventions, Padding
+from keras_mobilenet.spec import Conventions
 
 NAME = "safetensors"
-FORMAT = "keras_mobilenet"  # the metadata's "format" in files that we wrote
 _MAX_HEADER_BYTES = 1 << 20  # that of a MobileNet has 12,000
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
@@ -60,20 +57,6 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
             yield Checkpoint("safetensors", _arrays(file), _conventions(file.metadata() or {}))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"the safetensors file is truncated or damaged ({error})") from error
-
-
-def write(path: str, arrays: Mapping[str, np.ndarray[Any, Any]], conventions: Conventions) -> None:
-    """Write arrays to `path`, read them back and compare, and only then let the file appear.
-
-    Raises:
-        OSError: the file cannot be written; what was at `path` is as it was.
-    """
-    metadata = {"format": FORMAT} | {k: str(v) for k, v in asdict(conventions).items()}
-    with replacing(path) as temporary:
-        save_file(dict(arrays), temporary, metadata)
-        written = load_file(temporary)
-        if any(written[name].tobytes() != arrays[name].tobytes() for name in arrays):
-            raise OSError(f"{path}: the file does not hold what was written to it")
 
 
 def _check_header(path: str) -> None:
@@ -111,17 +94,9 @@ def _arrays(file: Any) -> dict[str, ArrayLike]:
 
 
 def _conventions(metadata: Mapping[str, str]) -> Conventions:
-    if metadata.get("format") != FORMAT:
+    if not provenance.is_ours(metadata):
         raise CheckpointError(
             "the file was not written by keras_mobilenet (its metadata does not say so), and "
             "other sources differ in padding and epsilon, which shapes cannot show"
         )
-    try:
-        epsilon, padding = float(metadata["epsilon"]), metadata["padding"]
-        if padding not in get_args(Padding):
-            raise ValueError(f"padding={padding}")
-        if not (isfinite(epsilon) and epsilon > 0):
-            raise ValueError(f"epsilon={epsilon}")
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"the metadata's conventions are damaged ({error})") from error
-    return Conventions(epsilon, cast(Padding, padding))
+    return provenance.conventions(metadata)

@@ -1,0 +1,103 @@
+"""What a file of weights is, without building a model; and the same values in another format."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from os import PathLike
+
+from keras_mobilenet import spec
+from keras_mobilenet.arrays import Origin, checked_values, infer_origin, shapes_of, shortened
+from keras_mobilenet.checkpoints.adapting import without_background
+from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.checkpoints.writing import write_arrays
+from keras_mobilenet.errors import CheckpointError, fault
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect_weights` found in a file."""
+
+    path: str
+    format: str
+    origin: Origin | None  # MobileNet's arguments, where the shapes tell them
+    conventions: spec.Conventions | None  # None where the file does not tell: then Keras' own
+    background: bool  # whether class 0 is a background class
+    dtypes: tuple[str, ...]
+    params: int  # values in all arrays
+    sha256: str | None  # None for a folder, or a checkpoint of several files
+    arrays: Mapping[str, spec.Shape]  # by our names, in the file's order
+    notes: tuple[str, ...]
+
+
+def inspect_weights(path: str | PathLike[str]) -> Inspection:
+    """Return what a file of weights is. Its headers are read, and no model is built.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is of no known format.
+    """
+    with open_checkpoint(path) as checkpoint:
+        shapes = shapes_of(checkpoint.arrays)
+        return Inspection(
+            path=os.fspath(path),
+            format=checkpoint.format,
+            origin=infer_origin(shapes),
+            conventions=checkpoint.conventions,
+            background=checkpoint.background,
+            dtypes=tuple(sorted({str(array.dtype) for array in checkpoint.arrays.values()})),
+            params=sum(map(prod, shapes.values())),
+            sha256=_sha256(path),
+            arrays=shapes,
+            notes=checkpoint.notes,
+        )
+
+
+def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) -> Inspection:
+    """Write the values of one file into another format, and return what was written.
+
+    The new file is read back and compared before it takes its place. It tells where its values
+    come from: the source's name, format, SHA-256 and conventions. A background class is dropped.
+
+    Args:
+        source: A file in any readable format.
+        target: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout).
+
+    Raises:
+        CheckpointError: the source cannot be read, is no MobileNet V1, or holds values that are
+            not finite, or negative variances.
+        ValueError: the target's name has another end.
+        OSError: the target cannot be written; what was there is as it was.
+    """
+    with open_checkpoint(source) as checkpoint:
+        if infer_origin(shapes_of(checkpoint.arrays)) is None:
+            remedy = "Only files of one whole MobileNet V1 are converted."
+            names = ", ".join(shortened(checkpoint.arrays))
+            raise CheckpointError(fault(source, f"these arrays are not its: {names}.", remedy))
+        arrays, notes = dict(checkpoint.arrays), list(checkpoint.notes)
+        if checkpoint.background:
+            arrays, dropped = without_background(arrays)
+            notes += dropped
+        try:
+            values = {n: checked_values(n, array, "float32") for n, array in arrays.items()}
+        except ValueError as error:
+            remedy = "The file is damaged. Fetch or export it again."
+            raise CheckpointError(fault(source, f"{error}.", remedy)) from error
+        origin = {
+            "source": os.path.basename(os.path.normpath(source)),
+            "source_format": checkpoint.format,
+            "source_sha256": _sha256(source) or "",
+            "notes": "; ".join(notes),
+        }
+        conventions = checkpoint.conventions or spec.Conventions()
+    write_arrays(target, values, conventions, {k: v for k, v in origin.items() if v})
+    return inspect_weights(target)
+
+
+def _sha256(path: str | PathLike[str]) -> str | None:
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,132 @@
+"""Arrays to a file in the format that its name's end asks for, read back before it counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import Any
+
+import h5py
+import numpy as np
+from safetensors.numpy import save_file
+
+from keras_mobilenet import naming, spec
+from keras_mobilenet.checkpoints import hdf5, keras_h5, provenance
+from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.files import replacing
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+Writer = Callable[[str, Arrays, Mapping[str, str]], None]
+
+
+def write_arrays(
+    path: str | PathLike[str],
+    arrays: Arrays,
+    conventions: spec.Conventions,
+    origin: Mapping[str, str] | None = None,
+) -> None:
+    """Write arrays under our names to `path`, read them back, and only then let the file appear.
+
+    Args:
+        path: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout).
+        arrays: The values.
+        conventions: Those that the values go with; they are recorded in the file.
+        origin: Words on where the values come from, recorded too.
+
+    Raises:
+        ValueError: the name's end is none of the three, or a layer is not MobileNet's and the
+            format needs its class.
+        OSError: the file cannot be written, or does not hold what was written; what was at
+            `path` is as it was.
+    """
+    path = os.fspath(path)
+    writer = _writer(path)
+    metadata = provenance.describe(conventions, origin)
+    with replacing(path) as temporary:
+        writer(temporary, arrays, metadata)
+        if not _holds(temporary, arrays, conventions):
+            raise OSError(f"{path}: the file does not hold what was written to it")
+
+
+def _writer(path: str) -> Writer:
+    for suffix, writer in WRITERS.items():
+        if path.endswith(suffix):
+            return writer
+    raise ValueError(
+        f"`path` must end in {', '.join(WRITERS)}. For a whole model call model.save. "
+        f"Received: path={path!r}"
+    )
+
+
+def _holds(path: str, arrays: Arrays, conventions: spec.Conventions) -> bool:
+    """Return whether a file holds just these arrays, bit for bit, and tells the conventions."""
+    with open_checkpoint(path) as written:
+        same = written.conventions == conventions and written.arrays.keys() == arrays.keys()
+        return same and all(_equal(written.arrays[name], arrays[name]) for name in arrays)
+
+
+def _equal(found: Any, expected: np.ndarray[Any, Any]) -> bool:
+    values = np.asarray(found)
+    return values.dtype == expected.dtype and values.tobytes() == expected.tobytes()
+
+
+def _write_safetensors(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(contiguous, path, dict(metadata))
+
+
+def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    layers = _by_layer(arrays)
+    with h5py.File(path, "w") as file:
+        hdf5.write_metadata(file, metadata)
+        file.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for layer, variables in layers.items():
+            group = file.create_group(layer)
+            names = naming.to_legacy_keras(layer, list(variables))
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, array in zip(names, variables.values(), strict=True):
+                group.create_dataset(name, data=array)
+
+
+def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    kinds = {layer.name: layer.kind for layer in spec.network()}
+    counts: dict[str, int] = {}
+    with h5py.File(path, "w") as file:
+        hdf5.write_metadata(file, metadata)
+        for layer, variables in _by_layer(arrays).items():
+            if layer not in kinds:
+                raise ValueError(
+                    f"{layer} is no layer of MobileNet, and .weights.h5 needs its class. "
+                    "Write .safetensors or .h5 instead."
+                )
+            class_name = naming.KERAS_3_CLASSES[kinds[layer]]
+            number = counts[class_name] = counts.get(class_name, -1) + 1
+            suffix = f"_{number}" if number else ""
+            group = file.create_group(f"{keras_h5.ROOT}/{class_name}{suffix}/{keras_h5.VARIABLES}")
+            group.attrs["name"] = layer
+            for i, array in enumerate(variables.values()):
+                group.create_dataset(str(i), data=array)
+
+
+def _by_layer(arrays: Arrays) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+    """Return the arrays by layer and variable, both in the order that Keras goes by."""
+    order = {layer.name: i for i, layer in enumerate(spec.network())}
+    variables = ("kernel", "bias", *spec.BATCH_NORM_ARRAYS)
+    layers: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
+    for name in sorted(arrays, key=lambda name: order.get(name.rpartition("/")[0], len(order))):
+        layer, _, variable = name.rpartition("/")
+        layers.setdefault(layer, {})[variable] = arrays[name]
+    rank = {variable: i for i, variable in enumerate(variables)}
+    return {
+        layer: dict(sorted(found.items(), key=lambda item: rank.get(item[0], len(rank))))
+        for layer, found in layers.items()
+    }
+
+
+# The longer ends first: the last would match the second too.
+WRITERS: dict[str, Writer] = {
+    ".safetensors": _write_safetensors,
+    ".weights.h5": _write_keras_h5,
+    ".h5": _write_legacy_h5,
+}
