@@ -96,8 +96,10 @@ STRANGERS = [
     pytest.param(b"<?xml version='1.0'?><Error/>", "HTML or XML", id="xml"),
     pytest.param(b"<script>{}</script>", "HTML or XML", id="brace_where_safetensors_has_one"),
     pytest.param(gzip.compress(b"\x89HDF\r\n\x1a\n"), "gzip.*\nUnpack it", id="gzip"),
-    pytest.param(zipped(readme="hello"), "not a .keras file", id="zip"),
-    pytest.param(zipped(archive__data__pkl="x"), "not a .keras file", id="zip_of_no_pickle"),
+    pytest.param(zipped(readme="hello"), "a zip archive that holds no weights", id="zip"),
+    pytest.param(
+        zipped(archive__data__pkl="x"), "a zip archive that holds no weights", id="zip_of_no_pickle"
+    ),
     pytest.param(an_hdf5_file(), "neither of Keras' layouts", id="hdf5"),
     pytest.param(b"conv1 0.1 0.2 0.3\n" * 100, "not a file of weights", id="text"),
     pytest.param(b'{"conv1": [1, 2]}', "not a file of weights", id="json"),

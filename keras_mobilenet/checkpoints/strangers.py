@@ -7,7 +7,7 @@ import zipfile
 from keras_mobilenet.checkpoints import keras_archive
 from keras_mobilenet.files import HDF5_SIGNATURE
 
-_PICKLE = "a Python pickle, which can run code and is never opened"
+_PICKLE = "a {} pickle, which can run code and is never opened"
 _TO_SAFETENSORS = """\
 Turn it into safetensors where you trust it, with PyTorch:
     import torch; from safetensors.torch import save_file
@@ -19,12 +19,12 @@ def describe(path: str, head: bytes, another: str) -> tuple[str, str]:
     """Return what the file at `path` is, and the remedy; `another` names the readable formats."""
     if head.startswith(keras_archive.SIGNATURE):
         if _holds_pickle(path):
-            return _PICKLE, _TO_SAFETENSORS.format(path=path)
+            return _PICKLE.format("PyTorch"), _TO_SAFETENSORS.format(path=path)
         return "a zip archive that holds no weights", another
     if head.startswith(HDF5_SIGNATURE):
         return "an HDF5 file with neither of Keras' layouts for weights", another
     if head.startswith(b"\x80"):
-        return _PICKLE, _TO_SAFETENSORS.format(path=path)
+        return _PICKLE.format("Python"), _TO_SAFETENSORS.format(path=path)
     if head.startswith(b"\x1f\x8b"):
         return "a gzip archive", "Unpack it first."
     if head.lstrip().startswith(b"<"):
