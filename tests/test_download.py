@@ -2,10 +2,12 @@ import gc
 import os
 import re
 import socket
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pooch
 import pytest
 from checkpoint_files import same, weights, write_keras_2
 
@@ -86,8 +88,10 @@ def nobody(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def silent(capfd):
-    """Nothing is printed, whatever happens."""
+def silent(capfd, monkeypatch):
+    """Nothing is printed, whatever happens; pooch's logger would, to the stderr of its import."""
+    for handler in pooch.get_logger().handlers:
+        monkeypatch.setattr(handler, "stream", sys.stderr)
     yield
     gc.collect()  # while the mark above holds
     assert capfd.readouterr() == ("", "")
