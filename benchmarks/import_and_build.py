@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 from machine import describe
+from timing import interleaved, show
 
 IMPORTS = {
     "import keras_mobilenet": "import keras_mobilenet",
@@ -31,33 +30,10 @@ COMMANDS = {
 }
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def interleaved(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each action; they take turns, each first as often as last."""
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for i in range(rounds):
-        order = list(actions) if i % 2 else list(reversed(actions))
-        for name in order:
-            times[name].append(seconds(actions[name]))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def in_fresh_interpreter(code: str) -> Callable[[], object]:
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", code]
     return lambda: subprocess.run(command, check=True, capture_output=True, env=environment)
-
-
-def show(title: str, medians: dict[str, float], reference: str) -> None:
-    print(f"\n{title}")
-    for name, median in medians.items():
-        ratio = median / medians[reference]
-        print(f"  {name:48} {1000 * median:9.1f} ms   {ratio:6.3f} x {reference}")
 
 
 def build_times(rounds: int) -> dict[str, float]:

@@ -69,7 +69,7 @@ def assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, An
     before: dict[str, np.ndarray[Any, Any]] = {}
     try:
         for name, value in values.items():
-            before[name] = np.array(variables[name])
+            before[name] = np.asarray(variables[name])  # a copy: Keras hands out no other
             variables[name].assign(value)
     except BaseException:  # an interrupt must not leave half a net either
         for name, value in before.items():
