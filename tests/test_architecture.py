@@ -17,7 +17,9 @@ ROWS = (
     {"labels", "naming", "pretrained"},
     {"arguments"},
     {"costs"},
-    {"arrays", "charts", "download", "images", "tables"},
+    {"arrays", "charts", "http_files", "images", "local_files", "tables"},
+    {"hashes"},
+    {"download"},
     {"cost_tables"},
     {"checkpoints.checkpoint", "checkpoints.hdf5"},
     {"checkpoints.keras_h5", "checkpoints.legacy_h5", "checkpoints.safetensors_file"},
@@ -25,11 +27,12 @@ ROWS = (
     {"checkpoints.strangers"},
     {"checkpoints.registry"},
     {"checkpoints.adapting", "checkpoints.misfit", "checkpoints.models"},
-    {"checkpoints.loading"},
+    {"checkpoints.loading", "published"},
     {"boxes", "graph", "preprocessing"},
     {"compact_diagrams"},
     {"diagrams"},
     {"classification", "mobilenet"},
+    {"weights_cli"},
     {"cli"},
     {"__main__"},
 )
@@ -101,7 +104,7 @@ def loaded_by(code):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
-HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "pooch", "pydot"}
+HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests", "pydot"}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +114,9 @@ HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "pooch", "
         "import keras_mobilenet; keras_mobilenet.layer_costs()",
         "from keras_mobilenet.cli import app; app(['cost'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['weights', '--help'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['weights', 'list'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['weights', 'where'], standalone_mode=False)",
     ],
 )
 def test_light_use_loads_nothing_heavy(code):
