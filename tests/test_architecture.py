@@ -14,7 +14,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
     {"errors", "files", "spec"},
-    {"labels", "naming", "pretrained"},
+    {"cli_options", "labels", "naming", "pretrained"},
     {"arguments"},
     {"costs"},
     {"arrays", "charts", "http_files", "images", "local_files", "tables"},
