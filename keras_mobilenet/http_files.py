@@ -65,7 +65,7 @@ def fetch(url: str, path: str, *, max_bytes: int, progress: Progress | None = No
         OSError: `path` cannot be written.
     """
     _check_address(url)
-    with open(path, "wb") as file, requests.Session() as session:
+    with open(path, "wb") as file, _Session() as session:
         part = _Part(file, max_bytes, progress or (lambda done, total: None))
         for attempt in range(PATIENCE.attempts):
             try:
@@ -86,6 +86,13 @@ def shown(url: str) -> str:
         return parse_url(url)._replace(auth=None).url
     except urllib3.exceptions.LocationParseError:
         return url
+
+
+class _Session(requests.Session):
+    """A session that follows no redirect; `requests` itself reads all that comes with one."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: there is nothing to follow."""
 
 
 @contextmanager
@@ -111,19 +118,20 @@ def _redirected(session: requests.Session, url: str, headers: dict[str, str]) ->
         if not response.is_redirect:
             return response
         response.close()
-        target = urljoin(url, response.headers["location"])
-        _check_redirect(url, target)
-        url = target
+        url = _permitted(url, response.headers["location"])
     raise FetchError(f"redirected more than {MAX_REDIRECTS} times")
 
 
-def _check_redirect(url: str, target: str) -> None:
+def _permitted(url: str, location: str) -> str:
+    """Return the address that an answer from `url` redirects to."""
     try:
+        target = urljoin(url, location)
         if _parsed(target).scheme != _parsed(url).scheme:
             raise FetchError("another scheme")
         _check_address(target)
-    except FetchError as error:
-        raise FetchError(f"redirected to {shown(target)}, which is refused: {error}") from error
+    except (FetchError, ValueError) as error:
+        raise FetchError(f"redirected to {shown(location)}, which is refused: {error}") from error
+    return target
 
 
 def _check_address(url: str) -> None:
