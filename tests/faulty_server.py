@@ -58,7 +58,8 @@ def whole(body=CONTENT, tag='"1"', seconds=0.0):
 
     def answer(handler):
         asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-        begin = int(asked[1]) if asked and handler.headers.get("If-Range") == tag else 0
+        same = handler.headers.get("If-Range", tag) == tag
+        begin = int(asked[1]) if asked and same else 0
         range_ = {"Content_Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"} if begin else {}
         handler.head(206 if begin else 200, len(body) - begin, ETag=tag, **range_)
         handler.wfile.write(body[begin:HALF])
@@ -109,6 +110,14 @@ def endless(handler):
     handler.wfile.write(CONTENT)
     while not handler.server.over.is_set():
         handler.wfile.write(bytes(1 << 16))
+
+
+def piece(handler):
+    """Of the rest that was asked for, a thousand bytes only, as the headers say."""
+    begin = int(handler.headers["Range"][len("bytes=") : -1])
+    range_ = f"bytes {begin}-{begin + 999}/{len(CONTENT)}"
+    handler.head(206, 1000, ETag='"1"', Content_Range=range_)
+    handler.wfile.write(CONTENT[begin : begin + 1000])
 
 
 def rest_of_another(body, tag='"2"'):

@@ -22,6 +22,7 @@ from faulty_server import (
     HTML,
     endless,
     first_part,
+    piece,
     rest_of_another,
     serving,
     status,
@@ -125,7 +126,7 @@ def test_a_bad_answer_is_an_error_and_leaves_no_file(serve, fails, answer, match
     assert len(server.asked) == times
 
 
-@pytest.mark.parametrize("answer", [endless, status(200, CONTENT)])
+@pytest.mark.parametrize("answer", [endless, first_part(stall=True)])
 def test_no_more_than_the_cap_is_taken(serve, fails, answer):
     server = serve(answer)
     fails("more than 200000 bytes", max_bytes=200_000)
@@ -158,6 +159,12 @@ def test_a_broken_transfer_is_resumed(serve, cache, options):
     comes(cache)
     assert server.ranges[0] is None
     assert server.ranges[1].startswith("bytes=")
+
+
+def test_a_rest_that_comes_in_pieces_is_put_together(serve, cache):
+    server = serve(first_part(), piece, whole())
+    comes(cache)
+    assert server.ranges == [*REST, f"bytes={HALF + 1000}-"]
 
 
 @pytest.mark.parametrize("headers", [{"ETag": ""}, {"ETag": 'W/"1"'}])
