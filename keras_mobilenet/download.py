@@ -24,6 +24,7 @@ from keras_mobilenet.files import HDF5_SIGNATURE, replacing
 from keras_mobilenet.local_files import (
     FOLDERS_VARIABLE,
     copies,
+    is_cached,
     keras_cache,
     locked,
     weights_folders,
@@ -104,7 +105,7 @@ def expected_hash(path: Path, known_sha256: str | None) -> hashes.Expected | Non
     """Return the hash that a file must have, by where it lies; None where nobody said."""
     if pin := hashes.pinned(path.name):
         return pin
-    if path.parent != keras_cache():
+    if not is_cached(path):
         return None
     if known_sha256:
         return hashes.Expected(known_sha256, "published")
@@ -114,7 +115,7 @@ def expected_hash(path: Path, known_sha256: str | None) -> hashes.Expected | Non
 def _checked(path: Path, known_sha256: str | None, check: Check | None) -> str:
     """Return a local file's path once it is known to be the right one."""
     expected = expected_hash(path, known_sha256)
-    cached = path.parent == keras_cache()
+    cached = is_cached(path)
     if expected is not None:
         verify_hash(path, expected)
     if check is not None and not (cached and expected):

@@ -105,9 +105,15 @@ def _answer(
             yield response
     except requests.exceptions.SSLError as error:
         hint = "if a proxy signs its answers itself, name its certificate in REQUESTS_CA_BUNDLE"
-        raise FetchError(f"{error}; {hint}") from error
+        raise FetchError(f"{_reason(error)}; {hint}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise FetchError(str(error), passing=isinstance(error, _PASSING)) from error
+        raise FetchError(_reason(error), passing=isinstance(error, _PASSING)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, without urllib3's words about how often it tried: once."""
+    inner = error.args[0] if error.args else error
+    return str(getattr(inner, "reason", None) or error)
 
 
 def _redirected(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:

@@ -14,25 +14,43 @@ FOLDERS_VARIABLE = "KERAS_MOBILENET_WEIGHTS"
 
 def weights_folders() -> list[Path]:
     """Return the folders that published weights are looked for in, in order."""
-    return [*named_folders(), keras_cache()]
+    return list(_folders())
 
 
-def named_folders() -> list[Path]:
-    """Return the folders that the user named in `KERAS_MOBILENET_WEIGHTS`."""
+def _folders() -> Iterator[Path]:
     named = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
-    return [Path(folder).expanduser() for folder in named if folder]
+    yield from (Path(folder).expanduser() for folder in named if folder)
+    yield keras_cache()
 
 
 def keras_cache() -> Path:
-    """Return the folder in which `keras.applications` keeps its weights."""
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return Path(home).expanduser() / "models"
+    """Return the folder in which `keras.applications` keeps its weights.
+
+    Raises:
+        DownloadError: there is none, because the user has no home.
+    """
+    try:
+        return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    except RuntimeError as error:
+        raise DownloadError(
+            "Keras' cache would be in your home folder, and you have none.\n"
+            "Name a folder for it in KERAS_HOME, or the folder of the weights in "
+            f"{FOLDERS_VARIABLE}."
+        ) from error
 
 
-def copies(file_name: str) -> list[Path]:
-    """Return the paths at which the file lies, in the order in which they are looked at."""
-    paths = [folder / file_name for folder in weights_folders()]
-    return [path for path in paths if os.path.isfile(path)]  # Path.is_file may raise
+def is_cached(path: Path) -> bool:
+    """Return whether a file lies in Keras' cache, not in a folder that the user named."""
+    try:
+        return path.parent == keras_cache()
+    except DownloadError:
+        return False
+
+
+def copies(file_name: str) -> Iterator[Path]:
+    """Yield the paths at which the file lies, in the order in which they are looked at."""
+    paths = (folder / file_name for folder in _folders())
+    return (path for path in paths if os.path.isfile(path))  # Path.is_file may raise
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def list_command(table: FormatOption = Format.TEXT) -> None:
 
 def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
     name = row.file_name(include_top)
-    found = copies(name)
+    found = next(copies(name), None)
     return {
         "file": name,
         "alpha": row.alpha,
@@ -58,7 +58,7 @@ def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
         "params": spec.count_params(row.network(include_top)),
         "top-1": row.top_1,
         "top-5": row.top_5,
-        "where": str(found[0].parent) if found else None,
+        "where": str(found.parent) if found else None,
     }
 
 
@@ -74,7 +74,7 @@ def _cell(value: Any) -> str:
 def where(alpha: Alpha = 1.0, size: Size = spec.DEFAULT_SIZE, no_top: NoTop = False) -> None:
     """Print the folders that a file is looked for in, in order, and which one gives it."""
     name = _row(alpha, size).file_name(not no_top)
-    used = next(iter(copies(name)), None)
+    used = next(copies(name), None)
     typer.echo(f"{name} is looked for in:")
     for folder in weights_folders():
         typer.echo(f"  {folder} ({_presence(folder / name, used)})")
@@ -120,7 +120,7 @@ def fetch(
 
 
 def _note_another(path: str) -> None:
-    first = copies(os.path.basename(path))[0]
+    first = next(copies(os.path.basename(path)))
     if str(first) != path:
         note(f"note: {first} comes first and is what will be used")
 

@@ -95,6 +95,18 @@ def test_empty_names_and_a_tilde_among_the_folders(cache, tmp_path, monkeypatch)
     assert weights_folders() == [tmp_path / ".keras" / "models"]
 
 
+def test_without_a_home_the_named_folders_are_used_all_the_same(cache, folders, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setattr("pathlib.Path.home", home)
+    with pytest.raises(DownloadError, match="Name a folder for it in KERAS_HOME"):
+        find_or_fetch(NAME)
+    (folders[1] / NAME).write_bytes(CONTENT)
+    assert find_or_fetch(NAME, SHA256) == str(folders[1] / NAME)
+
+
 def test_a_folder_of_the_files_name_is_not_the_file(cache, folders, served):
     (folders[1] / NAME).mkdir()
     with served():
