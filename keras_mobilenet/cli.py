@@ -1,4 +1,4 @@
-"""The command `keras-mobilenet`: parses, calls, prints. The only module that prints.
+"""The command `keras-mobilenet`: parses, calls, prints. Only it and `weights_cli` print.
 
 Keras and TensorFlow are imported inside the commands that build a net, so that `--help` and `cost`
 answer at once.
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_mobilenet import costs, spec, tables
+from keras_mobilenet import costs, spec, tables, weights_cli
+from keras_mobilenet.cli_options import Alpha, Format, FormatOption, NoTop, Size
+from keras_mobilenet.cli_options import note as _note
 from keras_mobilenet.cost_tables import cost_table
 
 if TYPE_CHECKING:
@@ -34,14 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Format(enum.StrEnum):
-    """How a table is written."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    JSON = "json"
+app.add_typer(weights_cli.app, name="weights")
 
 
 class By(enum.StrEnum):
@@ -59,11 +54,6 @@ class Pooling(enum.StrEnum):
     MAX = "max"
 
 
-Alpha = Annotated[float, typer.Option(help="Width multiplier.")]
-Size = Annotated[int, typer.Option(help="Height and width of the input in pixels.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
-
-
 @dataclass(frozen=True)
 class Net:
     """The options that describe a net; see `takes_net`."""
@@ -75,7 +65,7 @@ class Net:
     ] = 1
     channels: Annotated[int, typer.Option(help="Channels of the input.")] = 3
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000
-    no_top: Annotated[bool, typer.Option("--no-top", help="Without the classifier.")] = False
+    no_top: NoTop = False
     pooling: Annotated[Pooling | None, typer.Option(help="With --no-top.")] = None
 
     def costs(self) -> tuple[costs.LayerCost, ...]:
@@ -261,11 +251,6 @@ def _load_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-
-
-def _note(text: str) -> None:
-    """Say something that is not the result: on stderr, so that the result can be piped."""
-    typer.echo(text, err=True)
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ import keras
 from keras_mobilenet import arguments, graph, pretrained, spec
 from keras_mobilenet.checkpoints.loading import load_weights
 from keras_mobilenet.checkpoints.registry import open_checkpoint
-from keras_mobilenet.download import find_or_fetch
 from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+from keras_mobilenet.published import weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _weights_file(weights: Any, checked: arguments.Arguments) -> str | None:
     if path != arguments.IMAGENET:
         return path
     row = pretrained.find(checked.alpha, pretrained.nearest_size(checked.size))
-    return find_or_fetch(row.file_name(checked.include_top))
+    return weights_file(row, checked.include_top)
 
 
 def _conventions(

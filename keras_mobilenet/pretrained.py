@@ -38,6 +38,19 @@ class Pretrained:
         """Return the SHA-256 of the published file, or None where nobody recorded it."""
         return self.sha256 if include_top else self.sha256_no_top
 
+    def network(self, include_top: bool) -> tuple[spec.Layer, ...]:
+        """Return the layers whose arrays the file holds."""
+        return spec.network(self.alpha, classes=CLASSES, include_top=include_top)
+
+    @property
+    def max_bytes(self) -> int:
+        """The most bytes that either file may have: twice its values, and some for the names.
+
+        Keras made the file without the top out of the other one and left the top's room empty, so
+        the two are of one size.
+        """
+        return 2 * 4 * spec.count_params(self.network(include_top=True)) + (1 << 20)
+
 
 PRETRAINED = (
     Pretrained(1.0, 224, 70.9, 89.9),
@@ -84,6 +97,12 @@ def find(alpha: float, size: int) -> Pretrained:
         if (row.alpha, row.size) == (alpha, size):
             return row
     raise LookupError(f"no weights were published for alpha={alpha}, size={size}")
+
+
+def find_file(file_name: str) -> tuple[Pretrained, bool] | None:
+    """Return the row of a file, and whether it holds the top; None if it is no published name."""
+    rows = ((row, top) for row in PRETRAINED for top in (True, False))
+    return next((found for found in rows if found[0].file_name(found[1]) == file_name), None)
 
 
 def manifest() -> list[dict[str, object]]:

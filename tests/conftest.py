@@ -125,3 +125,17 @@ def reset_peak():
 def peak():
     status = Path("/proc/self/status")
     return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) << 10 if status.exists() else 0
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder of Keras' cache, not made yet; no other folder named, and little patience."""
+    from keras_mobilenet import http_files
+
+    for name in ("WEIGHTS", "BASE_URL", "OFFLINE", "HASHES"):
+        monkeypatch.delenv(f"KERAS_MOBILENET_{name}", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    quick = http_files.Patience(timeout=0.4, attempts=3, pause=0.01)
+    monkeypatch.setattr(http_files, "PATIENCE", quick)
+    return tmp_path / "home" / "models"

@@ -14,10 +14,12 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
     {"errors", "files", "spec"},
-    {"labels", "naming", "pretrained"},
+    {"cli_options", "labels", "naming", "pretrained"},
     {"arguments"},
     {"costs"},
-    {"arrays", "charts", "download", "images", "tables"},
+    {"arrays", "charts", "http_files", "images", "local_files", "tables"},
+    {"hashes"},
+    {"download"},
     {"cost_tables"},
     {"checkpoints.checkpoint", "checkpoints.provenance"},
     {"checkpoints.hdf5"},
@@ -27,11 +29,12 @@ ROWS = (
     {"checkpoints.registry"},
     {"checkpoints.adapting", "checkpoints.misfit", "checkpoints.models"},
     {"checkpoints.writing"},
-    {"checkpoints.inspection", "checkpoints.loading"},
+    {"checkpoints.inspection", "checkpoints.loading", "published"},
     {"boxes", "graph", "preprocessing"},
     {"compact_diagrams"},
     {"diagrams"},
     {"classification", "mobilenet"},
+    {"weights_cli"},
     {"cli"},
     {"__main__"},
 )
@@ -103,7 +106,7 @@ def loaded_by(code):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
-HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "pooch", "pydot"}
+HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests", "pydot"}
 
 
 @pytest.mark.parametrize(
@@ -113,6 +116,9 @@ HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "pooch", "
         "import keras_mobilenet; keras_mobilenet.layer_costs()",
         "from keras_mobilenet.cli import app; app(['cost'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['weights', '--help'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['weights', 'list'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['weights', 'where'], standalone_mode=False)",
     ],
 )
 def test_light_use_loads_nothing_heavy(code):

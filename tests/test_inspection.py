@@ -1,13 +1,16 @@
 """What a file is, and the same values in another format."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
 from checkpoint_files import random_arrays, same, weights, write_keras_2, write_safetensors
 from safetensors import safe_open
+from typer.testing import CliRunner
 
 from keras_mobilenet import MobileNet, convert_weights, inspect_weights, spec
+from keras_mobilenet.cli import app
 from keras_mobilenet.errors import CheckpointError
 
 SUFFIXES = (".safetensors", ".weights.h5", ".h5")
@@ -79,3 +82,35 @@ def test_target_with_another_suffix_is_refused(tmp_path):
     path = write_safetensors(tmp_path / "x.safetensors", random_arrays(alpha=0.25))
     with pytest.raises(ValueError, match="must end in .safetensors, .weights.h5, .h5"):
         convert_weights(path, tmp_path / "y.npz")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["weights", *map(str, arguments)])
+
+
+def test_inspect_prints_what_a_file_is(tmp_path):
+    path = write_safetensors(tmp_path / "x.safetensors", random_arrays(alpha=0.25))
+    result = run("inspect", path)
+    assert result.exit_code == 0
+    assert "made with     alpha=0.25, depth_multiplier=1, 1000 classes" in result.stdout
+    assert "params        475,544" in result.stdout
+    (record,) = json.loads(run("inspect", path, "--json").stdout)
+    assert record["padding"] == "keras"
+    assert record["params"] == 475_544
+
+
+def test_inspect_goes_on_after_an_unreadable_file(tmp_path):
+    (tmp_path / "bad.h5").write_bytes(b"")
+    path = write_safetensors(tmp_path / "x.safetensors", random_arrays(alpha=0.25))
+    result = run("inspect", tmp_path / "bad.h5", path)
+    assert result.exit_code == 1
+    assert "the file is empty" in result.stderr
+    assert "safetensors" in result.stdout
+
+
+def test_convert_writes_and_says_what(tmp_path):
+    source = write_keras_2(tmp_path / "x.h5", random_arrays(alpha=0.25))
+    result = run("convert", source, tmp_path / "y.safetensors")
+    assert result.exit_code == 0
+    assert "alpha=0.25" in result.stdout
+    assert inspect_weights(tmp_path / "y.safetensors").params == 475_544

@@ -85,7 +85,9 @@ def test_file_for_another_alpha_is_refused_with_the_right_one(small, tmp_path):
 )  # fmt: skip
 def test_imagenet_takes_the_file_that_keras_takes(arguments, file, name, monkeypatch):
     asked = []
-    monkeypatch.setattr("keras_mobilenet.mobilenet.find_or_fetch", asked.append)
+    monkeypatch.setattr(
+        "keras_mobilenet.published.find_or_fetch", lambda name, *_, **__: asked.append(name)
+    )
     assert MobileNet(**arguments).name.endswith(name.removeprefix("..."))
     assert asked == [file]
 
@@ -93,7 +95,9 @@ def test_imagenet_takes_the_file_that_keras_takes(arguments, file, name, monkeyp
 @pytest.mark.parametrize("shape", [(96, 96, 3), (160, 192, 3), (300, 300, 3), (None, 224, 3)])
 def test_size_without_published_weights_takes_those_of_224_with_a_warning(shape, monkeypatch):
     asked = []
-    monkeypatch.setattr("keras_mobilenet.mobilenet.find_or_fetch", asked.append)
+    monkeypatch.setattr(
+        "keras_mobilenet.published.find_or_fetch", lambda name, *_, **__: asked.append(name)
+    )
     with pytest.warns(UserWarning, match="Those for 224 are taken"):
         model = MobileNet(shape)
     assert asked == ["mobilenet_1_0_224_tf.h5"]
@@ -102,13 +106,12 @@ def test_size_without_published_weights_takes_those_of_224_with_a_warning(shape,
 
 
 def test_default_without_a_top_does_not_warn(monkeypatch):
-    monkeypatch.setattr("keras_mobilenet.mobilenet.find_or_fetch", lambda *_: None)
+    monkeypatch.setattr("keras_mobilenet.published.find_or_fetch", lambda *_, **__: None)
     assert MobileNet(include_top=False).input_shape == (None, None, None, 3)
 
 
-def test_without_network_the_error_says_where_it_looked(monkeypatch, tmp_path):
+def test_without_network_the_error_says_where_it_looked(cache, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(tmp_path / "mine"))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("KERAS_MOBILENET_BASE_URL", "http://127.0.0.1:9/")
     with pytest.raises(DownloadError) as error:
         MobileNet(alpha=0.5)

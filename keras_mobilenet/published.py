@@ -1,0 +1,51 @@
+"""Published weights as checkpoints: the file of a row of the table, checked before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from keras_mobilenet import spec
+from keras_mobilenet.arrays import compare, infer_origin, shapes_of
+from keras_mobilenet.checkpoints.misfit import misfit
+from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.download import Progress, find_or_fetch
+from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.pretrained import Pretrained
+
+
+def weights_file(
+    row: Pretrained, include_top: bool, *, progress: Progress | None = None, force: bool = False
+) -> str:
+    """Return the path of a row's file, found or fetched, whose hash or structure was checked.
+
+    Raises:
+        DownloadError: the file is in no folder and cannot be fetched, or it is not the right one.
+        CheckpointError: a file in one of the user's own folders does not hold the row's arrays.
+    """
+    return find_or_fetch(
+        row.file_name(include_top),
+        row.known_sha256(include_top),
+        check=partial(check_structure, layers=row.network(include_top)),
+        max_bytes=row.max_bytes,
+        progress=progress,
+        force=force,
+    )
+
+
+def check_structure(path: str, layers: Sequence[spec.Layer] | None = None) -> None:
+    """Raise `CheckpointError` if the file at `path` does not hold the arrays of `layers`.
+
+    Without `layers`, the file must hold those of some MobileNet. Values are not read.
+    """
+    with open_checkpoint(path) as checkpoint:
+        found = shapes_of(checkpoint.arrays)
+    origin = infer_origin(found)
+    if layers is None and origin is None:
+        remedy = "Pass another file."
+        raise CheckpointError(fault(path, "its arrays are not those of a MobileNet V1.", remedy))
+    if layers is not None:
+        expected = spec.arrays(layers)
+        comparison = compare(expected, found)
+        if len(comparison.fitting) < len(expected):
+            raise CheckpointError(misfit(path, comparison, origin, expected))
