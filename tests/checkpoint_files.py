@@ -38,6 +38,12 @@ def assign(model, arrays):
             variable.assign(arrays[f"{layer.name}/{variable.name}"])
 
 
+def zeroed(model):
+    for variable in model.weights:
+        variable.assign(np.zeros(variable.shape))
+    return model
+
+
 def same(found, expected):
     """Whether two sets of arrays hold the same names and the same bits."""
     return found.keys() == expected.keys() and all(

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from checkpoint_files import random_arrays, same, weights, write_keras_archive, write_npz
+from checkpoint_files import random_arrays, same, weights, write_keras_archive, write_npz, zeroed
 
 import keras_mobilenet
 from keras_mobilenet import load_weights
@@ -18,8 +18,14 @@ KERNEL = "conv1/kernel"
 
 
 @pytest.fixture(scope="module")
-def model():
+def built():
     return keras_mobilenet.MobileNet(weights=None, alpha=0.25)
+
+
+@pytest.fixture
+def model(built):
+    """A model whose every weight is zero, so that what is right was loaded."""
+    return zeroed(built)
 
 
 @pytest.fixture
