@@ -1,6 +1,7 @@
 """Files of weights as others write them, from arrays under our names; and looks into models."""
 
 import io
+import json
 import zipfile
 
 import h5py
@@ -35,6 +36,12 @@ def assign(model, arrays):
     for layer in model.layers:
         for variable in layer.weights:
             variable.assign(arrays[f"{layer.name}/{variable.name}"])
+
+
+def zeroed(model):
+    for variable in model.weights:
+        variable.assign(np.zeros(variable.shape))
+    return model
 
 
 def same(found, expected):
@@ -114,3 +121,93 @@ def write_keras_archive(path, arrays, packing=zipfile.ZIP_STORED, config="{}"):
         archive.writestr("config.json", config)
         archive.writestr("model.weights.h5", content.getvalue())
     return path
+
+
+def write_npz(path, arrays, save=np.savez):
+    with open(path, "wb") as file:  # NumPy would append .npz to a path
+        save(file, **arrays)
+    return path
+
+
+# Keras 1 and nested models
+
+
+KERAS_1 = {"running_mean": "moving_mean", "running_std": "moving_variance", "W": "kernel"}
+KERAS_1_NAMES = {"bias": "b"} | {ours: theirs for theirs, ours in KERAS_1.items()}
+
+
+def write_keras_1(path, arrays, *, end=":0", version=None, nested_in=None):
+    """Write a legacy H5 as Keras 1 did: the layer and its weight joined, `running_std`, `W`."""
+    groups = {}
+    for name, array in arrays.items():
+        layer, _, variable = name.rpartition("/")
+        if layer.startswith("conv_dw") and variable == "kernel":
+            variable = "depthwise_kernel"
+        theirs = f"{layer}_{KERAS_1_NAMES.get(variable, variable)}{end}"
+        groups.setdefault(nested_in or layer, {})[theirs] = array
+    return write_groups(path, groups, {"keras_version": version} if version else {})
+
+
+def write_nested(path, arrays, *, group="sequential_1", name="{layer}/{variable}:0", head=()):
+    """Write a legacy H5 of a nested model: all layers in one group, and `head` in another."""
+    weights = {}
+    for ours, array in arrays.items():
+        layer, _, variable = ours.rpartition("/")
+        if layer.startswith("conv_dw") and variable == "kernel":
+            variable = "depthwise_kernel"
+        weights[name.format(layer=layer, variable=variable)] = array
+    return write_groups(path, {group: weights} | {"sequential_3": dict(head)})
+
+
+def write_groups(path, groups, attributes=None, chunks=0):
+    """Write a legacy H5 of these groups, each a dict of arrays by their names in the file."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update(attributes or {})
+        _write_names(file, "layer_names", list(groups))
+        for layer, weights in groups.items():
+            group = file.create_group(layer)
+            _write_names(group, "weight_names", list(weights), chunks)
+            for name, array in weights.items():
+                group[name] = array
+    return path
+
+
+# TensorFlow.js
+
+
+def write_tfjs(path, arrays, *, quantised=None, shard_bytes=4 << 20, name="{layer}/{variable}"):
+    """Write a layers model as its converter does: a folder, a group a layer, shards of 4 MB.
+
+    `quantised` is "uint8", "uint16" or "float16".
+    """
+    path.mkdir()
+    manifest = []
+    for number, (layer, variables) in enumerate(by_layer(arrays).items(), start=1):
+        content, entries = b"", []
+        for variable, array in variables.items():
+            entry, stored = _tfjs_entry(array, quantised)
+            depthwise = layer.startswith("conv_dw") and variable == "kernel"
+            theirs = "depthwise_kernel" if depthwise else variable
+            entries.append({"name": name.format(layer=layer, variable=theirs)} | entry)
+            content += stored.tobytes()
+        shards = [content[i : i + shard_bytes] for i in range(0, len(content), shard_bytes)]
+        paths = [f"group{number}-shard{i}of{len(shards)}" for i in range(1, len(shards) + 1)]
+        for shard_name, shard in zip(paths, shards, strict=True):
+            (path / shard_name).write_bytes(shard)
+        manifest.append({"paths": paths, "weights": entries})
+    model = {"modelTopology": None, "weightsManifest": manifest}
+    (path / "model.json").write_text(json.dumps(model))
+    return path
+
+
+def _tfjs_entry(array, quantised):
+    entry = {"shape": list(array.shape), "dtype": array.dtype.name}
+    if quantised is None:
+        return entry, array
+    if quantised == "float16":
+        return entry | {"quantization": {"dtype": quantised}}, array.astype("<f2")
+    least, most = float(array.min()), float(array.max())
+    scale = (most - least) / np.iinfo(quantised).max or 1.0
+    levels = np.round((array.astype("f8") - least) / scale).astype(np.dtype(quantised))
+    quantization = {"dtype": quantised, "scale": scale, "min": least}
+    return entry | {"quantization": quantization}, levels

@@ -173,7 +173,7 @@ def _link_type(group: h5py.Group, name: str) -> str:
     """
     try:
         link = group.id.links.get_info(name.encode("utf-8"))
-    except (KeyError, ValueError):  # ValueError: a null character, or no name
+    except (KeyError, RuntimeError, ValueError):  # ValueError: a null character, or no name
         return ""
     return _LINKS.get(link.type, "unknown")
 

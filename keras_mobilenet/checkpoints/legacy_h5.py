@@ -3,16 +3,21 @@
 A list of layer names, a group a layer, and in it a list of weight names that are data sets below
 the group. A whole-model file holds the same below `model_weights`. The model's configuration, which
 may carry code, is never read.
+
+Files of Keras 1 are read as those of Keras 1.2, the only one that was there with MobileNet:
+`running_std` holds the variance, epsilon is 1e-3. Theano's kernels, mirrored and in another axis
+order, are refused, because their shapes do not always tell them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import h5py
 
-from keras_mobilenet import naming
+from keras_mobilenet import naming, spec
 from keras_mobilenet.arrays import ArrayLike
 from keras_mobilenet.checkpoints import hdf5
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
@@ -21,6 +26,8 @@ from keras_mobilenet.files import HDF5_SIGNATURE
 
 NAME = "Keras legacy H5"
 WHOLE_MODEL = "model_weights"
+_KERAS_1_NOTE = "read running_std of Keras 1 as moving_variance, which it holds"
+_MIRRORED = "whose kernels are mirrored; load and save it with Keras on TensorFlow first"
 
 
 def recognises(path: str, head: bytes) -> bool:
@@ -38,30 +45,70 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
         whole = WHOLE_MODEL in file
         root = hdf5.group(file, WHOLE_MODEL) if whole else file
         kind = "whole model" if whole else "weights"
-        yield Checkpoint(f"Keras legacy H5 ({kind})", _arrays(root), hdf5.conventions(file))
+        _check_backend(file, root)
+        arrays, old = _arrays(root)
+        if old:
+            _check_keras_1(file, arrays, old)
+        notes = (_KERAS_1_NOTE,) if old else ()
+        yield Checkpoint(f"Keras legacy H5 ({kind})", arrays, hdf5.conventions(file), notes=notes)
 
 
-def _arrays(root: h5py.Group) -> dict[str, ArrayLike]:
+def _arrays(root: h5py.Group) -> tuple[dict[str, ArrayLike], dict[str, str]]:
+    """Return the arrays, and of those that Keras 1 named, its names by ours."""
     layers = hdf5.text_list(root, "layer_names")
     if layers is None:
         raise CheckpointError("the list of layers, `layer_names`, is missing")
     if len(layers) > hdf5.MAX_OBJECTS:
         raise CheckpointError(f"{len(layers)} layers are listed, more than any MobileNet has")
     arrays: dict[str, ArrayLike] = {}
+    old: dict[str, str] = {}
     for layer in layers:
-        for name, array in _layer_arrays(hdf5.group(root, layer), layer):
+        for name, weight, array in _layer_arrays(hdf5.group(root, layer), layer):
             if name in arrays:
                 raise CheckpointError(f"{name} is in the file twice")
             arrays[name] = array
+            if naming.is_keras_1(weight):
+                old[name] = weight
         if len(arrays) > hdf5.MAX_OBJECTS:
             raise CheckpointError(f"more than {hdf5.MAX_OBJECTS} arrays, which no MobileNet has")
-    return arrays
+    return arrays, old
 
 
-def _layer_arrays(group: h5py.Group, layer: str) -> Iterator[tuple[str, ArrayLike]]:
+def _layer_arrays(group: h5py.Group, layer: str) -> Iterator[tuple[str, str, ArrayLike]]:
     weights = hdf5.text_list(group, "weight_names")
     if weights is None and len(group):
         raise CheckpointError(f"the list of weights of {layer}, `weight_names`, is missing")
     names = naming.from_legacy_keras(layer, weights or ())
     for name, weight in zip(names, weights or (), strict=True):
-        yield name, hdf5.values(group, weight)
+        yield name, weight, hdf5.values(group, weight)
+
+
+def _check_backend(file: h5py.File, root: h5py.Group) -> None:
+    """Refuse what Keras 2 wrote on Theano: Keras mirrors its kernels when it loads them."""
+    if any(hdf5.text_list(group, "backend") == ["theano"] for group in (file, root)):
+        raise CheckpointError(f"the file was written on Theano, {_MIRRORED}")
+
+
+def _check_keras_1(
+    file: h5py.File, arrays: Mapping[str, ArrayLike], old: Mapping[str, str]
+) -> None:
+    """Refuse a file of Keras 1 whose values may mean something else than today's."""
+    version = (hdf5.text_list(file, "keras_version") or [""])[0]
+    if re.match(r"0\.|1\.[01]\b", version):
+        raise CheckpointError(
+            f"the file was written by Keras {version[:20]}, whose batch norms had another "
+            "epsilon, and in `running_std` at first the standard deviation; Keras 1.2's are read"
+        )
+    kernels = {layer.name: layer.kernel for layer in spec.convolutions(spec.network())}
+    for name, weight in old.items():
+        layer, _, variable = name.rpartition("/")
+        if variable != "kernel" or layer not in kernels:
+            continue
+        size, shape = kernels[layer][:2], tuple(arrays[name].shape)
+        if shape[:2] != size and shape[2:] == size:
+            raise CheckpointError(
+                f"{weight} has the shape {shape}: Theano's axis order (out, in, height, width), "
+                "in which other kernels cannot be told from TensorFlow's"
+            )
+        if size != (1, 1) and ":" not in weight:  # TensorFlow's names end in ":0"
+            raise CheckpointError(f"{weight} is a name that Keras 1 gave on Theano, {_MIRRORED}")

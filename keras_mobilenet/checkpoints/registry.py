@@ -13,7 +13,9 @@ from keras_mobilenet.checkpoints import (
     keras_archive,
     keras_h5,
     legacy_h5,
+    npz_file,
     safetensors_file,
+    tfjs,
 )
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.strangers import describe
@@ -42,6 +44,8 @@ FORMATS: tuple[Format, ...] = (
     keras_h5,
     keras_archive,
     safetensors_file,
+    npz_file,
+    tfjs,
 )
 MAX_BYTES = 1 << 30  # the largest unpacked file when no model says what is expected
 _READABLE = ", ".join(format_.NAME for format_ in FORMATS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 
-from keras_mobilenet.checkpoints import keras_archive
+from keras_mobilenet.checkpoints import zip_files
 from keras_mobilenet.files import HDF5_SIGNATURE
 
 _PICKLE = "a {} pickle, which can run code and is never opened"
@@ -17,7 +17,7 @@ Turn it into safetensors where you trust it, with PyTorch:
 
 def describe(path: str, head: bytes, another: str) -> tuple[str, str]:
     """Return what the file at `path` is, and the remedy; `another` names the readable formats."""
-    if head.startswith(keras_archive.SIGNATURE):
+    if head.startswith(zip_files.SIGNATURE):
         if _holds_pickle(path):
             return _PICKLE.format("PyTorch"), _TO_SAFETENSORS.format(path=path)
         return "a zip archive that holds no weights", another

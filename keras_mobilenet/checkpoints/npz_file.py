@@ -1,0 +1,108 @@
+"""`.npz`: what `numpy.savez` writes of arrays under our names. Nothing in it is unpickled.
+
+NumPy's own loader believes an array's header and allocates what that declares; here the header is
+held against the archive's sizes first, and those against what the model needs.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import tokenize
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from keras_mobilenet.arrays import ArrayLike, is_float
+from keras_mobilenet.checkpoints import zip_files
+from keras_mobilenet.checkpoints.checkpoint import Checkpoint
+from keras_mobilenet.errors import CheckpointError
+
+NAME = "NumPy .npz"
+SUFFIX = ".npy"
+_MAX_HEADER_BYTES = 16 << 10  # NumPy refuses those above 10,000
+_READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+# What NumPy raises on damaged headers, which it parses as a Python literal.
+_FAULTS = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
+
+
+def recognises(path: str, head: bytes) -> bool:
+    """Return whether the file is a zip archive with NumPy arrays in it."""
+    if not head.startswith(zip_files.SIGNATURE):
+        return False
+    with zip_files.opened(path) as archive:
+        return any(name.endswith(SUFFIX) for name in archive.namelist())
+
+
+@contextmanager
+def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
+    """Yield the checkpoint in the archive at `path`, if it unpacks to `max_bytes` at most."""
+    with zip_files.opened(path) as archive:
+        members = archive.infolist()
+        if (size := sum(member.file_size for member in members)) > max_bytes:
+            raise CheckpointError(
+                f"the archive unpacks to {size:,} bytes, far more than the model needs"
+            )
+        yield Checkpoint(NAME, _arrays(archive, members))
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One array of an open archive; `numpy.asarray` reads it."""
+
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+    start: int  # bytes of the header
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        content = zip_files.content(self.archive, self.info, self.info.file_size)
+        values = np.frombuffer(content, self.dtype, offset=self.start)
+        values = values.reshape(self.shape, order="F" if self.fortran else "C")
+        return np.asarray(values, dtype=dtype)
+
+
+def _arrays(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[str, ArrayLike]:
+    arrays: dict[str, ArrayLike] = {}
+    for info in members:
+        name = info.filename.removesuffix(SUFFIX)
+        if name == info.filename:
+            raise CheckpointError(f"{name!r} in the archive is no NumPy array")
+        if name in arrays:
+            raise CheckpointError(f"{name} is in the file twice")
+        arrays[name] = _member(archive, info, name)
+    return arrays
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> _Member:
+    head = io.BytesIO(zip_files.content(archive, info, _MAX_HEADER_BYTES))
+    shape, fortran, dtype = _header(name, head)
+    if not is_float(dtype):
+        raise CheckpointError(f"{name} holds {dtype}, not floats")
+    stored = info.file_size - head.tell()
+    if not all(0 <= n <= stored for n in shape) or math.prod(shape) * dtype.itemsize != stored:
+        raise CheckpointError(
+            f"{name} is truncated or damaged: its header declares another number of values than "
+            f"the {stored:,} bytes that the archive holds"
+        )
+    return _Member(archive, info, head.tell(), shape, dtype, fortran)
+
+
+def _header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of odd literals, and of Python 2's
+            version = npy.read_magic(member)
+            if version not in _READ_HEADER:
+                raise ValueError(f"version {version} of the format")
+            shape, fortran, dtype = _READ_HEADER[version](member)
+    except _FAULTS as error:
+        raise CheckpointError(f"the header of {name} is truncated or damaged ({error})") from error
+    return shape, fortran, dtype

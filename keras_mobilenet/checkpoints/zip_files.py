@@ -1,0 +1,51 @@
+"""Zip archives, opened with care: what `.keras` and `.npz` share."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from keras_mobilenet.errors import CheckpointError
+
+SIGNATURE = b"PK\x03\x04"
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # others may take memory without bound
+_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    RuntimeError,  # encrypted, or a version of zip that Python does not know
+    ValueError,  # names that are not UTF-8, places outside the file
+)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[zipfile.ZipFile]:
+    """Yield the archive at `path`; the faults of damaged ones come out as `CheckpointError`."""
+    with _faults_told(), zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> bytes:
+    """Return a member's bytes, `max_bytes` and one more at most, its checksum checked at its end.
+
+    The size that the archive declares may be a lie; the byte more shows it.
+    """
+    if member.compress_type not in _METHODS:
+        raise CheckpointError(f"{member.filename} is packed in a way that Keras does not use")
+    with _faults_told(), archive.open(member) as file:
+        return file.read(max_bytes + 1)
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except _FAULTS as error:
+        raise CheckpointError(f"the archive is truncated or damaged ({error})") from error
