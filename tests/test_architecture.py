@@ -14,13 +14,20 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
     {"errors", "files", "spec"},
-    {"labels", "naming", "pretrained"},
+    {"labels", "naming", "pretrained", "sources"},
     {"arguments"},
     {"costs"},
     {"arrays", "charts", "download", "images", "tables"},
     {"cost_tables"},
     {"checkpoints.checkpoint", "checkpoints.hdf5"},
-    {"checkpoints.keras_h5", "checkpoints.legacy_h5", "checkpoints.safetensors_file"},
+    {"checkpoints.foreign", "checkpoints.onnx_graph"},
+    {"checkpoints.onnx_padding"},
+    {
+        "checkpoints.keras_h5",
+        "checkpoints.legacy_h5",
+        "checkpoints.onnx_file",
+        "checkpoints.safetensors_file",
+    },
     {"checkpoints.keras_archive"},
     {"checkpoints.strangers"},
     {"checkpoints.registry"},
@@ -33,8 +40,8 @@ ROWS = (
     {"cli"},
     {"__main__"},
 )
-STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "arguments", "costs",
-               "tables", "cost_tables", "__main__"}  # fmt: skip
+STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "sources", "arguments",
+               "costs", "tables", "cost_tables", "__main__"}  # fmt: skip
 KERAS = {
     "boxes",
     "diagrams",

@@ -13,6 +13,7 @@ from keras_mobilenet.checkpoints import (
     keras_archive,
     keras_h5,
     legacy_h5,
+    onnx_file,
     safetensors_file,
 )
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
@@ -42,6 +43,7 @@ FORMATS: tuple[Format, ...] = (
     keras_h5,
     keras_archive,
     safetensors_file,
+    onnx_file,
 )
 MAX_BYTES = 1 << 30  # the largest unpacked file when no model says what is expected
 _READABLE = ", ".join(format_.NAME for format_ in FORMATS)
