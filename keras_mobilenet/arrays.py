@@ -150,3 +150,43 @@ def shortened(items: Iterable[str], most: int = 3) -> list[str]:
     lines = list(items)
     rest = len(lines) - most
     return lines[:most] + ([f"... and {rest} more"] if rest > 0 else [])
+
+
+@dataclass(frozen=True)
+class Rearranged:
+    """An array with its axes in another order; `numpy.asarray` reads and moves it.
+
+    `axes` are the array's own axes in the new order; None is a new axis of length 1.
+    """
+
+    array: ArrayLike
+    axes: tuple[int | None, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The axes after the move."""
+        return tuple(1 if axis is None else self.array.shape[axis] for axis in self.axes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the stored values."""
+        return self.array.dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        order = [axis for axis in self.axes if axis is not None]
+        moved = np.asarray(self.array).transpose(order).reshape(self.shape)
+        return np.ascontiguousarray(moved, dtype=dtype)
+
+
+def folded_batch_norm(
+    batch_norm: str, bias: ArrayLike, epsilon: float = spec.Conventions().epsilon
+) -> dict[str, ArrayLike]:
+    """Return the arrays of a batch norm that only adds `bias`: the real one was folded before.
+
+    `gamma / sqrt(variance + epsilon)` is 1 to the last bit of float32, so that the convolution
+    and its bias come out as they were.
+    """
+    one = np.ones(tuple(bias.shape), np.float32)
+    variance = one - np.float32(epsilon)
+    values = {"gamma": one, "beta": bias, "moving_mean": 0 * one, "moving_variance": variance}
+    return {f"{batch_norm}/{name}": values[name] for name in spec.BATCH_NORM_ARRAYS}

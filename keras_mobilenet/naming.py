@@ -1,4 +1,4 @@
-"""Our array names, and what each source calls the same array.
+"""Our array names, and what Keras' own files call the same array.
 
 Ours are Keras 3's variable paths: a layer's name in `spec`, a slash, and the variable's name, as in
 `"conv_dw_3/kernel"`.

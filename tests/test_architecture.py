@@ -14,7 +14,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
     {"errors", "files", "spec"},
-    {"cli_options", "labels", "naming", "pretrained"},
+    {"cli_options", "labels", "naming", "pretrained", "sources"},
     {"arguments"},
     {"costs"},
     {"arrays", "charts", "http_files", "images", "local_files", "tables"},
@@ -23,10 +23,13 @@ ROWS = (
     {"cost_tables"},
     {"checkpoints.checkpoint", "checkpoints.provenance"},
     {"checkpoints.hdf5", "checkpoints.tfjs_manifest", "checkpoints.zip_files"},
+    {"checkpoints.foreign", "checkpoints.onnx_graph"},
+    {"checkpoints.onnx_padding"},
     {
         "checkpoints.keras_h5",
         "checkpoints.legacy_h5",
         "checkpoints.npz_file",
+        "checkpoints.onnx_file",
         "checkpoints.safetensors_file",
         "checkpoints.tfjs",
     },
@@ -44,8 +47,8 @@ ROWS = (
     {"cli"},
     {"__main__"},
 )
-STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "arguments", "costs",
-               "tables", "cost_tables", "__main__"}  # fmt: skip
+STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "sources", "arguments",
+               "costs", "tables", "cost_tables", "__main__"}  # fmt: skip
 KERAS = {
     "boxes",
     "diagrams",

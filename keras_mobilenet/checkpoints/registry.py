@@ -14,6 +14,7 @@ from keras_mobilenet.checkpoints import (
     keras_h5,
     legacy_h5,
     npz_file,
+    onnx_file,
     safetensors_file,
     tfjs,
 )
@@ -46,6 +47,7 @@ FORMATS: tuple[Format, ...] = (
     safetensors_file,
     npz_file,
     tfjs,
+    onnx_file,
 )
 MAX_BYTES = 1 << 30  # the largest unpacked file when no model says what is expected
 _READABLE = ", ".join(format_.NAME for format_ in FORMATS)

@@ -1,7 +1,8 @@
-"""safetensors: the format in which this package writes weights.
+"""safetensors: the format in which this package writes weights, and in which others publish them.
 
-Arrays under our names in Keras' axis order; the metadata tells the conventions. The format cannot
-hold code, and its header cannot declare more than the file holds.
+Ours hold arrays under our names in Keras' axis order, and the metadata tells the conventions; those
+of other libraries are told by their array names. The format cannot hold code, and its header cannot
+declare more than the file holds.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from keras_mobilenet.arrays import ArrayLike
-from keras_mobilenet.checkpoints import provenance
+from keras_mobilenet.checkpoints import foreign, provenance
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.spec import Conventions
 
 NAME = "safetensors"
 _MAX_HEADER_BYTES = 1 << 20  # that of a MobileNet has 12,000
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+_DTYPES |= {"I64": np.int64}  # PyTorch's counters; a weight of this type is refused when read
 
 
 def recognises(path: str, head: bytes) -> bool:
@@ -54,7 +55,7 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     try:
         _check_header(path)
         with safe_open(path, framework="numpy") as file:
-            yield Checkpoint("safetensors", _arrays(file), _conventions(file.metadata() or {}))
+            yield _checkpoint(path, _arrays(file), file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"the safetensors file is truncated or damaged ({error})") from error
 
@@ -81,6 +82,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
+def _checkpoint(path: str, arrays: dict[str, ArrayLike], metadata: Mapping[str, str]) -> Checkpoint:
+    """Return our own file's arrays as they are, and another source's under our names."""
+    if not provenance.is_ours(metadata):
+        return foreign.translated(path, arrays, NAME)
+    return Checkpoint(NAME, arrays, provenance.conventions(metadata))
+
+
 def _arrays(file: Any) -> dict[str, ArrayLike]:
     arrays: dict[str, ArrayLike] = {}
     for name in file.keys():  # noqa: SIM118 - not a dict
@@ -91,12 +99,3 @@ def _arrays(file: Any) -> dict[str, ArrayLike]:
         shape = tuple(header.get_shape())
         arrays[name] = _Tensor(file, name, shape, np.dtype(_DTYPES[dtype]))
     return arrays
-
-
-def _conventions(metadata: Mapping[str, str]) -> Conventions:
-    if not provenance.is_ours(metadata):
-        raise CheckpointError(
-            "the file was not written by keras_mobilenet (its metadata does not say so), and "
-            "other sources differ in padding and epsilon, which shapes cannot show"
-        )
-    return provenance.conventions(metadata)
