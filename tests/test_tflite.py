@@ -37,7 +37,8 @@ def net(padding, size, path):
         for variable in layer.weights:
             value = np.array(variable)
             if "conv" in layer.name and value.ndim == 4:
-                value = value * 1.5
+                fan_in = 9 if "dw" in layer.name else np.prod(value.shape[:3])
+                value = random.standard_normal(value.shape) * np.sqrt(2 / fan_in)
             elif variable.name in ("gamma", "moving_variance"):
                 value = random.uniform(0.8, 1.2, value.shape)
             elif variable.name in ("beta", "moving_mean", "bias"):
