@@ -175,7 +175,10 @@ def _weights(value: Any) -> str | None:
         path = os.fspath(value)
     except TypeError:
         path = None
-    if isinstance(path, str) and (path == IMAGENET or os.path.exists(path)):
+    # A TensorFlow checkpoint goes by what its files' names begin with.
+    if isinstance(path, str) and (
+        path == IMAGENET or any(map(os.path.exists, (path, f"{path}.index")))
+    ):
         return path
     remedy = "No file of that name exists." if isinstance(path, str) else "Pass a path as text."
     wanted = "None (random values), 'imagenet' (published ones) or the path of a file"

@@ -10,13 +10,16 @@ from os import PathLike
 from typing import Protocol
 
 from keras_mobilenet.checkpoints import (
+    frozen_graph,
     keras_archive,
     keras_h5,
     legacy_h5,
     npz_file,
     onnx_file,
     safetensors_file,
+    slim_checkpoint,
     tfjs,
+    tflite_file,
 )
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.strangers import describe
@@ -48,6 +51,9 @@ FORMATS: tuple[Format, ...] = (
     npz_file,
     tfjs,
     onnx_file,
+    tflite_file,
+    slim_checkpoint,
+    frozen_graph,
 )
 MAX_BYTES = 1 << 30  # the largest unpacked file when no model says what is expected
 _READABLE = ", ".join(format_.NAME for format_ in FORMATS)
