@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,18 @@ class ArrayLike(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the stored values."""
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """Values that still lie in a file, or are worked out from it; `numpy.asarray` makes them."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    make: Callable[[], np.ndarray[Any, Any]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.asarray(self.make(), dtype=dtype)
 
 
 @dataclass(frozen=True)

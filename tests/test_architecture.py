@@ -21,7 +21,7 @@ ROWS = (
     {"hashes"},
     {"download"},
     {"cost_tables"},
-    {"checkpoints.checkpoint", "checkpoints.lazy", "checkpoints.provenance"},
+    {"checkpoints.checkpoint", "checkpoints.provenance"},
     {"checkpoints.hdf5", "checkpoints.tfjs_manifest", "checkpoints.zip_files"},
     {"checkpoints.crc32c", "checkpoints.protobuf_wire", "checkpoints.tflite_model"},
     {"checkpoints.foreign", "checkpoints.onnx_graph"},

@@ -13,13 +13,13 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
 import h5py
 import numpy as np
 
-from keras_mobilenet.arrays import is_float
+from keras_mobilenet.arrays import Lazy, is_float
 from keras_mobilenet.checkpoints import provenance
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.spec import Conventions
@@ -37,20 +37,6 @@ GZIP, FLETCHER32 = 1, 3  # codes of HDF5's filters
 FILTERS = {GZIP, 2, FLETCHER32}  # 2: shuffle; others may take memory without bound
 # What h5py raises on damaged files; TypeError and ValueError on types that NumPy does not have.
 _FAULTS = (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError, zlib.error)
-
-
-@dataclass(frozen=True)
-class Values:
-    """The values of a data set in an open file; `numpy.asarray` reads them."""
-
-    source: h5py.Dataset
-    where: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        _refuse_bombs(self.source, self.where)
-        return np.asarray(self.source, dtype=dtype)
 
 
 @contextmanager
@@ -71,7 +57,7 @@ def group(parent: h5py.Group, name: str) -> h5py.Group:
     return _child(parent, name, h5py.Group)
 
 
-def values(parent: h5py.Group, name: str) -> Values:
+def values(parent: h5py.Group, name: str) -> Lazy:
     """Return the values at `name` below `parent`, if they lie in this file as floats."""
     found = _child(parent, name, h5py.Dataset)
     where = f"{parent.name}/{name}".replace("//", "/")
@@ -86,7 +72,12 @@ def values(parent: h5py.Group, name: str) -> Values:
     if unknown := sorted(set(_filters(found)) - FILTERS):
         numbers = ", ".join(map(str, unknown))
         raise CheckpointError(f"{where} is packed with an unknown HDF5 filter, {numbers}")
-    return Values(found, where, tuple(found.shape), found.dtype)
+    return Lazy(tuple(found.shape), found.dtype, partial(_read, found, where))
+
+
+def _read(found: h5py.Dataset, where: str) -> np.ndarray[Any, Any]:
+    _refuse_bombs(found, where)
+    return np.asarray(found)
 
 
 def write_metadata(file: h5py.File, metadata: Mapping[str, str]) -> None:

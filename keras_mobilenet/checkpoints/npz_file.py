@@ -13,13 +13,12 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 
-from keras_mobilenet.arrays import ArrayLike, is_float
+from keras_mobilenet.arrays import ArrayLike, Lazy, is_float
 from keras_mobilenet.checkpoints import zip_files
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
@@ -52,24 +51,6 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
         yield Checkpoint(NAME, _arrays(archive, members))
 
 
-@dataclass(frozen=True)
-class _Member:
-    """One array of an open archive; `numpy.asarray` reads it."""
-
-    archive: zipfile.ZipFile
-    info: zipfile.ZipInfo
-    start: int  # bytes of the header
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fortran: bool
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        content = zip_files.content(self.archive, self.info, self.info.file_size)
-        values = np.frombuffer(content, self.dtype, offset=self.start)
-        values = values.reshape(self.shape, order="F" if self.fortran else "C")
-        return np.asarray(values, dtype=dtype)
-
-
 def _arrays(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[str, ArrayLike]:
     arrays: dict[str, ArrayLike] = {}
     for info in members:
@@ -82,7 +63,7 @@ def _arrays(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[st
     return arrays
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> _Member:
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Lazy:
     head = io.BytesIO(zip_files.content(archive, info, _MAX_HEADER_BYTES))
     shape, fortran, dtype = _header(name, head)
     if not is_float(dtype):
@@ -93,7 +74,14 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> _Memb
             f"{name} is truncated or damaged: its header declares another number of values than "
             f"the {stored:,} bytes that the archive holds"
         )
-    return _Member(archive, info, head.tell(), shape, dtype, fortran)
+
+    def make() -> np.ndarray[Any, Any]:
+        content = zip_files.content(archive, info, info.file_size)
+        values = np.frombuffer(content, dtype, offset=start)
+        return values.reshape(shape, order="F" if fortran else "C")
+
+    start = head.tell()
+    return Lazy(shape, dtype, make)
 
 
 def _header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -7,36 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.arrays import ArrayLike, Lazy
 from keras_mobilenet.errors import CheckpointError
 
 _EXTERNAL = 1  # TensorProto.DataLocation
 _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 10: np.float16, 11: np.float64}
 _DTYPES |= {16: ml_dtypes.bfloat16}
 _PASSED_OVER = {"Identity", "Dropout"}  # what changes no value at inference
-
-
-@dataclass(frozen=True)
-class Initializer:
-    """One constant of a graph; `numpy.asarray` reads it."""
-
-    tensor: Any
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        from onnx import numpy_helper  # noqa: PLC0415 - an optional package
-
-        try:
-            return np.asarray(numpy_helper.to_array(self.tensor), dtype=dtype).reshape(self.shape)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{self.name} holds other values than its shape tells") from error
 
 
 @dataclass(frozen=True)
@@ -151,7 +134,16 @@ def _initializer(tensor: Any, name: str) -> ArrayLike:
     if any(n < 0 for n in shape):
         raise CheckpointError(f"{name} has the shape {shape}")
     dtype = np.dtype(_DTYPES.get(tensor.data_type, np.void))
-    return Initializer(tensor, name, shape, dtype)
+    return Lazy(shape, dtype, partial(_values, tensor, name, shape))
+
+
+def _values(tensor: Any, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    from onnx import numpy_helper  # noqa: PLC0415 - an optional package
+
+    try:
+        return np.asarray(numpy_helper.to_array(tensor)).reshape(shape)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{name} holds other values than its shape tells") from error
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.arrays import ArrayLike, Lazy
 from keras_mobilenet.checkpoints import foreign, provenance
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.errors import CheckpointError
@@ -34,19 +34,6 @@ def recognises(path: str, head: bytes) -> bool:
     Eight bytes are the header's length, of which no file has use for the last three.
     """
     return head[5:9] == b"\0\0\0{"
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """One tensor of an open file; `numpy.asarray` reads it."""
-
-    file: Any
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return np.asarray(self.file.get_tensor(self.name), dtype=dtype)
 
 
 @contextmanager
@@ -97,5 +84,5 @@ def _arrays(file: Any) -> dict[str, ArrayLike]:
         if dtype not in _DTYPES:
             raise CheckpointError(f"{name} holds {dtype}, not floats")
         shape = tuple(header.get_shape())
-        arrays[name] = _Tensor(file, name, shape, np.dtype(_DTYPES[dtype]))
+        arrays[name] = Lazy(shape, np.dtype(_DTYPES[dtype]), partial(file.get_tensor, name))
     return arrays

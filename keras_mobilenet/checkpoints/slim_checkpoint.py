@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet import naming
-from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.arrays import ArrayLike, Lazy
 from keras_mobilenet.checkpoints import crc32c, slim_net, sstable, tf_values
 from keras_mobilenet.checkpoints import protobuf_wire as wire
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
-from keras_mobilenet.checkpoints.lazy import Lazy
 from keras_mobilenet.errors import CheckpointError
 
 NAME = "TF-slim checkpoint"

@@ -8,9 +8,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.arrays import ArrayLike, Lazy
 from keras_mobilenet.checkpoints import protobuf_wire as wire
-from keras_mobilenet.checkpoints.lazy import Lazy
 from keras_mobilenet.errors import CheckpointError
 
 # The numbers are those of TensorFlow's types.proto; only floats are a MobileNet's weights.

@@ -12,13 +12,14 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from keras_mobilenet import naming
-from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.arrays import ArrayLike, Lazy
 from keras_mobilenet.checkpoints import tfjs_manifest
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.tfjs_manifest import Group, Weight
@@ -80,28 +81,13 @@ class _Shard:
         return content
 
 
-@dataclass(frozen=True)
-class _Array:
-    """One array of a group; `numpy.asarray` reads its bytes and dequantises them."""
-
-    weight: Weight
-    shards: Sequence[_Shard]
-    start: int  # in the bytes of the shards in a row
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.weight.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.weight.dtype
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        stop, before, pieces = self.start + self.weight.stored_bytes, 0, []
-        for shard in self.shards:
-            pieces.append(shard.read(self.start - before, stop - before))
-            before += shard.size
-        return np.asarray(self.weight.values(b"".join(pieces)), dtype=dtype)
+def _values(weight: Weight, shards: Sequence[_Shard], start: int) -> np.ndarray[Any, Any]:
+    """Return an array's values; `start` is its place in the bytes of the shards in a row."""
+    stop, before, pieces = start + weight.stored_bytes, 0, []
+    for shard in shards:
+        pieces.append(shard.read(start - before, stop - before))
+        before += shard.size
+    return weight.values(b"".join(pieces))
 
 
 def _arrays(folder: str, groups: Sequence[Group]) -> dict[str, ArrayLike]:
@@ -115,7 +101,8 @@ def _arrays(folder: str, groups: Sequence[Group]) -> dict[str, ArrayLike]:
             name = naming.from_tfjs(weight.name)
             if name in arrays:
                 raise CheckpointError(f"{name} is in the file twice")
-            arrays[name] = _Array(weight, shards, start)
+            make = partial(_values, weight, shards, start)
+            arrays[name] = Lazy(weight.shape, weight.dtype, make)
     return arrays
 
 

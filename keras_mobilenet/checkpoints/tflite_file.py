@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet import naming, spec
-from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.arrays import ArrayLike, Lazy
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
-from keras_mobilenet.checkpoints.lazy import Lazy
 from keras_mobilenet.checkpoints.slim_net import BACKGROUND_CLASSES
 from keras_mobilenet.checkpoints.tflite_model import (
     Graph,
