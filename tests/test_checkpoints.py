@@ -269,3 +269,14 @@ def test_the_published_no_top_file_has_the_recorded_sha256(shared_data):
     row = pretrained.find(0.25, 224)
     content = (shared_data / "weights" / "keras" / row.file_name(include_top=False)).read_bytes()
     assert hashlib.sha256(content).hexdigest() == row.sha256_no_top
+
+
+def test_paths_with_spaces_umlauts_and_links_are_read(tmp_path):
+    folder = tmp_path / "meine Gewichte (größer)"
+    folder.mkdir()
+    given = random_arrays(alpha=0.25)
+    path = write_safetensors(folder / "netz #1.safetensors", given)
+    (tmp_path / "link").symlink_to(path)
+    for name in (path, str(path), folder / ".." / folder.name / path.name, tmp_path / "link"):
+        model = keras_mobilenet.MobileNet(alpha=0.25, weights=name)
+        assert same(weights(model), given)

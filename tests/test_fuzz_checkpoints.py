@@ -31,7 +31,7 @@ from keras_mobilenet import load_weights
 from keras_mobilenet.errors import CheckpointError
 
 SOON = 5  # seconds an example; it takes about 0.02
-EXAMPLES = int(os.environ.get("FUZZ", "200"))
+EXAMPLES = int(os.environ.get("FUZZ", "80"))
 TINY = {"alpha": 0.04, "classes": 2}  # 1 filter in conv1; files of 30 to 300 kB
 ARRAYS = random_arrays(seed=6, **TINY)
 
