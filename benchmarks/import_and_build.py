@@ -24,9 +24,9 @@ IMPORTS = {
     "from keras.applications import MobileNet": "from keras.applications import MobileNet",
 }
 COMMANDS = {
-    "keras-mobilenet --help": "from keras_mobilenet.cli import main; main()",
-    "keras-mobilenet cost": "import sys; sys.argv.append('cost'); "
-    "from keras_mobilenet.cli import main; main()",
+    f"keras-mobilenet {word}": f"import sys; sys.argv.append({word!r}); "
+    "from keras_mobilenet.cli import main; main()"
+    for word in ("--help", "cost")
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ def interleaved(actions: Actions, rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in actions}
     for i in range(rounds):
         for name in actions if i % 2 else reversed(actions):
+            gc.collect()  # what one action left behind is not the next one's to clear away
             start = time.perf_counter()
             actions[name]()
             times[name].append(time.perf_counter() - start)

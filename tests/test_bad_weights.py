@@ -105,7 +105,7 @@ STRANGERS = [
     pytest.param(b'{"conv1": [1, 2]}', "not a file of weights", id="json"),
     pytest.param(bytes(1000), "not a file of weights", id="zeros"),
     pytest.param(b"\x89PNG\r\n\x1a\n", "not a file of weights", id="png"),
-    pytest.param(b"\x1c\0\0\0TFL3", "not a file of weights", id="tflite"),
+    pytest.param(b"\x1c\0\0\0TFL3", "the TFLite file is truncated or damaged", id="tflite"),
     pytest.param(b"P", "not a file of weights", id="one_byte"),
 ]
 
