@@ -10,9 +10,7 @@ import enum
 import functools
 import inspect
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_mobilenet import costs, spec, tables, weights_cli
-from keras_mobilenet.cli_options import Alpha, Format, FormatOption, NoTop, Size
+from keras_mobilenet.cli_options import (
+    Alpha,
+    Format,
+    FormatOption,
+    NoTop,
+    Size,
+    start_up_notes_hidden,
+)
 from keras_mobilenet.cli_options import note as _note
 from keras_mobilenet.cost_tables import cost_table
 
@@ -234,23 +239,8 @@ def _print_bars(result: Classified) -> None:
 
 
 def _load_tensorflow() -> None:
-    """Import TensorFlow without its start-up notes, unless the user asked for a log level."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    # The library writes some notes before it reads any setting, past Python's sys.stderr.
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import keras  # noqa: F401, PLC0415
-        except BaseException:
-            notes.seek(0)
-            os.write(stderr, notes.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+    with start_up_notes_hidden():
+        import keras  # noqa: F401, PLC0415
 
 
 def main() -> None:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_mobilenet import pretrained, spec, tables
-from keras_mobilenet.cli_options import Alpha, Format, FormatOption, NoTop, Size, note
+from keras_mobilenet.cli_options import (
+    Alpha,
+    Format,
+    FormatOption,
+    NoTop,
+    Size,
+    note,
+    start_up_notes_hidden,
+)
 from keras_mobilenet.download import Progress, expected_hash
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.hashes import sha256_of
@@ -201,7 +209,9 @@ def inspect(
     records, bad = [], 0
     for file in files:
         try:
-            records.append({"file": file} | _inspected(inspect_weights(file)))
+            with start_up_notes_hidden():  # a reader may load TensorFlow for its schemas
+                found = inspect_weights(file)
+            records.append({"file": file} | _inspected(found))
         except CheckpointError as error:
             bad += 1
             note(f"error: {error}")
@@ -239,7 +249,8 @@ def convert(
     """Write the same values into another format, read back before the file appears."""
     from keras_mobilenet.checkpoints.inspection import convert_weights  # noqa: PLC0415
 
-    found = convert_weights(source, target)
+    with start_up_notes_hidden():
+        found = convert_weights(source, target)
     typer.echo(f"wrote {target}: {found.format}, {found.origin}, SHA-256 {found.sha256}")
 
 
