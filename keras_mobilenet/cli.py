@@ -25,9 +25,9 @@ from keras_mobilenet.cli_options import (
     FormatOption,
     NoTop,
     Size,
+    note,
     start_up_notes_hidden,
 )
-from keras_mobilenet.cli_options import note as _note
 from keras_mobilenet.cost_tables import cost_table
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _draw(model: Any, to_file: Path, *, full: bool) -> None:
     from keras_mobilenet.diagrams import plot_model  # noqa: PLC0415
 
     plot_model(model, to_file, compact=not full, show_shapes=full, show_layer_names=full)
-    _note(f"wrote {to_file}")
+    note(f"wrote {to_file}")
 
 
 @app.command()
@@ -157,7 +157,7 @@ def cost(
         from keras_mobilenet.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
 
         cost_chart(layers, chart, title=f"alpha {net.alpha:g}, {net.size} x {net.size}: ")
-        _note(f"wrote {chart}")
+        note(f"wrote {chart}")
 
 
 @app.command()
@@ -189,7 +189,7 @@ def classify(
     )
     failed = _show(_with_progress(results, len(pictures)), as_json=as_json)
     if failed:
-        _note(f"{failed} of {len(pictures)} pictures could not be read")
+        note(f"{failed} of {len(pictures)} pictures could not be read")
         raise typer.Exit(1)
 
 
@@ -211,7 +211,7 @@ def _show(results: Iterable[Classified], *, as_json: bool) -> int:
     for result in shown:
         if result.fault:
             failed += 1
-            _note(result.fault)
+            note(result.fault)
         elif not as_json:
             _print_bars(result)
     return failed
@@ -248,5 +248,5 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        _note(f"error: {error}")
+        note(f"error: {error}")
         sys.exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -13,7 +13,7 @@ import keras
 
 from keras_mobilenet import arguments, graph, pretrained, spec
 from keras_mobilenet.checkpoints.loading import load_weights
-from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
 from keras_mobilenet.published import weights_file
 
@@ -88,7 +88,7 @@ def MobileNet(  # noqa: N802 - Keras' name
     _check_activation(classifier_activation, checked.include_top, weights)
     path = _weights_file(weights, checked)
     inputs, x = _inputs(input_tensor, checked.input_shape)
-    conventions = _conventions(path, padding, epsilon, x)
+    conventions = _conventions(path, padding, epsilon, x, spec.arrays(checked.network("keras")))
     outputs = graph.build(
         checked.network(conventions.padding),
         x,
@@ -133,12 +133,16 @@ def _weights_file(weights: Any, checked: arguments.Arguments) -> str | None:
 
 
 def _conventions(
-    path: str | None, padding: spec.Padding | None, epsilon: float | None, x: Any
+    path: str | None,
+    padding: spec.Padding | None,
+    epsilon: float | None,
+    x: Any,
+    expected: Mapping[str, spec.Shape],
 ) -> spec.Conventions:
     """Return the conventions to build with: the caller's, else the file's, else Keras'."""
     conventions = spec.Conventions()
     if path is not None and (padding is None or epsilon is None):
-        with open_checkpoint(path) as checkpoint:
+        with open_checkpoint(path, unpacked_limit(expected)) as checkpoint:
             conventions = checkpoint.conventions or conventions
         # Where the two are one function, Keras' own graph serves a file from elsewhere.
         keras_padding = replace(conventions, padding="keras")

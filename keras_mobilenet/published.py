@@ -8,7 +8,7 @@ from functools import partial
 from keras_mobilenet import spec
 from keras_mobilenet.arrays import compare, infer_origin, shapes_of
 from keras_mobilenet.checkpoints.misfit import misfit
-from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.checkpoints.registry import MAX_BYTES, open_checkpoint, unpacked_limit
 from keras_mobilenet.download import Progress, find_or_fetch
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.pretrained import Pretrained
@@ -38,14 +38,14 @@ def check_structure(path: str, layers: Sequence[spec.Layer] | None = None) -> No
 
     Without `layers`, the file must hold those of some MobileNet. Values are not read.
     """
-    with open_checkpoint(path) as checkpoint:
+    expected = spec.arrays(layers or ())
+    with open_checkpoint(path, unpacked_limit(expected) if layers else MAX_BYTES) as checkpoint:
         found = shapes_of(checkpoint.arrays)
     origin = infer_origin(found)
     if layers is None and origin is None:
         remedy = "Pass another file."
         raise CheckpointError(fault(path, "its arrays are not those of a MobileNet V1.", remedy))
     if layers is not None:
-        expected = spec.arrays(layers)
         comparison = compare(expected, found)
         if len(comparison.fitting) < len(expected):
             raise CheckpointError(misfit(path, comparison, origin, expected))

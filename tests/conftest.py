@@ -1,3 +1,4 @@
+import gc
 import os
 import re
 import shutil
@@ -29,6 +30,14 @@ def shared_data():
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the files of {SHARED_DATA}, which is not there")
     return SHARED_DATA
+
+
+@pytest.fixture
+def silent(capfd):
+    """Nothing is printed, whatever happens."""
+    yield
+    gc.collect()  # while the test's marks hold
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from checkpoint_files import (
     write_keras_archive,
     write_safetensors,
 )
+from conftest import SMALL, SOON, at_most
 from safetensors.numpy import save
 
 import keras_mobilenet
@@ -268,3 +269,11 @@ def test_a_flipped_bit_is_refused_or_changes_values_only(tmp_path, write):
         content[place] ^= 1 << place % 8
         with suppress(CheckpointError), open_checkpoint(tmp_path / "x") as checkpoint:
             assert all(np.asarray(array).size == 100 for array in checkpoint.arrays.values())
+
+
+def test_a_bomb_given_as_weights_takes_no_more_than_the_net_needs(good):
+    path = good(".keras")
+    a_bomb(path)
+    # Its conventions are asked for before there is a model.
+    with at_most(SOON, SMALL), pytest.raises(CheckpointError, match="unpacks to more than"):
+        keras_mobilenet.MobileNet(alpha=0.25, weights=path)

@@ -1,7 +1,6 @@
 """A server, a disk or another process does its worst: the right file comes, or an error."""
 
 import errno
-import gc
 import hashlib
 import io
 import os
@@ -34,22 +33,17 @@ from keras_mobilenet import download, http_files
 from keras_mobilenet.download import find_or_fetch
 from keras_mobilenet.errors import DownloadError
 
-# requests leaves the connection of a bad answer to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(r"ignore:unclosed <socket:ResourceWarning")
+pytestmark = [
+    # requests leaves the connection of a bad answer to the garbage collector.
+    pytest.mark.filterwarnings(r"ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.usefixtures("silent"),
+]
 
 NAME = "mobilenet_2_5_224_tf_no_top.h5"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = CONTENT[:8] + bytes(len(CONTENT) - 8)  # of the same size
 REST = [None, f"bytes={HALF}-"]  # what is asked for, when the first half has come
 SCRIPT = f"from keras_mobilenet.download import *; print(find_or_fetch({NAME!r}, {SHA256!r}))"
-
-
-@pytest.fixture(autouse=True)
-def silent(capfd):
-    """Nothing is printed, whatever happens."""
-    yield
-    gc.collect()  # while the mark above holds
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +26,9 @@ from keras_mobilenet.checkpoints.adapting import adapted
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.misfit import misfit, other_conventions
 from keras_mobilenet.checkpoints.models import assign, conventions_of, stem_size_of, variables_of
-from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
-
-# A compiled model's file holds two more values a weight for its optimizer, in up to 8 bytes each.
-_MAX_FILE_BYTES_PER_VALUE = 3 * 8
-_SPARE_BYTES = 16 << 20  # headers, and heads that the model does not have
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ def load_weights(
     """
     variables = variables_of(model)
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
-    with open_checkpoint(path, _max_bytes(expected)) as checkpoint:
+    with open_checkpoint(path, unpacked_limit(expected)) as checkpoint:
         _check_conventions(path, model, checkpoint)
         arrays, notes = adapted(checkpoint, expected, channels=adapt_channels)
         if by_order:
@@ -142,11 +137,6 @@ def _check_conventions(path: str | PathLike[str], model: Any, checkpoint: Checkp
     ours = conventions_of(model)
     if not checkpoint.conventions.fits(ours, stem_size_of(model)):
         raise CheckpointError(other_conventions(path, checkpoint.conventions, ours))
-
-
-def _max_bytes(expected: Mapping[str, spec.Shape]) -> int:
-    values = sum(math.prod(shape) for shape in expected.values())
-    return values * _MAX_FILE_BYTES_PER_VALUE + _SPARE_BYTES
 
 
 def _in_model_order(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
 from typing import Protocol
 
+from keras_mobilenet import spec
 from keras_mobilenet.checkpoints import (
     frozen_graph,
     keras_archive,
@@ -56,9 +58,18 @@ FORMATS: tuple[Format, ...] = (
     frozen_graph,
 )
 MAX_BYTES = 1 << 30  # the largest unpacked file when no model says what is expected
+# A compiled model's file holds two more values a weight for its optimizer, in up to 8 bytes each.
+_MAX_FILE_BYTES_PER_VALUE = 3 * 8
+_SPARE_BYTES = 16 << 20  # headers, and heads that the model does not have
 _READABLE = ", ".join(format_.NAME for format_ in FORMATS)
 _ANOTHER_FILE = f"Pass a file in one of these formats: {_READABLE}."
 _HEAD_BYTES = 512
+
+
+def unpacked_limit(expected: Mapping[str, spec.Shape]) -> int:
+    """Return the most that a file of these arrays may unpack to."""
+    values = sum(math.prod(shape) for shape in expected.values())
+    return values * _MAX_FILE_BYTES_PER_VALUE + _SPARE_BYTES
 
 
 @contextmanager

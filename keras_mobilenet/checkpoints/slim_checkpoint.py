@@ -110,7 +110,7 @@ def _read_v2(prefix: str, max_bytes: int) -> dict[str, ArrayLike]:
         else:
             name = _text(key)
             stored = _stored(shards, name, entry)
-            if slim_net.is_of_slim(name):
+            if naming.is_slim_array(name):
                 variables |= _variable(stored, name, entry)
     return variables
 
@@ -181,7 +181,7 @@ def _read_v1(path: str, max_bytes: int) -> dict[str, ArrayLike]:
             name = wire.text(saved, _SLICE_NAME)
             if name in variables:
                 raise CheckpointError(f"{name} is stored in slices, which is not supported")
-            if slim_net.is_of_slim(name):
+            if naming.is_slim_array(name):
                 variables |= _saved(name, metas, saved)
     missing = [n for n in metas or {} if n in naming.from_slim() and n not in variables]
     if missing:

@@ -14,11 +14,6 @@ from keras_mobilenet.errors import CheckpointError
 BACKGROUND_CLASSES = 1001  # ImageNet's, and class 0 for none of them
 
 
-def is_of_slim(name: str) -> bool:
-    """Return whether a variable belongs to the net, and not to its training."""
-    return naming.is_slim_array(name)
-
-
 def checkpoint(
     format_name: str, variables: Mapping[str, ArrayLike], epsilon: float = 1e-3
 ) -> Checkpoint:
