@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.images import read_picture
-from keras_mobilenet.preprocessing import Label, decode_predictions, preprocess_input
+from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+from keras_mobilenet.recipes import Label
 
 BATCH = 32  # pictures that go through the net at once
 

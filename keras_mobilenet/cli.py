@@ -29,11 +29,10 @@ from keras_mobilenet.cli_options import (
     start_up_notes_hidden,
 )
 from keras_mobilenet.cost_tables import cost_table
+from keras_mobilenet.recipes import EVALUATION_CROP
 
 if TYPE_CHECKING:
     from keras_mobilenet.classification import Classified
-
-EVALUATION_CROP = 0.875  # what the published accuracies were measured with
 
 app = typer.Typer(
     help="MobileNet V1 for Keras: look at the net, count what it costs, classify pictures.",

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from keras_mobilenet.labels import imagenet_classes
+from keras_mobilenet.recipes import Label
 
 DATA_FORMATS = ("channels_last", "channels_first")
-Label = str | tuple[str, str]
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

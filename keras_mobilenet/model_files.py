@@ -1,0 +1,99 @@
+"""Whole models in Keras' `.keras` files, with the recipe that goes with them.
+
+A model is built by `MobileNet` or by the user; which recipe is its own is kept beside it while it
+lives, and in a member of its own in the archive, which Keras passes over.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+import zipfile
+from os import PathLike
+from typing import Any
+
+import keras
+
+from keras_mobilenet.checkpoints import zip_files
+from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.files import replacing
+from keras_mobilenet.recipes import KEY, Recipe, recipe_for, recipe_from
+
+SUFFIX = ".keras"
+_MEMBER = f"{KEY}.json"
+_MAX_BYTES = 16 << 20  # of a recipe: a million classes with short names
+_recipes: weakref.WeakKeyDictionary[Any, Recipe] = weakref.WeakKeyDictionary()
+
+
+def recipe_of(model: Any) -> Recipe:
+    """Return a model's recipe: the one set for it, else that of `MobileNet`'s own models."""
+    known = _recipes.get(model)
+    return known if known is not None else recipe_for(_size_of(model), _classes_of(model))
+
+
+def set_recipe(model: Any, recipe: Recipe) -> None:
+    """Remember what goes with a model, for as long as it lives."""
+    _recipes[model] = recipe
+
+
+def save_model(model: Any, path: str | PathLike[str]) -> None:
+    """Save a model and its recipe as `.keras`, which plain Keras opens too.
+
+    Raises:
+        ValueError: `path` does not end in `.keras`.
+        OSError: the file cannot be written; what was at `path` is as it was.
+    """
+    if not os.fspath(path).endswith(SUFFIX):
+        raise ValueError(f"`path` must end in {SUFFIX}. Received: path={os.fspath(path)!r}")
+    with replacing(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_MEMBER, recipe_of(model).to_text())
+
+
+def load_model(path: str | PathLike[str]) -> keras.Model:
+    """Return the model in a `.keras` file, with the recipe that `save_model` left there.
+
+    Code in the file is never run: Keras' safe mode is on.
+
+    Raises:
+        CheckpointError: the file is damaged, is of another kind, or needs code that is not here.
+    """
+    path = os.fspath(path)
+    recipe = _read_recipe(path)
+    try:
+        model = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises nearly any type at a damaged or foreign file
+        remedy = "Save the model again with the same version of Keras, or pass another file."
+        raise CheckpointError(fault(path, f"cannot be opened: {error}", remedy)) from error
+    if recipe is not None:
+        set_recipe(model, recipe)
+    return model
+
+
+def _read_recipe(path: str) -> Recipe | None:
+    """Return the recipe in the archive; None in a file that plain Keras wrote."""
+    try:
+        with zip_files.opened(path) as archive:
+            if _MEMBER not in archive.namelist():
+                return None
+            text = zip_files.content(archive, archive.getinfo(_MEMBER), _MAX_BYTES)
+        return recipe_from(text.decode("utf-8"))
+    except (CheckpointError, UnicodeDecodeError) as error:
+        raise CheckpointError(fault(path, f"{error}.", "Pass a whole .keras file.")) from error
+
+
+def _size_of(model: Any) -> tuple[int, int] | None:
+    shape = model.inputs[0].shape
+    size = shape[2:] if _channels_first(model) else shape[1:3]
+    return None if len(size) != 2 or None in size else (size[0], size[1])
+
+
+def _channels_first(model: Any) -> bool:
+    formats = {getattr(layer, "data_format", "channels_last") for layer in model.layers}
+    return "channels_first" in formats
+
+
+def _classes_of(model: Any) -> int | None:
+    shape = model.outputs[0].shape
+    return shape[-1] if len(shape) == 2 else None
