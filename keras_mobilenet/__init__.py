@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.checkpoints.inspection import convert_weights, inspect_weights
     from keras_mobilenet.checkpoints.loading import load_weights, save_weights
     from keras_mobilenet.costs import layer_costs
+    from keras_mobilenet.deploy.folding import fold_batch_norm
     from keras_mobilenet.diagrams import plot_model
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
@@ -21,6 +22,7 @@ __all__ = [
     "MobileNet",
     "convert_weights",
     "decode_predictions",
+    "fold_batch_norm",
     "inspect_weights",
     "layer_costs",
     "load_weights",
@@ -34,6 +36,7 @@ _MODULES = {
     "MobileNet": "mobilenet",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
+    "fold_batch_norm": "deploy.folding",
     "inspect_weights": "checkpoints.inspection",
     "layer_costs": "costs",
     "load_weights": "checkpoints.loading",

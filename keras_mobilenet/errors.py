@@ -1,6 +1,7 @@
 """The exceptions of this package.
 
     ValueError
+    ├── AccuracyError      a folded or exported model that does not compute what it should
     ├── CheckpointError    a file of weights that cannot be read, or does not fit the model
     └── PictureError       a file that is no picture, or a damaged one
     OSError
@@ -14,6 +15,10 @@ A wrong argument raises a plain `ValueError`, as Keras does.
 from __future__ import annotations
 
 from os import PathLike
+
+
+class AccuracyError(ValueError):
+    """A folded, quantised or exported model computes something else than the original."""
 
 
 class CheckpointError(ValueError):

@@ -47,6 +47,8 @@ ROWS = (
     {"boxes", "graph", "model_files", "preprocessing"},
     {"compact_diagrams"},
     {"diagrams"},
+    {"deploy.comparison"},
+    {"deploy.folding"},
     {"classification", "mobilenet"},
     {"weights_cli"},
     {"cli"},
@@ -61,6 +63,7 @@ KERAS = {
     "model_files",
     "preprocessing",
     "classification",
+    "deploy.folding",
     "mobilenet",
     "cli",
 }  # the last one only inside its commands, as the light uses below show
@@ -82,7 +85,11 @@ def imports(path, *, top_level_only=False):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.module in ("keras_mobilenet", "keras_mobilenet.checkpoints"):
+            if node.module in (
+                "keras_mobilenet",
+                "keras_mobilenet.checkpoints",
+                "keras_mobilenet.deploy",
+            ):
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             else:
                 yield node.module

@@ -1,0 +1,79 @@
+"""How far two computations of one model are apart, and inputs to find that out with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from keras_mobilenet.spec import Shape
+
+Floats = npt.NDArray[np.floating[Any]]
+_COARSE = 7  # pixels: generated pictures are that many colours wide and high, smoothly joined
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far outputs are from the reference's."""
+
+    max_error: float  # the largest absolute difference
+    relative_error: float  # that, over the largest absolute value of the reference
+    agreement: float  # share of rows whose largest value stands in the same place
+
+    def __str__(self) -> str:
+        return (
+            f"largest error {self.max_error:.2g} ({self.relative_error:.2g} of the largest "
+            f"output), first class the same on {self.agreement:.1%}"
+        )
+
+
+def difference(reference: npt.ArrayLike, found: npt.ArrayLike) -> Difference:
+    """Return how far `found` is from `reference`, both of shape `(batch, ...)`.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    a, b = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"outputs of shape {b.shape} where the reference has {a.shape}")
+    if a.size == 0:
+        return Difference(0.0, 0.0, 1.0)
+    error = float(np.abs(a - b).max())
+    if not np.isfinite(error):
+        return Difference(float("inf"), float("inf"), 0.0)
+    largest = float(np.abs(a).max())
+    rows = len(a)
+    same = a.reshape(rows, -1).argmax(1) == b.reshape(rows, -1).argmax(1)
+    return Difference(error, error / largest if largest else error, float(same.mean()))
+
+
+def generated_pictures(
+    shape: Shape, *, low: float = 0.0, high: float = 255.0, seed: int = 0
+) -> npt.NDArray[np.float32]:
+    """Return random pictures of shape `(count, height, width, channels)`, with values in a range.
+
+    Neighbouring pixels are alike, as in photographs: on white noise a trained net's outputs are
+    near nothing that anybody will see, and their rounding errors are many times as large.
+    """
+    count, height, width, channels = shape
+    random = np.random.default_rng(seed)
+    planes = [
+        _smooth(random.random((_COARSE, _COARSE), np.float32), height, width)
+        for _ in range(count * channels)
+    ]
+    pictures = np.stack(planes).reshape(count, channels, height, width)
+    return (low + (high - low) * pictures.transpose(0, 2, 3, 1)).astype(np.float32)
+
+
+def _smooth(colours: npt.NDArray[np.float32], height: int, width: int) -> Any:
+    image = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(image), 0.0, 1.0)
+
+
+def concatenated(parts: Sequence[Any]) -> Any:
+    """Return batches of outputs as one; NumPy refuses to join none."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

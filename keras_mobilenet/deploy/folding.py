@@ -1,0 +1,231 @@
+"""fold_batch_norm(): the same model, without its batch norms."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_mobilenet.deploy.comparison import difference, generated_pictures
+from keras_mobilenet.errors import AccuracyError
+
+logger = logging.getLogger(__name__)
+
+# The kernel's axis of output channels; a depthwise kernel has two, (channel, multiplier).
+_CHANNEL_AXIS: Mapping[type, tuple[int, ...]] = {
+    keras.layers.Conv1D: (-1,),
+    keras.layers.Conv2D: (-1,),
+    keras.layers.Conv3D: (-1,),
+    keras.layers.Dense: (-1,),
+    keras.layers.DepthwiseConv1D: (-2, -1),
+    keras.layers.DepthwiseConv2D: (-2, -1),
+    keras.layers.Conv1DTranspose: (-2,),
+    keras.layers.Conv2DTranspose: (-2,),
+    keras.layers.Conv3DTranspose: (-2,),
+}
+_TOLERANCE = {"float64": 1e-5, "float32": 1e-5, "float16": 0.05, "bfloat16": 0.2}
+_UNKNOWN_SIZE = 64  # pixels, for the check of a model of any size
+
+
+def fold_batch_norm(model: Any) -> keras.Model:
+    """Return a copy of `model` whose batch norms are folded into the convolutions before them.
+
+    The copy computes what `model` computes at inference, from the same inputs; its convolutions
+    have the same names, and a bias. Models nested in it are folded too. Both are run on generated
+    pictures and compared before the copy is returned; the difference is logged at INFO.
+
+    A batch norm is left as it is where folding is not safe, and named in a `UserWarning`: it does
+    not follow a convolution or `Dense` layer directly, either of the two is used more than once,
+    the convolution has an activation of its own or is of a class that is not Keras', the batch
+    norm runs over another axis or in training mode.
+
+    Args:
+        model: A built functional or `Sequential` Keras model.
+
+    Returns:
+        A new `keras.Model`, not compiled, that shares no weights with `model`.
+
+    Raises:
+        ValueError: `model` is not functional, or a layer of it cannot be copied.
+        AccuracyError: the outputs differ by more than 1e-5 of the largest one, in float32,
+            before the last activation.
+    """
+    _check_functional(model)
+    left: list[str] = []
+    folded = _folded(model, left)
+    _check_difference(model, folded)
+    if left:
+        warnings.warn(
+            f"Batch norms of model {model.name!r} that cannot be folded: {', '.join(left)}. "
+            "They stay as they are.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return folded
+
+
+def _check_functional(model: Any) -> None:
+    functional = isinstance(model, keras.Sequential) or hasattr(model, "operations")
+    if not (isinstance(model, keras.Model) and functional):
+        raise ValueError(
+            "Only functional and Sequential Keras models can be folded: the graph of others is not "
+            f"known before they are called. Received: {type(model).__name__}"
+        )
+    if not model.built:
+        raise ValueError(f"Model {model.name!r} is not built. Call it on an input first.")
+
+
+def _folded(model: Any, left: list[str]) -> keras.Model:
+    """Return the folded copy, and add the names of the batch norms left in it to `left`."""
+    view = _view(model)
+    folds = _folds(view)  # convolution -> batch norm
+    absorbed = set(folds.values())
+    copies: dict[str, Any] = {}
+
+    def copy(layer: Any) -> Any:
+        if _is_model(layer):
+            copied = _folded(layer, left)
+        else:
+            config = layer.get_config()
+            if layer.name in folds:
+                config |= {"use_bias": True, "bias_initializer": "zeros"}
+            copied = type(layer).from_config(config)
+        copies[layer.name] = copied
+        return copied
+
+    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+        return inputs[0] if layer.name in absorbed else layer(*inputs, **options)
+
+    folded = keras.models.clone_model(view, clone_function=copy, call_function=call)
+    for layer in view.layers:
+        if layer.name in absorbed or _is_model(layer) or layer.name not in copies:
+            continue
+        norm = view.get_layer(folds[layer.name]) if layer.name in folds else None
+        weights = _folded_weights(layer, norm) if norm else layer.get_weights()
+        copies[layer.name].set_weights(weights)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            left.append(layer.name)
+    return folded
+
+
+def _view(model: Any) -> keras.Model:
+    """Return the same graph and layers, not compiled, as a model whose constructor is known."""
+    if isinstance(model, keras.Sequential):  # `input` is known once it was called, only
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def _is_model(layer: Any) -> bool:
+    return isinstance(layer, keras.Model)
+
+
+def _folds(model: Any) -> dict[str, str]:
+    """Return the name of each convolution that can take a batch norm, with the norm's."""
+    nodes, uses = _links(model)
+    folds = {}
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.BatchNormalization) or len(nodes[layer.name]) != 1:
+            continue
+        (node,) = nodes[layer.name]
+        sources = list(_sources(node))
+        options = node["kwargs"].values()
+        if len(sources) != 1 or any(option not in (None, False) for option in options):
+            continue  # among them training=True: its statistics are those of each batch
+        (source,) = sources
+        alone = len(nodes[source]) == 1 and uses[source] == 1
+        if alone and _takes(model.get_layer(source), layer):
+            folds[source] = layer.name
+    return folds
+
+
+def _links(model: Any) -> tuple[dict[str, list[Any]], Counter[str]]:
+    """Return each layer's calls in the graph, and how often its outputs are used in it."""
+    config = model.get_config()
+    nodes = {layer["name"]: layer["inbound_nodes"] for layer in config["layers"]}
+    uses = Counter(source for calls in nodes.values() for source in _sources(calls))
+    uses.update(name for name, _, _ in _triples(config["output_layers"]))
+    return nodes, uses
+
+
+def _sources(item: Any) -> Iterator[str]:
+    """Yield the names of the layers whose outputs a part of a configuration refers to."""
+    if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
+        yield item["config"]["keras_history"][0]
+    elif isinstance(item, (dict, list, tuple)):
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from _sources(part)
+
+
+def _triples(item: Any) -> Iterator[Any]:
+    """Yield each (layer, node, tensor) in the structure of a model's outputs."""
+    if isinstance(item, (list, tuple)) and item and isinstance(item[0], str):
+        yield item
+    else:
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from _triples(part)
+
+
+def _takes(convolution: Any, norm: Any) -> bool:
+    """Return whether a layer's weights can take those of the batch norm behind it."""
+    if type(convolution) not in _CHANNEL_AXIS or not norm.built:
+        return False
+    plain = convolution.activation is keras.activations.linear
+    plain = plain and getattr(convolution, "quantization_mode", None) is None
+    last = getattr(convolution, "data_format", "channels_last") == "channels_last"
+    axes = (norm.axis,) if isinstance(norm.axis, int) else tuple(norm.axis)
+    rank = len(norm.input.shape)
+    return plain and [axis % rank for axis in axes] == [rank - 1 if last else 1]
+
+
+def _folded_weights(convolution: Any, norm: Any) -> list[Any]:
+    """Return the convolution's kernel and bias with the norm in them, worked out in double."""
+    values = {v.name: np.asarray(v, np.float64) for v in (*convolution.weights, *norm.weights)}
+    scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + norm.epsilon)
+    bias = (values.get("bias", 0.0) - values["moving_mean"]) * scale + values.get("beta", 0.0)
+    kernel = convolution.kernel
+    axes = _CHANNEL_AXIS[type(convolution)]
+    shape = [n if i - len(kernel.shape) in axes else 1 for i, n in enumerate(kernel.shape)]
+    return [np.asarray(kernel, np.float64) * scale.reshape(shape), bias]
+
+
+def _check_difference(model: Any, folded: keras.Model) -> None:
+    inputs = _generated_inputs(folded)
+    outputs = zip(_outputs(_view(model), inputs), _outputs(folded, inputs), strict=True)
+    worst = max((difference(a, b) for a, b in outputs), key=lambda d: d.relative_error)
+    tolerance = max(_TOLERANCE.get(layer.compute_dtype, 1e-5) for layer in model.layers)
+    if not worst.relative_error <= tolerance:
+        raise AccuracyError(
+            f"Folding the batch norms of model {model.name!r} changes its outputs: {worst}, where "
+            f"{tolerance:g} of the largest output is allowed. A batch norm with a variance near "
+            "zero, or weights that are not finite, can be the reason. Use the model as it is."
+        )
+    logger.info("folded the batch norms of %s: %s", model.name, worst)
+
+
+def _generated_inputs(model: Any) -> Any:
+    def generate(tensor: Any) -> Any:
+        shape = [n or _UNKNOWN_SIZE for n in tensor.shape[1:]]
+        values: Any = np.random.default_rng(0).uniform(-1, 1, (2, *shape))
+        if len(shape) == 3:
+            values = generated_pictures((2, *shape), low=-1.0, high=1.0)
+        whole_numbers = "int" in keras.backend.standardize_dtype(tensor.dtype)
+        return keras.ops.cast(np.abs(values) > 0.5 if whole_numbers else values, tensor.dtype)
+
+    return keras.tree.map_structure(generate, model.input)
+
+
+def _outputs(model: keras.Model, inputs: Any) -> list[Any]:
+    """Return what `model` puts out; of a classifier, what goes into its last activation.
+
+    Softmax multiplies an error by the size of the logits, in both models alike.
+    """
+    last = model.layers[-1]
+    if isinstance(last, keras.layers.Activation) and model.output is last.output:
+        model = keras.Model(model.input, last.input)
+    outputs = keras.tree.flatten(model(inputs, training=False))
+    return [keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in outputs]
