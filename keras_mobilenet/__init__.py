@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.checkpoints.loading import load_weights, save_weights
     from keras_mobilenet.costs import layer_costs
     from keras_mobilenet.deploy.folding import fold_batch_norm
+    from keras_mobilenet.deploy.predictor import Predictor
     from keras_mobilenet.diagrams import plot_model
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MobileNet",
+    "Predictor",
     "convert_weights",
     "decode_predictions",
     "fold_batch_norm",
@@ -34,6 +36,7 @@ __all__ = [
 
 _MODULES = {
     "MobileNet": "mobilenet",
+    "Predictor": "deploy.predictor",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
     "fold_batch_norm": "deploy.folding",

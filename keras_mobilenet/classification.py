@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -48,31 +48,53 @@ def classify_pictures(
         top: How many classes a picture.
         labels: The classes' names; None stands for the ImageNet classes.
     """
+
+    # A plain call, not predict(): that would compile first, which takes longer than a few pictures.
+    def predict(pixels: np.ndarray[Any, Any]) -> Any:
+        return model(preprocess_input(pixels), training=False)
+
+    def read(path: str) -> np.ndarray[Any, Any]:
+        return read_picture(path, size=size, crop=crop)
+
+    return classify_pixels(predict, paths, read=read, top=top, labels=labels)
+
+
+def classify_pixels(
+    predict: Callable[[np.ndarray[Any, Any]], Any],
+    paths: Iterable[str],
+    *,
+    read: Callable[[str], np.ndarray[Any, Any]],
+    top: int = 5,
+    labels: Sequence[Label] | None = None,
+) -> Iterator[Classified]:
+    """Yield what `predict` takes each picture for, in the order of `paths`.
+
+    Args:
+        predict: From pixels, `uint8`, of shape `(count, height, width, channels)` to scores of
+            shape `(count, classes)`.
+        paths: Picture files.
+        read: From a path to the pixels of one picture.
+        top: How many classes a picture.
+        labels: The classes' names; None stands for the ImageNet classes.
+    """
     remaining = iter(paths)
     while chunk := list(islice(remaining, BATCH)):
-        read = [_read(path, size, crop) for path in chunk]
-        pixels = [pixels for pixels, _ in read if pixels is not None]
-        decoded = iter(_predict(model, pixels, top, labels) if pixels else ())
-        for path, (_, fault) in zip(chunk, read, strict=True):
-            yield Classified(path, [] if fault else next(decoded), fault)
+        opened = [_read(path, read) for path in chunk]
+        pixels = [pixels for pixels, _ in opened if pixels is not None]
+        scores = keras.ops.convert_to_numpy(predict(np.stack(pixels))) if pixels else ()
+        decoded = iter(decode_predictions(scores, top, labels=labels) if pixels else ())
+        for path, (_, fault) in zip(chunk, opened, strict=True):
+            yield Classified(path, [] if fault else _plain(next(decoded)), fault)
 
 
 def _read(
-    path: str, size: tuple[int, int], crop: float | None
+    path: str, read: Callable[[str], np.ndarray[Any, Any]]
 ) -> tuple[np.ndarray[Any, Any] | None, str | None]:
     try:
-        return read_picture(path, size=size, crop=crop), None
+        return read(path), None
     except PictureError as error:
         return None, str(error)
 
 
-def _predict(
-    model: Any,
-    pixels: Sequence[np.ndarray[Any, Any]],
-    top: int,
-    labels: Sequence[Label] | None,
-) -> list[list[tuple[str, str, float]]]:
-    # A plain call, not predict(): that would compile first, which takes longer than a few pictures.
-    scores = model(preprocess_input(np.stack(pixels)), training=False)
-    rows = decode_predictions(keras.ops.convert_to_numpy(scores), top, labels=labels)
-    return [[(key, name, float(score)) for key, name, score in row] for row in rows]
+def _plain(row: Sequence[tuple[str, str, Any]]) -> list[tuple[str, str, float]]:
+    return [(key, name, float(score)) for key, name, score in row]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+
+from keras_mobilenet.quiet import quiet
 
 
 class Format(enum.StrEnum):
@@ -35,22 +36,11 @@ def note(text: str) -> None:
 def start_up_notes_hidden() -> Iterator[None]:
     """Hide what TensorFlow writes when it is imported, unless the user asked for a log level.
 
-    The library writes some notes before it reads any setting, past Python's `sys.stderr`. They
-    are shown after all where the body raises.
+    The library writes some notes before it reads any setting, past Python's `sys.stderr`.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            notes.seek(0)
-            os.write(stderr, notes.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+    with quiet():
+        yield

@@ -13,7 +13,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
-    {"errors", "files", "spec"},
+    {"errors", "files", "quiet", "spec"},
     {"cli_options", "labels", "naming", "pretrained", "sources"},
     {"arguments"},
     {"costs", "recipes"},
@@ -47,15 +47,18 @@ ROWS = (
     {"boxes", "graph", "model_files", "preprocessing"},
     {"compact_diagrams"},
     {"diagrams"},
-    {"deploy.comparison"},
-    {"deploy.folding"},
     {"classification", "mobilenet"},
+    {"deploy.comparison", "deploy.conversion", "deploy.engine", "deploy.metadata"},
+    {"deploy.calibration", "deploy.folding"},
+    {"deploy.keras_engine", "deploy.litert_engine", "deploy.onnx_engine", "deploy.openvino_engine"},
+    {"deploy.engines"},
+    {"deploy.predictor"},
     {"weights_cli"},
     {"cli"},
     {"__main__"},
 )
-STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "sources", "arguments",
-               "costs", "tables", "cost_tables", "__main__"}  # fmt: skip
+STDLIB_ONLY = {"errors", "files", "quiet", "spec", "labels", "naming", "pretrained", "sources",
+               "arguments", "costs", "tables", "cost_tables", "__main__"}  # fmt: skip
 KERAS = {
     "boxes",
     "diagrams",
@@ -63,11 +66,12 @@ KERAS = {
     "model_files",
     "preprocessing",
     "classification",
+    "deploy.conversion",
     "deploy.folding",
     "mobilenet",
     "cli",
 }  # the last one only inside its commands, as the light uses below show
-TENSORFLOW = {"checkpoints.tflite_model"}  # inside a function, for TFLite's schema
+TENSORFLOW = {"checkpoints.tflite_model", "deploy.conversion", "deploy.keras_engine"}
 
 
 def modules():

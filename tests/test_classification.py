@@ -6,9 +6,9 @@ import pytest
 
 from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.classification import BATCH, classify_pictures
-from keras_mobilenet.cli import EVALUATION_CROP
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.labels import imagenet_classes
+from keras_mobilenet.recipes import EVALUATION_CROP
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,98 @@
+"""Pictures that int8 ranges are taken from, and exports compared on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from keras_mobilenet.errors import PictureError
+from keras_mobilenet.images import read_picture
+from keras_mobilenet.recipes import Recipe
+
+MOST = 300  # pictures: more change int8 ranges no further, and each takes 0.6 MB
+_REMEDY = (
+    "Pass some hundred pictures like those that the model will see: a folder, paths, uint8 arrays, "
+    "or arrays as the model takes them."
+)
+
+
+def calibration_samples(
+    calibration: Any, recipe: Recipe, shape: tuple[int | None, ...]
+) -> npt.NDArray[np.float32]:
+    """Return calibration pictures as a model's inputs, at most `MOST` of them.
+
+    Args:
+        calibration: A folder, looked through with all its subfolders; paths; an array of pixels,
+            `uint8`; or a float array of inputs.
+        recipe: How a picture becomes an input.
+        shape: Of one input, `(height, width, channels)`, None where any length goes.
+
+    Raises:
+        ValueError: there is no picture, or an array is of another shape or type.
+        PictureError: a file is no picture.
+    """
+    if calibration is None:
+        raise ValueError(
+            "int8 needs `calibration`: the ranges of a net's values cannot be read off its "
+            f"weights. {_REMEDY}"
+        )
+    if isinstance(calibration, np.ndarray):
+        samples = _checked(calibration[:MOST], shape)
+        return recipe.scaled(samples) if samples.dtype == np.uint8 else samples.astype(np.float32)
+    paths = list(islice(_paths(calibration), MOST))
+    if not paths:
+        raise ValueError(f"`calibration` holds no picture. {_REMEDY}")
+    size = recipe.size or (shape[0] or 224, shape[1] or 224)
+    pixels = [read_picture(path, size=size, crop=recipe.crop) for path in paths]
+    return recipe.scaled(_checked(as_channels(np.stack(pixels), shape[2]), shape))
+
+
+def _checked(array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+    fits = array.ndim == 4 and all(
+        n in (None, m) for n, m in zip(shape, array.shape[1:], strict=True)
+    )
+    if not fits or not len(array) or not (array.dtype == np.uint8 or array.dtype.kind == "f"):
+        raise ValueError(
+            f"`calibration` must be of shape (pictures, {', '.join(map(str, shape))}), uint8 or "
+            f"floats, with at least one picture. Received: {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
+def _paths(calibration: Any) -> Iterator[Any]:
+    """Yield the pictures' paths; those of a folder spread over all of it."""
+    if isinstance(calibration, (str, os.PathLike)):
+        if not os.path.isdir(calibration):
+            raise ValueError(f"`calibration` is no folder: {os.fspath(calibration)!r}. {_REMEDY}")
+        known = set(Image.registered_extensions())
+        files = sorted(p for p in Path(calibration).rglob("*") if p.suffix.lower() in known)
+        step = max(1, len(files) // MOST)
+        yield from files[::step]
+    elif isinstance(calibration, Iterable):
+        yield from calibration
+    else:
+        raise ValueError(f"{_REMEDY} Received: calibration={calibration!r}")
+
+
+def as_channels(pixels: npt.NDArray[np.uint8], channels: int | None) -> npt.NDArray[np.uint8]:
+    """Return RGB pixels of shape `(..., height, width, 3)` with 3 or 1 channels.
+
+    Raises:
+        PictureError: the model takes another number.
+    """
+    if channels in (None, 3):
+        return pixels
+    if channels == 1:  # the luma that Pillow and JPEG know
+        weights = np.array([0.299, 0.587, 0.114], np.float32)
+        grey: npt.NDArray[np.uint8] = np.rint(pixels @ weights)[..., None].astype(np.uint8)
+        return grey
+    raise PictureError(
+        f"The model takes {channels} channels, and picture files have 3 or 1. Pass arrays."
+    )

@@ -1,0 +1,177 @@
+"""From a Keras model to the formats that runtimes read; nothing here is compared or kept."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.errors import MissingExtraError
+from keras_mobilenet.quiet import quiet
+from keras_mobilenet.recipes import Recipe
+
+Quantize = Literal["float16", "dynamic", "int8", "full_int8"]
+INPUT, OUTPUT = "input", "output"  # the tensors' names in every format
+_SIGNATURE = "serving_default"
+
+
+def check_image_model(model: Any) -> None:
+    """Raise unless `model` takes one batch of pictures and puts out one tensor.
+
+    Raises:
+        ValueError: it does not.
+    """
+    inputs: Any = getattr(model, "inputs", None) or ()
+    outputs: Any = getattr(model, "outputs", None) or ()
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
+        raise ValueError(
+            "A model with one input of shape (batch, height, width, channels) and one output is "
+            f"needed. Received: {type(model).__name__} with inputs "
+            f"{[tuple(x.shape) for x in inputs]} and outputs {[tuple(y.shape) for y in outputs]}"
+        )
+
+
+def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
+    """Return `model` with the scaling of pixels, `uint8`, in its graph."""
+    pixels = keras.Input(model.inputs[0].shape[1:], dtype="uint8", name=INPUT)
+    scaling = keras.layers.Rescaling(1 / recipe.divisor, -recipe.shift, name="rescaling")
+    return keras.Model(pixels, model(scaling(pixels)), name=model.name)
+
+
+def save_graph(model: Any, folder: str | PathLike[str]) -> None:
+    """Write `model` as a SavedModel with the signature `input` to `output`."""
+    import tensorflow as tf  # noqa: PLC0415 - not needed to import the package
+
+    (tensor,) = model.inputs
+    spec = tf.TensorSpec(tensor.shape, tensor.dtype, name=INPUT)
+
+    @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
+    def serve(x: Any) -> dict[str, Any]:
+        return {OUTPUT: model(x, training=False)}
+
+    module = tf.Module()
+    module.variables_kept = [variable.value for variable in model.variables]
+    signatures = {_SIGNATURE: serve.get_concrete_function()}
+    with quiet():
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+@contextmanager
+def saved_graph(model: Any) -> Iterator[str]:
+    """Yield the path of a temporary SavedModel of `model`."""
+    folder = tempfile.mkdtemp(prefix="keras-mobilenet-")
+    try:
+        save_graph(model, folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def to_tflite(
+    model: Any,
+    quantize: Quantize | None = None,
+    samples: npt.NDArray[Any] | None = None,
+) -> bytes:
+    """Return `model` as a TFLite flatbuffer of builtin operators.
+
+    Args:
+        model: A Keras model.
+        quantize: `"float16"` weights; `"dynamic"`, int8 weights and float activations; `"int8"`,
+            all int8 but float input and output; `"full_int8"`, those int8 too.
+        samples: Inputs of shape `(count, height, width, channels)` for the two int8 kinds.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    with saved_graph(model) as folder, quiet():
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if quantize is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize in ("int8", "full_int8"):
+            _ask_for_int8(converter, tf, samples)
+        if quantize == "full_int8":
+            # Pixels are their own int8 code, shifted: TFLite has uint8 for that.
+            pixels = model.inputs[0].dtype == "uint8"
+            converter.inference_input_type = tf.uint8 if pixels else tf.int8
+            converter.inference_output_type = tf.int8
+        content: bytes = converter.convert()
+    return content
+
+
+def _ask_for_int8(converter: Any, tf: Any, samples: Any) -> None:
+    converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+
+
+def to_onnx(model: Any, path: str | PathLike[str]) -> None:
+    """Write `model` to an ONNX file of any batch size.
+
+    Raises:
+        MissingExtraError: `onnx` or `tf2onnx` is not installed.
+    """
+    try:
+        import onnx  # noqa: PLC0415
+        import tf2onnx  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise MissingExtraError("Writing ONNX files", "onnx") from error
+    (tensor,) = model.inputs
+    with quiet():
+        model(np.zeros([n or 32 for n in (1, *tensor.shape[1:])], tensor.dtype))
+        model.export(path, format="onnx", verbose=False)
+        graph = onnx.load(path)
+        _rename(graph.graph)
+        onnx.checker.check_model(graph)
+        onnx.save(graph, path)
+
+
+def _rename(graph: Any) -> None:
+    """Give an ONNX graph's input, output and batch axis the names that are always the same."""
+    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (graph.input[0], graph.output[0]):
+        value.name = names[value.name]
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def to_openvino(model: Any) -> Any:
+    """Return `model` as an OpenVINO model of any batch size.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    openvino = import_openvino()
+    with saved_graph(model) as folder, quiet():
+        # Not `convert_model`: that reports each use to a server.
+        return _detached(openvino.Core().read_model(folder), openvino)
+
+
+def _detached(graph: Any, openvino: Any) -> Any:
+    """Return the model with its weights in memory: the files that it was read from will go."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(graph, path, compress_to_fp16=False)
+        return openvino.Core().read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+
+
+def import_openvino() -> Any:
+    """Return the package `openvino`.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import openvino  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("The engine OpenVINO", "openvino") from error
+    return openvino

@@ -1,0 +1,131 @@
+"""LiteRT (TensorFlow Lite): the fast engine of the default install."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.deploy.conversion import Quantize, to_tflite
+from keras_mobilenet.deploy.engine import Engine, Settings, empty, known
+from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.quiet import quiet
+
+NAME = "litert"
+PRECISIONS = ("float32", "int8")
+
+
+class LiteRTEngine(Engine):
+    """One interpreter with all threads for single pictures, one a thread for more.
+
+    A picture at a time in each thread is faster than a batch: its activations stay in the cache.
+    """
+
+    def __init__(self, content: bytes, settings: Settings) -> None:
+        self._content = content
+        self._threads = settings.threads
+        self._wide = _Interpreter(content, settings.threads)
+        self._narrow: list[_Interpreter] = []  # made when the first batch comes
+        self._pool: ThreadPoolExecutor | None = None
+        self.input_shape = self._wide.input_shape
+        self.input_dtype = self._wide.input_dtype
+        self.output_shape = self._wide.output_shape
+
+    def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the outputs for `x`."""
+        first = self._wide.run(x[:1])
+        y = empty(len(x), first.shape[1:])
+        y[:1] = first
+        if len(x) == 2 or self._threads == 1:
+            for i in range(1, len(x)):
+                y[i] = self._wide.run(x[i : i + 1])[0]
+        elif len(x) > 2:
+            self._run_side_by_side(x, y)
+        return y
+
+    def _run_side_by_side(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+        if self._pool is None:
+            self._narrow = [_Interpreter(self._content, 1) for _ in range(self._threads)]
+            self._pool = ThreadPoolExecutor(self._threads, "litert")
+        rows = itertools.count(1)  # the next row to do; counting is atomic
+
+        def work(interpreter: _Interpreter) -> None:
+            while (i := next(rows)) < len(x):
+                y[i] = interpreter.run(x[i : i + 1])[0]
+
+        for future in [self._pool.submit(work, interpreter) for interpreter in self._narrow]:
+            future.result()
+
+    def close(self) -> None:
+        """Stop the threads and drop the interpreters."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._pool = None
+        self._narrow.clear()
+        del self._wide
+
+
+class _Interpreter:
+    """LiteRT's interpreter of a net of one input and one output, in real numbers."""
+
+    def __init__(self, content: bytes, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
+
+        with quiet():  # it notes which delegate it takes
+            self._interpreter = Interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        (self._input,) = self._interpreter.get_input_details()
+        (self._output,) = self._interpreter.get_output_details()
+        self.input_shape = known(int(n) for n in self._input["shape_signature"][1:])
+        self.output_shape = known(int(n) for n in self._output["shape_signature"][1:])
+        pixels = self._input["dtype"] == np.uint8
+        self.input_dtype = np.dtype("uint8" if pixels else "float32")
+        self._shape = tuple(self._input["shape"])
+
+    def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the output for one picture, `x` of shape `(1, height, width, channels)`."""
+        if x.shape != self._shape:
+            self._interpreter.resize_tensor_input(self._input["index"], x.shape)
+            self._interpreter.allocate_tensors()
+            self._shape = x.shape
+        self._interpreter.set_tensor(self._input["index"], self._coded(x))
+        self._interpreter.invoke()
+        return self._decoded(self._interpreter.get_tensor(self._output["index"]))
+
+    def _coded(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        dtype = np.dtype(self._input["dtype"])
+        if x.dtype == dtype:
+            return x
+        scale, zero = self._input["quantization"]
+        limits = np.iinfo(dtype)
+        coded: npt.NDArray[Any] = np.rint(x / scale + zero)
+        return coded.clip(limits.min, limits.max).astype(dtype)
+
+    def _decoded(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        scale, zero = self._output["quantization"]
+        return (y.astype(np.float32) - zero) * np.float32(scale) if scale else y
+
+
+def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
+    """Return the engine of a folded Keras model, quantised on `samples` for int8."""
+    quantize: Quantize | None = "int8" if settings.precision == "int8" else None
+    return LiteRTEngine(to_tflite(model, quantize, samples), settings)
+
+
+def open_file(path: str, settings: Settings) -> Engine:
+    """Return the engine of a `.tflite` file.
+
+    Raises:
+        CheckpointError: the file is damaged, or has other than one input and one output.
+    """
+    try:
+        return LiteRTEngine(Path(path).read_bytes(), settings)
+    except (ValueError, RuntimeError) as error:
+        remedy = "Export it again, or fetch it again."
+        raise CheckpointError(
+            fault(path, f"cannot be opened by LiteRT: {error}", remedy)
+        ) from error

@@ -1,0 +1,85 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.deploy.conversion import to_onnx
+from keras_mobilenet.deploy.engine import Engine, Settings, chunks, known
+from keras_mobilenet.errors import CheckpointError, MissingExtraError, fault
+
+NAME = "onnxruntime"
+PRECISIONS = ("float32",)
+_BATCH = 16
+_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+
+
+class ONNXEngine(Engine):
+    """A session of ONNX Runtime on the processor."""
+
+    def __init__(self, path: str, settings: Settings) -> None:
+        runtime = _import_runtime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = settings.threads
+        options.log_severity_level = 3
+        self._session = runtime.InferenceSession(path, options, ["CPUExecutionProvider"])
+        (tensor,), (output,) = self._session.get_inputs(), self._session.get_outputs()
+        self._names = [output.name], tensor.name
+        self._batch = settings.batch_size or _BATCH
+        self.input_shape = known(tensor.shape[1:])
+        self.input_dtype = np.dtype(_DTYPES[tensor.type])
+        self.output_shape = known(output.shape[1:])
+
+    def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the outputs for `x`."""
+        outputs, name = self._names
+        parts = [
+            self._session.run(outputs, {name: x[rows]})[0] for rows in chunks(len(x), self._batch)
+        ]
+        return np.concatenate(parts)
+
+    def close(self) -> None:
+        """Drop the session."""
+        del self._session
+
+
+def _import_runtime() -> Any:
+    try:
+        import onnxruntime  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("The engine ONNX Runtime", "onnx") from error
+    return onnxruntime
+
+
+def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
+    """Return the engine of a folded Keras model; it takes no `samples`.
+
+    Raises:
+        MissingExtraError: ONNX or its runtime is not installed.
+    """
+    _import_runtime()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        to_onnx(model, path)
+        return ONNXEngine(str(path), settings)
+
+
+def open_file(path: str, settings: Settings) -> Engine:
+    """Return the engine of an `.onnx` file.
+
+    Raises:
+        CheckpointError: the file is damaged, or has other than one input and one output.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
+    _import_runtime()
+    try:
+        return ONNXEngine(path, settings)
+    except Exception as error:  # ONNX Runtime's exceptions have no common type
+        remedy = "Export it again, or fetch it again."
+        message = f"cannot be opened by ONNX Runtime: {error}."
+        raise CheckpointError(fault(path, message, remedy)) from error

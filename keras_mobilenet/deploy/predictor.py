@@ -1,0 +1,253 @@
+"""Predictor: one model, folded and compiled, for all calls to come."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.classification import Classified, classify_pixels
+from keras_mobilenet.deploy.calibration import as_channels, calibration_samples
+from keras_mobilenet.deploy.conversion import check_image_model
+from keras_mobilenet.deploy.engine import Engine, Precision, Settings, all_cores
+from keras_mobilenet.deploy.engines import AUTO, engine_for, engine_for_file, engine_module
+from keras_mobilenet.deploy.folding import fold_batch_norm
+from keras_mobilenet.deploy.metadata import read_recipe
+from keras_mobilenet.images import read_picture
+from keras_mobilenet.model_files import SUFFIX, load_model, recipe_of
+from keras_mobilenet.recipes import Recipe, recipe_for
+
+Path = str | PathLike[str]
+_LARGEST_SCALED = 3.0  # an input scaled to -1 to 1 stays under it, whatever was added to it
+
+
+class Predictor:
+    """A model compiled once, with its batch norms folded, for fast predictions.
+
+    It may be shared between threads: calls wait for each other, each uses all of `threads`.
+
+    Args:
+        model: A Keras model, or the path of a `.keras` file or of anything that `export` wrote.
+        engine: `"litert"`, `"openvino"`, `"onnxruntime"` or `"keras"`. `"auto"` is LiteRT for
+            float32, OpenVINO for bfloat16, OpenVINO with NNCF or else LiteRT for int8; for a file
+            its own runtime.
+        precision: `"float32"`, `"bfloat16"` or `"int8"`. An exported file keeps its own.
+        calibration: Pictures for int8: a folder, paths, an array of pixels or of inputs.
+        threads: How many to use; None for all processors that the process may use. TensorFlow
+            has its own setting.
+        batch_size: Pictures that go through the engine at once; None for what suits it.
+
+    Raises:
+        ValueError: an argument is wrong, or the model has not one input of pictures and one output.
+        CheckpointError: the file is damaged or of another kind.
+        MissingExtraError: the engine is not installed.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        engine: str = AUTO,
+        precision: Precision = "float32",
+        calibration: Any = None,
+        threads: int | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        settings = Settings(
+            _positive("threads", threads) or all_cores(),
+            precision,
+            _positive("batch_size", batch_size),
+        )
+        self._lock = threading.Lock()
+        self._warned = False
+        if isinstance(model, (str, PathLike)) and not os.fspath(model).endswith(SUFFIX):
+            self.name = os.fspath(model)
+            self.engine = engine_for_file(self.name, engine)
+            compiled = engine_module(self.engine).open_file(_existing(self.name), settings)
+            told = read_recipe(self.name)
+            self.recipe = told or recipe_for(_size(compiled), _classes(compiled))
+        else:
+            if isinstance(model, (str, PathLike)):
+                model = load_model(_existing(os.fspath(model)))
+            self.name = model.name
+            self.recipe = recipe_of(model)
+            self.engine = engine_for(engine, precision)
+            compiled = _compiled(model, self.engine, settings, calibration, self.recipe)
+        self.precision = precision
+        self._engine: Engine | None = compiled
+        self.input_shape = compiled.input_shape
+
+    def predict(self, x: Any) -> npt.NDArray[Any]:
+        """Return what `model.predict` returns for `x`, of shape `(count, classes)`.
+
+        Args:
+            x: Pixels, `uint8`, or floats as the model takes them, of shape `(count, height,
+                width, channels)`; the path of a picture; or an iterable of paths.
+
+        Raises:
+            ValueError: `x` has another shape or type, no picture, or values that are not finite.
+            PictureError: a file is no picture.
+        """
+        if isinstance(x, (str, PathLike)):
+            x = [x]
+        if not hasattr(x, "shape"):
+            x = self._read(x)
+        return self._run(self._inputs(np.asarray(x)))
+
+    def classify(self, paths: Path | Iterable[Path], *, top: int = 5) -> Iterator[Classified]:
+        """Yield the `top` classes of each picture file, in the order of `paths`.
+
+        A file that cannot be read is yielded with its fault. `paths` may be endless.
+
+        Raises:
+            ValueError: the model has no names for its classes, or `top` is not positive.
+        """
+        if isinstance(paths, (str, PathLike)):
+            paths = [paths]
+        return classify_pixels(
+            self.predict,
+            (os.fspath(path) for path in paths),
+            read=self.read_picture,
+            top=top,
+            labels=self._labels(),
+        )
+
+    def read_picture(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Return a picture file as pixels of the shape that the model takes.
+
+        Raises:
+            PictureError: the file is no picture.
+        """
+        pixels = read_picture(path, size=self._size_to_read(), crop=self.recipe.crop)
+        return as_channels(pixels, self.input_shape[2])
+
+    def close(self) -> None:
+        """Give back the engine's memory and threads; the object cannot be used any more."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.name!r}, engine={self.engine!r}, precision={self.precision!r})"
+
+    def _labels(self) -> Sequence[Any]:
+        if self.recipe.labels is None:
+            raise ValueError(
+                f"{self.name} does not name its classes. Set them with "
+                "`replace_top(labels=...)`, `export(labels=...)`, or use `predict`."
+            )
+        return self.recipe.labels
+
+    def _read(self, paths: Iterable[Path]) -> npt.NDArray[np.uint8]:
+        pixels = [self.read_picture(path) for path in paths]
+        if not pixels:
+            raise ValueError("`x` holds no picture.")
+        return np.stack(pixels)
+
+    def _size_to_read(self) -> tuple[int, int]:
+        height, width = self.input_shape[:2]
+        if height is not None and width is not None:
+            return height, width
+        if self.recipe.size is None:
+            raise ValueError(f"{self.name} takes any size. Pass arrays, or set its recipe's size.")
+        return self.recipe.size
+
+    def _inputs(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return `x`, checked, in the type that the engine takes."""
+        expected = self.input_shape
+        fits = x.ndim == 4 and all(
+            n in (None, m) for n, m in zip(expected, x.shape[1:], strict=True)
+        )
+        if not fits or not len(x):
+            raise ValueError(
+                f"`x` must be of shape (count, {', '.join(str(n or 'any') for n in expected)}), "
+                f"with at least one picture. Received: shape {x.shape}"
+            )
+        if x.dtype == np.uint8:
+            takes_uint8 = self._engine is not None and self._engine.input_dtype == np.uint8
+            return np.ascontiguousarray(x if takes_uint8 else self.recipe.scaled(x))
+        if x.dtype.kind != "f":
+            raise ValueError(
+                "`x` must be pixels from 0 to 255 as uint8, or floats as the model takes them. "
+                f"Received: {x.dtype}"
+            )
+        return self._floats(x)
+
+    def _floats(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        largest = float(np.abs(x).max())
+        if not np.isfinite(largest):
+            raise ValueError("`x` holds values that are not finite (NaN or infinity).")
+        if largest > _LARGEST_SCALED and not self.recipe.takes_pixels and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"`x` has values up to {largest:g}, and {self.name} takes pixels scaled by "
+                f"x / {self.recipe.divisor:g} - {self.recipe.shift:g}. Pass them as uint8, or use "
+                "`preprocess_input`.",
+                UserWarning,
+                stacklevel=4,
+            )
+        if self._engine is not None and self._engine.input_dtype == np.uint8:
+            pixels: npt.NDArray[np.uint8] = np.clip(np.rint(x), 0, 255).astype(np.uint8)
+            return pixels
+        return np.ascontiguousarray(x, np.float32)
+
+    def _run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        with self._lock:
+            if self._engine is None:
+                raise ValueError(f"{self!r} is closed. Make another one.")
+            return self._engine.run(x)
+
+
+def _compiled(
+    model: Any, engine: str, settings: Settings, calibration: Any, recipe: Recipe
+) -> Engine:
+    check_image_model(model)
+    samples = None
+    if settings.precision == "int8":
+        samples = calibration_samples(calibration, recipe, model.inputs[0].shape[1:])
+    compiled: Engine = engine_module(engine).compile_model(
+        fold_batch_norm(model), settings, samples
+    )
+    return compiled
+
+
+def _existing(path: str) -> str:
+    if not os.path.exists(path):
+        raise ValueError(f"No file or folder of the name {path!r} exists.")
+    return path
+
+
+def _positive(argument: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(
+            f"`{argument}` must be a positive integer or None. Received: {argument}={value!r}"
+        )
+    return value
+
+
+def _size(engine: Engine) -> tuple[int, int] | None:
+    height, width = engine.input_shape[:2]
+    return None if height is None or width is None else (height, width)
+
+
+def _classes(engine: Engine) -> int | None:
+    return engine.output_shape[0] if len(engine.output_shape) == 1 else None
