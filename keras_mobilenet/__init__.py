@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
     from keras_mobilenet.tables import summary
+    from keras_mobilenet.transfer.freezing import freeze
 
 __all__ = [
     "MobileNet",
     "convert_weights",
     "decode_predictions",
+    "freeze",
     "inspect_weights",
     "layer_costs",
     "load_weights",
@@ -34,6 +36,7 @@ _MODULES = {
     "MobileNet": "mobilenet",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
+    "freeze": "transfer.freezing",
     "inspect_weights": "checkpoints.inspection",
     "layer_costs": "costs",
     "load_weights": "checkpoints.loading",

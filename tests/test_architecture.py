@@ -13,7 +13,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
-    {"errors", "files", "spec"},
+    {"errors", "files", "frozen", "spec"},
     {"cli_options", "labels", "naming", "pretrained", "sources"},
     {"arguments"},
     {"costs", "recipes"},
@@ -48,6 +48,8 @@ ROWS = (
     {"compact_diagrams"},
     {"diagrams"},
     {"classification", "mobilenet"},
+    {"transfer.nets"},
+    {"transfer.freezing"},
     {"weights_cli"},
     {"cli"},
     {"__main__"},
@@ -57,11 +59,13 @@ STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "sou
 KERAS = {
     "boxes",
     "diagrams",
+    "frozen",
     "graph",
     "model_files",
     "preprocessing",
     "classification",
     "mobilenet",
+    "transfer.freezing",
     "cli",
 }  # the last one only inside its commands, as the light uses below show
 TENSORFLOW = {"checkpoints.tflite_model"}  # inside a function, for TFLite's schema
