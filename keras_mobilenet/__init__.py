@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
     from keras_mobilenet.tables import summary
     from keras_mobilenet.transfer.freezing import freeze
+    from keras_mobilenet.transfer.tops import replace_top
 
 __all__ = [
     "MobileNet",
@@ -28,6 +29,7 @@ __all__ = [
     "load_weights",
     "plot_model",
     "preprocess_input",
+    "replace_top",
     "save_weights",
     "summary",
 ]
@@ -42,6 +44,7 @@ _MODULES = {
     "load_weights": "checkpoints.loading",
     "plot_model": "diagrams",
     "preprocess_input": "preprocessing",
+    "replace_top": "transfer.tops",
     "save_weights": "checkpoints.loading",
     "summary": "tables",
 }

@@ -66,7 +66,7 @@ def check(
     imagenet = _weights(weights) == IMAGENET
     if include_top:
         classes = positive_int("classes", classes, "Pass the number of classes, such as 1000.")
-        dropout = _dropout(dropout)
+        dropout = share_dropped(dropout)
     else:
         _warn_if_ignored_pooling(pooling)
     _check_conventions(padding, epsilon)
@@ -146,7 +146,8 @@ def _alpha(value: Any) -> float:
     return alpha
 
 
-def _dropout(value: Any) -> float:
+def share_dropped(value: Any) -> float:
+    """Return the value of `dropout` as a float in 0 to 1, or raise a `ValueError`."""
     rate = _finite_float(value)
     if rate is None or not 0 <= rate <= 1:
         raise _wrong("dropout", value, "between 0 and 1", "It is the share of features dropped.")

@@ -2,9 +2,9 @@
 
 `trainable = False` does not hold in Keras: the next `model.trainable = True`, of the model or of
 any model around it, undoes it, and a model that is called within another gets the other's
-`training`, so that `base(x, training=False)` does not hold either. From then on `fit` overwrites the moving
-statistics with those of a few small batches, and the accuracy falls. A frozen batch norm knows it
-by itself.
+`training`, so that `base(x, training=False)` does not hold either. From then on `fit` overwrites
+the moving statistics with those of a few small batches, and the accuracy falls. A frozen batch
+norm knows by itself.
 """
 
 from __future__ import annotations

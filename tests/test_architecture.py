@@ -49,7 +49,7 @@ ROWS = (
     {"diagrams"},
     {"classification", "mobilenet"},
     {"transfer.nets"},
-    {"transfer.freezing"},
+    {"transfer.freezing", "transfer.tops"},
     {"weights_cli"},
     {"cli"},
     {"__main__"},
@@ -66,6 +66,7 @@ KERAS = {
     "classification",
     "mobilenet",
     "transfer.freezing",
+    "transfer.tops",
     "cli",
 }  # the last one only inside its commands, as the light uses below show
 TENSORFLOW = {"checkpoints.tflite_model"}  # inside a function, for TFLite's schema
