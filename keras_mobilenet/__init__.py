@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
     from keras_mobilenet.tables import summary
+    from keras_mobilenet.transfer.activation_maps import cam
     from keras_mobilenet.transfer.freezing import freeze
     from keras_mobilenet.transfer.tops import replace_top
 
 __all__ = [
     "MobileNet",
+    "cam",
     "convert_weights",
     "decode_predictions",
     "freeze",
@@ -36,6 +38,7 @@ __all__ = [
 
 _MODULES = {
     "MobileNet": "mobilenet",
+    "cam": "transfer.activation_maps",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
     "freeze": "transfer.freezing",
