@@ -16,11 +16,13 @@ import keras
 
 
 class FrozenBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """A batch norm whose four arrays never train, and which always is in inference mode.
+    """A batch norm whose four arrays never train.
 
+    So it always is in inference mode, too: Keras' goes by `training` only where it is trainable.
     Whoever asks for its kind - a summary, a diagram, a converter, and Keras when it writes a file -
     is told that of Keras' own layer, which computes the same as long as nobody makes it trainable.
-    So the file opens where this package is not installed.
+    So the file opens where this package is not installed; `model_files.load_model` alone makes its
+    layers frozen again. A copy by `copy` or `pickle` is such a file to Keras.
     """
 
     __module__ = "keras.layers"
@@ -34,10 +36,6 @@ class FrozenBatchNormalization(keras.layers.BatchNormalization):  # type: ignore
     def trainable(self, value: bool) -> None:
         # Passed over, not refused: `model.trainable = True` reaches every layer and must go on.
         keras.layers.BatchNormalization.trainable.fset(self, False)
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Return `inputs` normalised by the moving statistics, in training too."""
-        return super().call(inputs, training=False, mask=mask)
 
 
 FrozenBatchNormalization.__name__ = keras.layers.BatchNormalization.__name__

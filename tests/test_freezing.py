@@ -135,20 +135,58 @@ def test_batch_norms_in_a_wrapper_are_frozen():
 
 
 @pytest.mark.builds
-@pytest.mark.parametrize("make", MODELS)
-def test_file_opens_in_plain_keras(make, tmp_path):
-    model = freeze(make())
-    path, pixels, outputs = (tmp_path / name for name in ("m.keras", "x.npy", "y.npy"))
-    save_model(model, path)
-    np.save(pixels, X)
+def test_files_open_in_plain_keras(tmp_path):
+    models = [freeze(make()) for make in MODELS]
+    for i, model in enumerate(models):
+        save_model(model, tmp_path / f"{i}.keras")
+    np.save(tmp_path / "x.npy", X)
     code = (
         "import sys, keras, numpy as np\n"
-        f"model = keras.saving.load_model({str(path)!r})\n"
-        f"np.save({str(outputs)!r}, model(np.load({str(pixels)!r})))\n"
+        "models = [keras.saving.load_model(f'{i}.keras') for i in range(3)]\n"
+        "np.save('y.npy', [model(np.load('x.npy')) for model in models])\n"
         "assert 'keras_mobilenet' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
-    assert np.array_equal(np.load(outputs), model(X))
+    assert np.array_equal(np.load(tmp_path / "y.npy"), [model(X) for model in models])
+
+
+@pytest.mark.builds
+def test_frozen_after_compiling_holds_without_compiling_again():
+    model = flat()
+    fit(model)
+    freeze(model, until="all")
+    before = everything(model)
+    fit(model, compiled=True)
+    after = everything(model)
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved == {"conv_preds/kernel", "conv_preds/bias"}
+
+
+@pytest.mark.builds
+def test_thawed_after_compiling_is_refused_until_compiled_again():
+    model = freeze(flat(), until="all")
+    fit(model)
+    freeze(model, until=None)
+    with pytest.raises(ValueError, match="Unknown variable"):
+        fit(model, compiled=True)
+    fit(model)
+
+
+@pytest.mark.builds
+def test_net_that_is_cut_short_can_be_frozen():
+    whole = flat()
+    model = keras.Model(whole.input, whole.get_layer("conv_pw_3_relu").output)
+    assert trains(freeze(model, until="block_2")) == ["conv_dw_3", "conv_pw_3"]
+    with pytest.raises(ValueError, match="block_3, all, None .* conv1 to conv_pw_3_relu"):
+        freeze(model, until="block_4")
+
+
+@pytest.mark.builds
+def test_ordinary_batch_norms_saved_as_trainable_stay_ordinary(tmp_path):
+    save_model(freeze(flat(), batch_norm="train"), tmp_path / "m.keras")
+    opened = load_model(tmp_path / "m.keras")
+    assert trainable_summary(opened).endswith("; 4 of 27 batch norms train")
+    assert trainable_summary(freeze(opened, until=None, batch_norm="train")).endswith("norm trains")
 
 
 @pytest.mark.builds

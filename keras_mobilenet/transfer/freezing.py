@@ -26,8 +26,8 @@ def freeze(
     """Return `model`, in which the net's first layers no longer train.
 
     What is frozen is MobileNet, in a nested model too; every layer that is not its own - a top,
-    or what a user put before it - trains. Compile the model afterwards: what was compiled before
-    trains as it did.
+    or what a user put before it - trains. Compile the model afterwards, and every model around it:
+    an optimizer knows only what trained when it was made.
 
     Args:
         model: A model that `MobileNet` returned, or one built on it. It is changed in place, and
@@ -57,6 +57,8 @@ def freeze(
     # Keras passes `model.trainable = True` on to the layers only if that is news to the model.
     for layer in layers_within(model, models=True):
         layer.trainable = True
+        if isinstance(layer, keras.Model):
+            layer.train_function = None  # else `fit` goes on with the traced one, without a word
     for layer in below:
         layer.trainable = False
     return model
