@@ -45,7 +45,7 @@ def layers_within(model: Any, *, models: bool = False) -> Iterator[Any]:
     """Yield a model's layers, in place of a nested model or a wrapper those within it.
 
     With `models`, the model itself, the nested ones and the wrappers come too, each before its
-    layers.
+    layers. What is in a model several times comes as often.
     """
     inner = getattr(model, "layers", None)
     if inner is None and isinstance(model, keras.layers.Wrapper):
@@ -57,9 +57,9 @@ def layers_within(model: Any, *, models: bool = False) -> Iterator[Any]:
 
 
 def batch_norms_of(model: Any) -> list[Any]:
-    """Return a model's batch norms, frozen or not, those of nested models included."""
+    """Return a model's batch norms, each once, frozen or not, those of nested models included."""
     kind = keras.layers.BatchNormalization
-    return [layer for layer in layers_within(model) if isinstance(layer, kind)]
+    return [x for x in dict.fromkeys(layers_within(model)) if isinstance(x, kind)]
 
 
 def freeze_batch_norms(layers: Sequence[Any]) -> None:

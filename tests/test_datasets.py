@@ -64,6 +64,11 @@ def test_pairs_are_read_whatever_the_suffix(tmp_path):
     assert names(data.train) == [("a0", 0), ("a1", 0), ("b0", 1), ("b1", 1)]
 
 
+def test_picture_listed_twice_counts_once(tmp_path):
+    pairs = [(picture(tmp_path / f"{label}{i}.jpg"), label) for label in "ab" for i in range(2)]
+    assert read_dataset(pairs + pairs[:3]) == read_dataset(pairs)
+
+
 def test_three_kinds_of_data_are_one(tmp_path):
     root = folder(tmp_path / "root", {"a": 9, "b": 7})
     pairs = [(path, path.parent.name) for path in sorted(root.rglob("*.jpg"), reverse=True)]

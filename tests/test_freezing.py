@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from random_models import randomise
 
-from keras_mobilenet import MobileNet, freeze, summary
+from keras_mobilenet import MobileNet, freeze, replace_top, summary
 from keras_mobilenet.frozen import batch_norms_of, layers_within
 from keras_mobilenet.model_files import load_model, save_model
 from keras_mobilenet.transfer.freezing import trainable_summary
@@ -240,6 +240,25 @@ def test_layers_of_the_user_train_wherever_they_stand():
     freeze(model, until="block_12")
     assert trains(model) == ["adapter", "conv_dw_13", "conv_pw_13", "head"]
     assert trainable_summary(model).startswith("trains adapter, block_13 to head: ")
+
+
+@pytest.mark.builds
+def test_net_that_is_called_twice_counts_once():
+    inner, inputs = base(), [keras.Input((32, 32, 3)) for _ in range(2)]
+    both = keras.layers.Concatenate()([inner(x) for x in inputs])
+    model = freeze(keras.Model(inputs, keras.layers.Dense(1, name="head")(both)), until="all")
+    line = "trains head: 513 of 219,057 parameters; batch norm frozen"
+    assert trainable_summary(model) == line
+
+
+@pytest.mark.builds
+def test_net_that_two_models_share_counts_once():
+    inputs, first = keras.Input((32, 32, 3)), flat()
+    second = replace_top(first, 2)
+    second.name = "second"
+    model = freeze(keras.Model(inputs, [first(inputs), second(inputs)]))
+    assert len(batch_norms_of(model)) == 27
+    assert trainable_summary(model).startswith("trains block_12 to conv_preds: 103,045 of ")
 
 
 @pytest.mark.builds

@@ -99,7 +99,8 @@ def trainable_summary(model: Any) -> str:
 def _ranges(model: Any, training: set[int]) -> Iterator[str]:
     """Yield the parts that train, as in `"block_12 to conv_preds"` or `"adapter"`."""
     batch_norms = set(map(id, batch_norms_of(model)))
-    layers = [x for x in layers_within(model) if x.weights and id(x) not in batch_norms]
+    unique = dict.fromkeys(layers_within(model))
+    layers = [x for x in unique if x.weights and id(x) not in batch_norms]
     trains = [any(id(weight) in training for weight in layer.weights) for layer in layers]
     still = {part_of(layer) for layer, on in zip(layers, trains, strict=True) if not on}
     for on, run in groupby(zip(layers, trains, strict=True), key=lambda pair: pair[1]):

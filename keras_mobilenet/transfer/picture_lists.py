@@ -155,9 +155,9 @@ def _pairs(data: Iterable[object], argument: str) -> Iterator[Pair]:
 
 
 def _usable(pairs: Iterable[Pair]) -> Listing:
-    """Return the pairs whose file is there and has something in it."""
+    """Return the pairs whose file is there and has something in it, each once."""
     kept, problems = [], []
-    for path, label in sorted(pairs):
+    for path, label in sorted(set(pairs)):
         what = _fault(path)
         if what:
             problems.append(Problem(path, what))
