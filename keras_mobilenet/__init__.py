@@ -18,18 +18,24 @@ if TYPE_CHECKING:
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
     from keras_mobilenet.tables import summary
+    from keras_mobilenet.transfer.activation_maps import cam
+    from keras_mobilenet.transfer.freezing import freeze
+    from keras_mobilenet.transfer.tops import replace_top
 
 __all__ = [
     "MobileNet",
     "Predictor",
+    "cam",
     "convert_weights",
     "decode_predictions",
     "fold_batch_norm",
+    "freeze",
     "inspect_weights",
     "layer_costs",
     "load_weights",
     "plot_model",
     "preprocess_input",
+    "replace_top",
     "save_weights",
     "summary",
 ]
@@ -37,14 +43,17 @@ __all__ = [
 _MODULES = {
     "MobileNet": "mobilenet",
     "Predictor": "deploy.predictor",
+    "cam": "transfer.activation_maps",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
     "fold_batch_norm": "deploy.folding",
+    "freeze": "transfer.freezing",
     "inspect_weights": "checkpoints.inspection",
     "layer_costs": "costs",
     "load_weights": "checkpoints.loading",
     "plot_model": "diagrams",
     "preprocess_input": "preprocessing",
+    "replace_top": "transfer.tops",
     "save_weights": "checkpoints.loading",
     "summary": "tables",
 }

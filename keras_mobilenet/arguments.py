@@ -66,7 +66,7 @@ def check(
     imagenet = _weights(weights) == IMAGENET
     if include_top:
         classes = positive_int("classes", classes, "Pass the number of classes, such as 1000.")
-        dropout = _dropout(dropout)
+        dropout = share_dropped(dropout)
     else:
         _warn_if_ignored_pooling(pooling)
     _check_conventions(padding, epsilon)
@@ -98,7 +98,7 @@ def _wrong(argument: str, value: object, wanted: str, remedy: str) -> ValueError
     return ValueError(f"`{argument}` must be {wanted}. {remedy} Received: {argument}={value!r}")
 
 
-def _as_int(value: Any) -> int | None:
+def as_int(value: Any) -> int | None:
     """Return an int or NumPy integer as int; None for everything else, bool included."""
     if isinstance(value, bool):
         return None
@@ -110,7 +110,7 @@ def _as_int(value: Any) -> int | None:
 
 def positive_int(argument: str, value: Any, remedy: str) -> int:
     """Return `value` as an int of at least 1, or raise a `ValueError` that names `argument`."""
-    number = _as_int(value)
+    number = as_int(value)
     if number is None or number < 1:
         raise _wrong(argument, value, "a positive integer", remedy)
     return number
@@ -129,7 +129,7 @@ def _finite_float(value: Any) -> float | None:
 
 def _include_top(value: Any) -> bool:
     # Keras goes by truth, where include_top="no" and include_top="False" both mean True.
-    if isinstance(value, bool) or _as_int(value) in (0, 1) or type(value).__name__ == "bool":
+    if isinstance(value, bool) or as_int(value) in (0, 1) or type(value).__name__ == "bool":
         return bool(value)
     raise _wrong("include_top", value, "True or False", "True adds the classifier.")
 
@@ -146,7 +146,8 @@ def _alpha(value: Any) -> float:
     return alpha
 
 
-def _dropout(value: Any) -> float:
+def share_dropped(value: Any) -> float:
+    """Return the value of `dropout` as a float in 0 to 1, or raise a `ValueError`."""
     rate = _finite_float(value)
     if rate is None or not 0 <= rate <= 1:
         raise _wrong("dropout", value, "between 0 and 1", "It is the share of features dropped.")
@@ -223,7 +224,7 @@ def _dimensions(value: Any) -> tuple[int | None, ...] | None:
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         return None
     items = tuple(value)
-    numbers = tuple(_as_int(item) for item in items)
+    numbers = tuple(as_int(item) for item in items)
     sound = all(
         number is not None or item is None for item, number in zip(items, numbers, strict=True)
     )

@@ -70,10 +70,43 @@ def read_picture(
     with _decoding(path), Image.open(path) as image:
         _check_format(path, image)
         picture = _rgb(path, _upright(image))
+    return _fitted(picture, to_size, keep)
+
+
+def fit_pixels(
+    pixels: npt.NDArray[np.uint8],
+    *,
+    size: int | tuple[int, int] | None = None,
+    crop: float | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Return pixels that are there already, cropped and resized as `read_picture` does.
+
+    Args:
+        pixels: A `uint8` array of shape `(height, width, 3)`, 0 to 255.
+        size: `(height, width)` in pixels, an int for a square, or None to keep the size.
+        crop: Share of the height and of the width to keep about the centre, or None.
+
+    Returns:
+        A `uint8` array of shape `(height, width, 3)`.
+
+    Raises:
+        ValueError: `pixels` are of another shape or type, or `size` or `crop` is out of range.
+    """
+    to_size, keep = _size(size), _crop(crop)
+    shape, kind = getattr(pixels, "shape", None), getattr(pixels, "dtype", type(pixels).__name__)
+    if kind != np.uint8 or shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ValueError(
+            "A picture must be an array of pixels, uint8 and of shape (height, width, 3). "
+            f"Received: {kind}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+        )
+    return _fitted(Image.fromarray(pixels), to_size, keep)
+
+
+def _fitted(picture: Image.Image, size: Size | None, keep: float | None) -> npt.NDArray[np.uint8]:
     if keep is not None:
         picture = picture.crop(_central_box(picture.width, picture.height, keep))
-    if to_size is not None:
-        height, width = to_size
+    if size is not None:
+        height, width = size
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     return np.array(picture)
 

@@ -17,6 +17,7 @@ import keras
 from keras_mobilenet.checkpoints import zip_files
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.files import replacing
+from keras_mobilenet.frozen import batch_norms_of, freeze_batch_norms, is_known
 from keras_mobilenet.recipes import KEY, Recipe, recipe_for, recipe_from
 
 SUFFIX = ".keras"
@@ -54,7 +55,8 @@ def save_model(model: Any, path: str | PathLike[str]) -> None:
 def load_model(path: str | PathLike[str]) -> keras.Model:
     """Return the model in a `.keras` file, with the recipe that `save_model` left there.
 
-    Code in the file is never run: Keras' safe mode is on.
+    Code in the file is never run: Keras' safe mode is on. Batch norms that were saved as not
+    trainable are frozen, as `freeze` leaves them; `freeze(model, batch_norm="train")` undoes it.
 
     Raises:
         CheckpointError: the file is damaged, is of another kind, or needs code that is not here.
@@ -66,9 +68,16 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
     except Exception as error:  # Keras raises nearly any type at a damaged or foreign file
         remedy = "Save the model again with the same version of Keras, or pass another file."
         raise CheckpointError(fault(path, f"cannot be opened: {error}", remedy)) from error
+    _freeze_again(model)
     if recipe is not None:
         set_recipe(model, recipe)
     return model
+
+
+def _freeze_again(model: Any) -> None:
+    """Freeze the batch norms that were: in the file they are Keras' own, as not trainable."""
+    saved = [x for x in batch_norms_of(model) if is_known(x) and not x.trainable]
+    freeze_batch_norms(saved)
 
 
 def _read_recipe(path: str) -> Recipe | None:

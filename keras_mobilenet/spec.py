@@ -172,10 +172,21 @@ def network(
         scaled = replace(block, filters=width(block.filters, alpha))
         layers += _block(block_id, scaled, layers[-1].channels, depth_multiplier, padding)
     if include_top:
-        layers += _top(layers[-1].channels, classes)
+        layers += top(layers[-1].channels, classes)
     elif pooling:
         layers.append(_pool(pooling, layers[-1].channels))
     return tuple(layers)
+
+
+def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, ...]:
+    """Return the classifier's layers, from the pool to the last."""
+    return (
+        _pool(pooling, channels, keepdims=True),
+        Layer("dropout", "Dropout", "top", channels),
+        Layer("conv_preds", "Conv2D", "top", classes, (1, 1, channels, classes), bias=True),
+        Layer("reshape_2", "Reshape", "top", classes),
+        Layer("predictions", "Activation", "top", classes),
+    )
 
 
 def convolutions(layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -260,13 +271,3 @@ def _block(
 
 def _pool(pooling: Pooling, channels: int, keepdims: bool = False) -> Layer:
     return Layer(*_POOLS[pooling], "top", channels, keepdims=keepdims)
-
-
-def _top(channels: int, classes: int) -> list[Layer]:
-    return [
-        _pool("avg", channels, keepdims=True),
-        Layer("dropout", "Dropout", "top", channels),
-        Layer("conv_preds", "Conv2D", "top", classes, (1, 1, channels, classes), bias=True),
-        Layer("reshape_2", "Reshape", "top", classes),
-        Layer("predictions", "Activation", "top", classes),
-    ]

@@ -13,7 +13,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
-    {"errors", "files", "quiet", "spec"},
+    {"errors", "files", "frozen", "quiet", "spec"},
     {"cli_options", "labels", "naming", "pretrained", "sources"},
     {"arguments"},
     {"costs", "recipes"},
@@ -53,6 +53,9 @@ ROWS = (
     {"deploy.keras_engine", "deploy.litert_engine", "deploy.onnx_engine", "deploy.openvino_engine"},
     {"deploy.engines"},
     {"deploy.predictor"},
+    {"transfer.heat_maps", "transfer.nets", "transfer.picture_lists"},
+    {"transfer.splits"},
+    {"transfer.activation_maps", "transfer.datasets", "transfer.freezing", "transfer.tops"},
     {"weights_cli"},
     {"cli"},
     {"__main__"},
@@ -62,6 +65,7 @@ STDLIB_ONLY = {"errors", "files", "quiet", "spec", "labels", "naming", "pretrain
 KERAS = {
     "boxes",
     "diagrams",
+    "frozen",
     "graph",
     "model_files",
     "preprocessing",
@@ -69,6 +73,9 @@ KERAS = {
     "deploy.conversion",
     "deploy.folding",
     "mobilenet",
+    "transfer.activation_maps",
+    "transfer.freezing",
+    "transfer.tops",
     "cli",
 }  # the last one only inside its commands, as the light uses below show
 TENSORFLOW = {"checkpoints.tflite_model", "deploy.conversion", "deploy.keras_engine"}

@@ -1,0 +1,272 @@
+"""export(): a model as a file for another runtime, opened there and compared before it counts."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.checkpoints import tflite_model
+from keras_mobilenet.deploy import openvino_engine
+from keras_mobilenet.deploy.calibration import calibration_samples
+from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
+from keras_mobilenet.deploy.conversion import (
+    check_image_model,
+    import_openvino,
+    save_graph,
+    to_onnx,
+    to_openvino,
+    to_tflite,
+    with_preprocessing,
+)
+from keras_mobilenet.deploy.engine import Settings, all_cores
+from keras_mobilenet.deploy.engines import engine_module
+from keras_mobilenet.deploy.folding import fold_batch_norm
+from keras_mobilenet.deploy.metadata import write_recipe
+from keras_mobilenet.deploy.staging import check_place, staged
+from keras_mobilenet.errors import AccuracyError
+from keras_mobilenet.model_files import recipe_of
+from keras_mobilenet.quiet import quiet
+from keras_mobilenet.recipes import KEY, Label, Recipe, checked_labels
+
+logger = logging.getLogger(__name__)
+
+# Root mean square error allowed, of that of the outputs. Rounding alone makes 1e-6 in float32,
+# 1e-3 with float16 weights; int8 makes 0.05 to 0.2 of a trained net, a broken export more than 1.
+TOLERANCE: Mapping[str | None, float] = {
+    None: 1e-4,
+    "float16": 0.02,
+    "dynamic": 0.5,
+    "int8": 0.5,
+    "full_int8": 0.5,
+}
+_INT8 = ("int8", "full_int8")
+_GENERATED = 16  # pictures, where none are given
+_COMPARED = 64  # pictures at most
+_UNKNOWN_SIZE = 224  # pixels, of the pictures that a model of any size is compared on
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how far it is from the Keras model."""
+
+    path: str
+    quantize: str | None
+    bytes: int
+    operators: Mapping[str, int]  # the file's operators, and how many there are of each
+    difference: Difference  # between the file's outputs and the Keras model's
+    pictures: int  # how many were compared
+    generated: bool  # whether they were made up, where no calibration was given
+    tolerance: float  # what the root mean square error was held against
+
+    def __str__(self) -> str:
+        kind = f" ({self.quantize})" if self.quantize else ""
+        source = "generated" if self.generated else "calibration"
+        return (
+            f"wrote {self.path}{kind}, {self.bytes:,} bytes; on {self.pictures} {source} pictures "
+            f"against Keras: {self.difference}"
+        )
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How a kind of file is written and looked into."""
+
+    engine: str  # that opens it again
+    quantize: tuple[str | None, ...]
+    write: Callable[[Any, Path, Any, Any, Recipe], None]
+    operators: Callable[[Path], Sequence[str]]
+
+
+def export(
+    model: Any,
+    path: str | PathLike[str],
+    *,
+    quantize: str | None = None,
+    calibration: Any = None,
+    include_preprocessing: bool = False,
+    labels: Sequence[Label] | None = None,
+    tolerance: float | None = None,
+) -> ExportReport:
+    """Write `model`, its batch norms folded, as a file for another runtime.
+
+    The file is opened in that runtime and compared with the Keras model before it takes its place.
+    It says how pictures become its input and how its classes are called; `Predictor` reads that.
+    Its tensors are called `input` and `output`.
+
+    Args:
+        model: A Keras model with one input of pictures and one output.
+        path: Ends in `.tflite` (LiteRT), `.onnx`, `.xml` (OpenVINO; its weights go into a `.bin`
+            beside it), or in a slash, for a SavedModel folder.
+        quantize: None for float32; for LiteRT `"float16"`, `"dynamic"` (int8 weights), `"int8"` or
+            `"full_int8"` (input and output too); for OpenVINO `"float16"` or `"int8"`.
+        calibration: Pictures for int8, and to compare on: a folder, paths, an array of pixels,
+            `uint8`, or of inputs.
+        include_preprocessing: Whether the file takes pixels, `uint8` from 0 to 255.
+        labels: The classes' names; None for those that go with the model, if any.
+        tolerance: Root mean square error allowed, as a share of the outputs' own; None for
+            1e-4 in float32, 0.02 in float16 and 0.5 in int8.
+
+    Raises:
+        ValueError: an argument is wrong, or int8 is asked for without calibration pictures.
+        AccuracyError: the file's outputs are too far from the model's; nothing is written.
+        MissingExtraError: the runtime or the converter is not installed.
+        OSError: the file cannot be written; what was there is as it was.
+    """
+    is_folder = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)
+    path = Path(path)
+    chosen = _format(path, is_folder, quantize)
+    check_image_model(model)
+    check_place(path, folder=is_folder)
+    recipe = _recipe(model, labels)
+    samples, generated = _samples(model, recipe, quantize, calibration)
+    portable, inputs = fold_batch_norm(model), samples
+    if include_preprocessing and not recipe.takes_pixels:
+        portable, inputs = with_preprocessing(portable, recipe), _pixels(samples, recipe)
+        recipe = recipe.taking_pixels()
+    with staged(path) as temporary:
+        chosen.write(portable, temporary, quantize, inputs, recipe)
+        report = ExportReport(
+            path=os.fspath(path),
+            quantize=quantize,
+            bytes=sum(f.stat().st_size for f in temporary.parent.rglob("*") if f.is_file()),
+            operators=Counter(chosen.operators(temporary)),
+            difference=_compare(model, samples, chosen.engine, temporary, inputs),
+            pictures=min(len(samples), _COMPARED),
+            generated=generated,
+            tolerance=TOLERANCE[quantize] if tolerance is None else tolerance,
+        )
+        _check_tolerance(report)
+    logger.info("%s", report)
+    return report
+
+
+def _format(path: Path, is_folder: bool, quantize: str | None) -> _Format:
+    chosen = _FORMATS.get("/" if is_folder else path.suffix)
+    if chosen is None:
+        raise ValueError(
+            "`path` must end in .tflite, .onnx or .xml, or in a slash for a SavedModel folder. "
+            f"Received: path={os.fspath(path)!r}"
+        )
+    if quantize not in chosen.quantize:
+        raise ValueError(
+            f"`quantize` can be {' or '.join(map(repr, chosen.quantize))} for {path.name}. "
+            f"Received: quantize={quantize!r}"
+        )
+    return chosen
+
+
+def _recipe(model: Any, labels: Sequence[Label] | None) -> Recipe:
+    recipe = recipe_of(model)
+    if labels is None:
+        return recipe
+    shape = model.outputs[0].shape
+    return replace(recipe, labels=checked_labels(labels, shape[-1] if len(shape) == 2 else None))
+
+
+def _samples(
+    model: Any, recipe: Recipe, quantize: str | None, calibration: Any
+) -> tuple[npt.NDArray[np.float32], bool]:
+    """Return inputs to compare on and take int8 ranges from, and whether they are made up."""
+    shape = model.inputs[0].shape[1:]
+    if calibration is not None or quantize in _INT8:
+        return calibration_samples(calibration, recipe, shape), False
+    height, width, channels = shape
+    size = recipe.size or (height or _UNKNOWN_SIZE, width or _UNKNOWN_SIZE)
+    return recipe.scaled(generated_pictures((_GENERATED, *size, channels))), True
+
+
+def _pixels(samples: npt.NDArray[np.float32], recipe: Recipe) -> npt.NDArray[np.uint8]:
+    pixels = np.rint((samples + recipe.shift) * recipe.divisor)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def _compare(model: Any, samples: Any, engine: str, path: Path, inputs: Any) -> Difference:
+    opened = engine_module(engine).open_file(str(path), Settings(all_cores()))
+    try:
+        if opened.input_dtype != np.uint8 and inputs.dtype == np.uint8:
+            raise AssertionError("an export that takes pixels must say so")
+        reference = model(samples[:_COMPARED], training=False)
+        found = opened.run(np.ascontiguousarray(inputs[:_COMPARED]))
+        return difference(keras.ops.convert_to_numpy(reference), found)
+    finally:
+        opened.close()
+
+
+def _check_tolerance(report: ExportReport) -> None:
+    if not report.difference.rms_error <= report.tolerance:
+        raise AccuracyError(
+            f"The export to {report.path} does not compute what the model does: "
+            f"{report.difference}, where a root mean square error of {report.tolerance:g} is "
+            "allowed. Nothing was written. Calibrate with pictures like those that the model will "
+            "see, choose another `quantize`, or pass a larger `tolerance`."
+        )
+
+
+def _write_tflite(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
+    path.write_bytes(to_tflite(model, quantize, samples))
+    write_recipe(str(path), recipe)
+
+
+def _tflite_operators(path: Path) -> Sequence[str]:
+    return [operator.name for operator in tflite_model.parse(path.read_bytes()).operators]
+
+
+def _write_onnx(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
+    to_onnx(model, path)
+    write_recipe(str(path), recipe)
+
+
+def _onnx_operators(path: Path) -> Sequence[str]:
+    import onnx  # noqa: PLC0415 - an extra
+
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def _write_openvino(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
+    graph = to_openvino(model)
+    if quantize == "int8":
+        graph = openvino_engine.quantized(graph, samples)
+    graph.set_rt_info(recipe.to_text(), [KEY])
+    with quiet():
+        import_openvino().save_model(graph, path, compress_to_fp16=quantize == "float16")
+
+
+def _openvino_operators(path: Path) -> Sequence[str]:
+    graph = import_openvino().Core().read_model(path)
+    return [operator.get_type_name() for operator in graph.get_ordered_ops()]
+
+
+def _write_saved_model(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
+    save_graph(model, path)
+    write_recipe(str(path), recipe)
+
+
+def _saved_model_operators(path: Path) -> Sequence[str]:
+    import tensorflow as tf  # noqa: PLC0415
+
+    function = tf.saved_model.load(str(path)).signatures["serving_default"]
+    graph = function.graph.as_graph_def()
+    return [node.op for body in graph.library.function for node in body.node_def]
+
+
+_FORMATS = {
+    ".tflite": _Format(
+        "litert",
+        (None, "float16", "dynamic", "int8", "full_int8"),
+        _write_tflite,
+        _tflite_operators,
+    ),
+    ".onnx": _Format("onnxruntime", (None,), _write_onnx, _onnx_operators),
+    ".xml": _Format("openvino", (None, "float16", "int8"), _write_openvino, _openvino_operators),
+    "/": _Format("keras", (None,), _write_saved_model, _saved_model_operators),
+}

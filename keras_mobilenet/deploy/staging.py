@@ -1,0 +1,82 @@
+"""Exported files, put in their place whole, one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+_GRAPH = "saved_model.pb"  # what makes a folder a SavedModel
+_PATIENCE = 60.0  # seconds that moving a few files takes at most
+
+
+def check_place(path: Path, *, folder: bool) -> None:
+    """Raise unless something can be written at `path` without harm to what is there.
+
+    Raises:
+        OSError: the folder around it is missing, is none, or cannot be written to.
+        ValueError: at `path` is something else than an export.
+    """
+    around = path.parent
+    if not around.is_dir():
+        raise FileNotFoundError(f"{around} is not a folder. Make it, or export to another path.")
+    if not os.access(around, os.W_OK):
+        raise PermissionError(f"{around} cannot be written to. Export to another path.")
+    if path.is_dir() and not (folder and (_is_export(path) or not any(path.iterdir()))):
+        raise ValueError(f"{path} is a folder of something else. Export to another path.")
+    if folder and path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file. Export to another path.")
+
+
+def _is_export(folder: Path) -> bool:
+    return (folder / _GRAPH).exists()
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Yield a path of the same name in a new folder beside `path`.
+
+    What the body writes there, under that name or with other suffixes, takes the place of what has
+    the same names beside `path`; on any error it is removed, and all is as it was.
+    """
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield folder / path.name
+        with _lock(path):
+            # The largest first: an .xml must not appear before the .bin that it needs.
+            for file in sorted(folder.iterdir(), key=lambda f: f.suffix == path.suffix):
+                _move(file, path.parent / file.name, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(source: Path, target: Path, folder: Path) -> None:
+    if not target.is_dir():
+        os.replace(source, target)
+        return
+    aside = folder / f"{target.name}.before"
+    os.rename(target, aside)
+    try:
+        os.rename(source, target)
+    except BaseException:
+        os.rename(aside, target)
+        raise
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the lock of `path` against other processes of this user; a pair of files is no one step."""
+    key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:20]
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    lock = Path(tempfile.gettempdir()) / f"keras-mobilenet-{user}-{key}.lock"
+    with filelock.FileLock(lock, timeout=_PATIENCE):
+        yield
+    with contextlib.suppress(OSError):
+        lock.unlink()

@@ -1,0 +1,144 @@
+"""Where in a picture a model sees a class.
+
+MobileNet averages its features over the picture and then weights them, in a 1 x 1 convolution. Both
+are linear, so the same weights put on the features before the average give the class' score place
+by place, with no gradient and nothing approximated: the map's mean is the logit.
+
+Source: Zhou et al., 2016, Learning Deep Features for Discriminative Localization, arXiv 1512.04150.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet import spec
+from keras_mobilenet.arguments import as_int
+from keras_mobilenet.images import fit_pixels, read_picture
+from keras_mobilenet.model_files import recipe_of
+from keras_mobilenet.recipes import Label, Recipe
+from keras_mobilenet.transfer.heat_maps import overlaid
+from keras_mobilenet.transfer.nets import BLOCKS_END
+
+Pixels = npt.NDArray[np.uint8]
+_TOP = [(layer.name, layer.kind) for layer in spec.top(1, 1)]
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationMap:
+    """How strongly each place of a picture speaks for one class."""
+
+    array: npt.NDArray[
+        np.float32
+    ]  # (height, width) of the net's last features; its mean: the logit
+    class_index: int
+    label: str | None  # None where the model's classes have no names
+    picture: Pixels  # (height, width, 3), cropped as the model saw it, of its own resolution
+
+    def overlay(self, *, size: int | tuple[int, int] | None = None, alpha: float = 0.5) -> Pixels:
+        """Return the picture with the map over it, dark where it is low and bright where high.
+
+        Args:
+            size: `(height, width)` in pixels, an int for a square, or None for the picture's own.
+            alpha: How much of the picture the map covers: 0 shows the picture, 1 the map.
+
+        Returns:
+            A `uint8` array of shape `(height, width, 3)`.
+
+        Raises:
+            ValueError: `size` or `alpha` is out of range.
+        """
+        return overlaid(fit_pixels(self.picture, size=size), self.array, alpha)
+
+
+def cam(
+    model: Any, picture: str | PathLike[str] | Pixels, *, class_: int | str | None = None
+) -> ActivationMap:
+    """Return where in a picture a model sees a class: its class activation map.
+
+    Args:
+        model: A classifier that `MobileNet` or `replace_top` returned, with average pooling.
+        picture: A picture's file, or its pixels: `uint8` of shape `(height, width, 3)`. It is
+            cropped, resized and scaled as the model's recipe says.
+        class_: The class' index or its name; None for the most probable one.
+
+    Raises:
+        ValueError: the model's top is another, or it has no such class.
+        PictureError: the file is no picture, or a damaged one.
+    """
+    features, weights, bias = _linear_top(model)
+    recipe = recipe_of(model)
+    chosen = None if class_ is None else _class_index(class_, len(bias), recipe.labels)
+    maps = _features(model, features, picture, recipe) @ weights + bias
+    index = int(maps.mean(axis=(0, 1)).argmax()) if chosen is None else chosen
+    label = None if recipe.labels is None else _name(recipe.labels[index])
+    return ActivationMap(maps[..., index], index, label, _pixels(picture, recipe.crop))
+
+
+def _linear_top(model: Any) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the features' `KerasTensor`, and the top's weights `(features, classes)` and bias."""
+    layers = list(getattr(model, "layers", ()))
+    last = layers[-len(_TOP) - 1 :]
+    kinds = [(layer.name, type(layer).__name__) for layer in last]
+    if kinds != [(BLOCKS_END, "ReLU"), *_TOP]:
+        found = ", ".join(name for name, _ in kinds) or "no layers"
+        raise ValueError(
+            f"Only a model that ends in {BLOCKS_END}, {', '.join(name for name, _ in _TOP)} has an "
+            f"exact activation map. Received one that ends in: {found}. Pass what MobileNet() or "
+            "replace_top(..., pooling='avg') returned."
+        )
+    weights, bias = model.get_layer("conv_preds").get_weights()
+    return last[0].output, weights[0, 0].astype("float32"), bias.astype("float32")
+
+
+def _features(
+    model: Any, features: Any, picture: str | PathLike[str] | Pixels, recipe: Recipe
+) -> npt.NDArray[np.float32]:
+    """Return the net's last features of a picture, `(height, width, features)`."""
+    x = recipe.scaled(_pixels(picture, recipe.crop, recipe.size))[None]
+    channels_first = model.get_layer("conv_preds").data_format == "channels_first"
+    if channels_first:
+        x = x.transpose(0, 3, 1, 2)
+    values = keras.Model(model.inputs, features)([x], training=False)
+    array: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(values)[0].astype("float32")
+    return array.transpose(1, 2, 0) if channels_first else array
+
+
+def _pixels(
+    picture: str | PathLike[str] | Pixels, crop: float, size: spec.Size | None = None
+) -> Pixels:
+    if isinstance(picture, (str, PathLike)):
+        return read_picture(picture, size=size, crop=crop)
+    return fit_pixels(picture, size=size, crop=crop)
+
+
+def _class_index(class_: int | str, classes: int, labels: Sequence[Label] | None) -> int:
+    """Return the index of a class that is given by its index or its name."""
+    if isinstance(class_, str):
+        places = [i for i, label in enumerate(labels or ()) if class_ in (label, *_names(label))]
+        if len(places) == 1:
+            return places[0]
+        known = ", ".join(map(_name, labels[:3])) + ", ..." if labels else "none"
+        found = f"{len(places)} classes have this name" if places else f"its names are {known}"
+        raise ValueError(f"The model has no single class of the name {class_!r}: {found}.")
+    index = as_int(class_)
+    if index is None or not 0 <= index < classes:
+        raise ValueError(
+            f"`class_` must be an index from 0 to {classes - 1}, a class' name, or None for the "
+            f"most probable one. Received: class_={class_!r}"
+        )
+    return index
+
+
+def _names(label: Label) -> tuple[str, ...]:
+    return (label,) if isinstance(label, str) else label
+
+
+def _name(label: Label) -> str:
+    return _names(label)[-1]

@@ -1,0 +1,118 @@
+"""What of a model trains: set by block, and said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, Literal
+
+import keras
+
+from keras_mobilenet.frozen import (
+    batch_norms_of,
+    freeze_batch_norms,
+    layers_within,
+    release_batch_norms,
+)
+from keras_mobilenet.transfer.nets import net_layers, part_of, place_of
+
+BatchNorm = Literal["frozen", "train"]
+ALL = "all"
+
+
+def freeze(
+    model: Any, *, until: str | None = "block_11", batch_norm: BatchNorm = "frozen"
+) -> keras.Model:
+    """Return `model`, in which the net's first layers no longer train.
+
+    What is frozen is MobileNet, in a nested model too; every layer that is not its own - a top,
+    or what a user put before it - trains. Compile the model afterwards, and every model around it:
+    an optimizer knows only what trained when it was made.
+
+    Args:
+        model: A model that `MobileNet` returned, or one built on it. It is changed in place, and
+            with it all models that share its layers.
+        until: The last part or layer that is frozen: `"stem"`, `"block_1"` to `"block_13"`, the
+            name of a layer, `"all"` for everything under the top, or None for nothing.
+        batch_norm: `"frozen"` keeps all batch norms, trained parts' too, as they are: they never
+            train and always are in inference mode, whatever `training` or `trainable` say later.
+            That is what a few hundred pictures want. `"train"` makes them ordinary layers again,
+            and those behind `until` train.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: the model has no MobileNet in it, `until` is no part of it, or `batch_norm` is
+            unknown. The model is as it was.
+    """
+    if batch_norm not in ("frozen", "train"):
+        raise ValueError(
+            f"`batch_norm` must be 'frozen' or 'train'. Received: batch_norm={batch_norm!r}"
+        )
+    below = _below(net_layers(model), until)
+    change = freeze_batch_norms if batch_norm == "frozen" else release_batch_norms
+    change(batch_norms_of(model))
+    # A model has a switch of its own, which hides its layers'. Each is set: under TensorFlow,
+    # Keras passes `model.trainable = True` on to the layers only if that is news to the model.
+    for layer in layers_within(model, models=True):
+        layer.trainable = True
+        if isinstance(layer, keras.Model):
+            layer.train_function = None  # else `fit` goes on with the traced one, without a word
+    for layer in below:
+        layer.trainable = False
+    return model
+
+
+def _below(layers: Sequence[Any], until: str | None) -> Sequence[Any]:
+    """Return the layers up to the end of the part, or the layer, of the name `until`."""
+    if until is None:
+        return ()
+    if until == ALL:
+        return layers
+    places = [place_of(layer) for layer in layers if until in (layer.name, part_of(layer))]
+    if not places:
+        raise ValueError(_unknown(layers, until))
+    return [layer for layer in layers if place_of(layer) <= max(places)]  # of each net in a model
+
+
+def _unknown(layers: Sequence[Any], until: str) -> str:
+    parts = dict.fromkeys(map(part_of, layers))
+    return (
+        f"`until` must be one of {', '.join(parts)}, {ALL}, None or the name of a layer from "
+        f"{layers[0].name} to {layers[-1].name}. Received: until={until!r}"
+    )
+
+
+def trainable_summary(model: Any) -> str:
+    """Return one line that says what trains, of how many parameters, and what batch norms do.
+
+    As in `"trains block_12 to conv_preds: 1,234 of 5,678 parameters; batch norm frozen"`.
+    """
+    training = {id(weight) for weight in model.trainable_weights}
+    count = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    where = ", ".join(_ranges(model, training)) or "nothing"
+    text = f"trains {where}: {count:,} of {model.count_params():,} parameters"
+    return "; ".join([text, *_batch_norms(model, training)])
+
+
+def _ranges(model: Any, training: set[int]) -> Iterator[str]:
+    """Yield the parts that train, as in `"block_12 to conv_preds"` or `"adapter"`."""
+    batch_norms = set(map(id, batch_norms_of(model)))
+    unique = dict.fromkeys(layers_within(model))
+    layers = [x for x in unique if x.weights and id(x) not in batch_norms]
+    trains = [any(id(weight) in training for weight in layer.weights) for layer in layers]
+    still = {part_of(layer) for layer, on in zip(layers, trains, strict=True) if not on}
+    for on, run in groupby(zip(layers, trains, strict=True), key=lambda pair: pair[1]):
+        if on:
+            # A part of which only some layers train is not named for all of them.
+            parts = [(part_of(x) not in still and part_of(x)) or x.name for x, _ in run]
+            yield parts[0] if parts[0] == parts[-1] else f"{parts[0]} to {parts[-1]}"
+
+
+def _batch_norms(model: Any, training: set[int]) -> Iterator[str]:
+    layers = batch_norms_of(model)
+    on = sum(any(id(weight) in training for weight in layer.weights) for layer in layers)
+    if layers:
+        mixed = f"{on} of {len(layers)} batch norms train"
+        yield {0: "batch norm frozen", len(layers): "batch norm trains"}.get(on, mixed)
