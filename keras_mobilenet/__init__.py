@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.checkpoints.inspection import convert_weights, inspect_weights
     from keras_mobilenet.checkpoints.loading import load_weights, save_weights
     from keras_mobilenet.costs import layer_costs
+    from keras_mobilenet.deploy.exporting import export
     from keras_mobilenet.deploy.folding import fold_batch_norm
     from keras_mobilenet.deploy.predictor import Predictor
     from keras_mobilenet.diagrams import plot_model
@@ -28,6 +29,7 @@ __all__ = [
     "cam",
     "convert_weights",
     "decode_predictions",
+    "export",
     "fold_batch_norm",
     "freeze",
     "inspect_weights",
@@ -46,6 +48,7 @@ _MODULES = {
     "cam": "transfer.activation_maps",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
+    "export": "deploy.exporting",
     "fold_batch_norm": "deploy.folding",
     "freeze": "transfer.freezing",
     "inspect_weights": "checkpoints.inspection",

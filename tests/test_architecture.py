@@ -48,11 +48,12 @@ ROWS = (
     {"compact_diagrams"},
     {"diagrams"},
     {"classification", "mobilenet"},
-    {"deploy.comparison", "deploy.conversion", "deploy.engine", "deploy.metadata"},
-    {"deploy.calibration", "deploy.folding"},
+    {"deploy.comparison", "deploy.engine", "deploy.metadata", "deploy.staging"},
+    {"deploy.calibration", "deploy.conversion", "deploy.folding"},
+    {"deploy.bias_correction"},
     {"deploy.keras_engine", "deploy.litert_engine", "deploy.onnx_engine", "deploy.openvino_engine"},
     {"deploy.engines"},
-    {"deploy.predictor"},
+    {"deploy.exporting", "deploy.predictor"},
     {"transfer.heat_maps", "transfer.nets", "transfer.picture_lists"},
     {"transfer.splits"},
     {"transfer.activation_maps", "transfer.datasets", "transfer.freezing", "transfer.tops"},
@@ -70,7 +71,9 @@ KERAS = {
     "model_files",
     "preprocessing",
     "classification",
+    "deploy.bias_correction",
     "deploy.conversion",
+    "deploy.exporting",
     "deploy.folding",
     "mobilenet",
     "transfer.activation_maps",
@@ -78,7 +81,8 @@ KERAS = {
     "transfer.tops",
     "cli",
 }  # the last one only inside its commands, as the light uses below show
-TENSORFLOW = {"checkpoints.tflite_model", "deploy.conversion", "deploy.keras_engine"}
+TENSORFLOW = {"checkpoints.tflite_model", "deploy.conversion", "deploy.exporting",
+              "deploy.keras_engine"}  # fmt: skip
 
 
 def modules():

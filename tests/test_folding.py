@@ -222,8 +222,9 @@ def test_model_with_nan_is_refused():
 
 def test_difference_counts_rows_and_errors():
     a = np.array([[0.0, 2.0], [1.0, 0.0]])
-    assert difference(a, a) == Difference(0.0, 0.0, 1.0)
-    assert difference(a, a + np.array([[0, 0], [0, 1.5]])) == Difference(1.5, 0.75, 0.5)
+    assert difference(a, a) == Difference(0.0, 0.0, 0.0, 1.0)
+    off = np.array([[0, 0], [0, 1.5]])
+    assert difference(a, a + off) == Difference(1.5, 0.75, 1.5 / 5**0.5, 0.5)
     assert difference(a, a * np.nan).relative_error == np.inf
     with pytest.raises(ValueError, match="shape"):
         difference(a, a[:1])

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.comparison import spread
 from keras_mobilenet.deploy.folding import CHANNEL_AXES
 
 _LEVELS = 127  # of an int8 weight on either side of zero
@@ -28,7 +29,7 @@ def bias_corrected(model: Any, samples: npt.NDArray[np.float32]) -> keras.Model:
         model: A functional Keras model without batch norm.
         samples: Inputs of shape `(count, height, width, channels)`.
     """
-    samples = samples[:: max(1, len(samples) // _PICTURES)][:_PICTURES]
+    samples = spread(samples, _PICTURES)
     corrected, rounded = (keras.models.clone_model(model) for _ in range(2))
     for copy in (corrected, rounded):
         copy.set_weights(model.get_weights())

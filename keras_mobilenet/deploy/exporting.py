@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.checkpoints import tflite_model
 from keras_mobilenet.deploy import openvino_engine
+from keras_mobilenet.deploy.bias_correction import bias_corrected
 from keras_mobilenet.deploy.calibration import calibration_samples
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
 from keras_mobilenet.deploy.conversion import (
@@ -128,20 +129,26 @@ def export(
     check_image_model(model)
     check_place(path, folder=is_folder)
     recipe = _recipe(model, labels)
-    samples, generated = _samples(model, recipe, quantize, calibration)
-    portable, inputs = fold_batch_norm(model), samples
+    original, generated = _samples(model, recipe, quantize, calibration)
+    portable = fold_batch_norm(model)
+    inputs: npt.NDArray[Any] = original  # what the file takes
+    samples: npt.NDArray[Any] = original  # what a converter takes ranges from
     if include_preprocessing and not recipe.takes_pixels:
-        portable, inputs = with_preprocessing(portable, recipe), _pixels(samples, recipe)
+        inputs = _pixels(original, recipe)
+        if quantize == "full_int8":  # pixels are int8 codes already: no scaling, but its range
+            samples = np.concatenate([original, _black_and_white(original, recipe)])
+        else:
+            portable, samples = with_preprocessing(portable, recipe), inputs
         recipe = recipe.taking_pixels()
     with staged(path) as temporary:
-        chosen.write(portable, temporary, quantize, inputs, recipe)
+        chosen.write(portable, temporary, quantize, samples, recipe)
         report = ExportReport(
             path=os.fspath(path),
             quantize=quantize,
             bytes=sum(f.stat().st_size for f in temporary.parent.rglob("*") if f.is_file()),
             operators=Counter(chosen.operators(temporary)),
-            difference=_compare(model, samples, chosen.engine, temporary, inputs),
-            pictures=min(len(samples), _COMPARED),
+            difference=_compare(model, original, chosen.engine, temporary, inputs),
+            pictures=min(len(inputs), _COMPARED),
             generated=generated,
             tolerance=TOLERANCE[quantize] if tolerance is None else tolerance,
         )
@@ -187,14 +194,18 @@ def _samples(
 
 def _pixels(samples: npt.NDArray[np.float32], recipe: Recipe) -> npt.NDArray[np.uint8]:
     pixels = np.rint((samples + recipe.shift) * recipe.divisor)
-    return pixels.clip(0, 255).astype(np.uint8)
+    return np.asarray(pixels.clip(0, 255), np.uint8)
+
+
+def _black_and_white(samples: npt.NDArray[np.float32], recipe: Recipe) -> Any:
+    """Return two inputs that have the least and the largest values of all pictures."""
+    shape = (1, *samples.shape[1:])
+    return recipe.scaled(np.concatenate([np.zeros(shape), np.full(shape, 255.0)]))
 
 
 def _compare(model: Any, samples: Any, engine: str, path: Path, inputs: Any) -> Difference:
     opened = engine_module(engine).open_file(str(path), Settings(all_cores()))
     try:
-        if opened.input_dtype != np.uint8 and inputs.dtype == np.uint8:
-            raise AssertionError("an export that takes pixels must say so")
         reference = model(samples[:_COMPARED], training=False)
         found = opened.run(np.ascontiguousarray(inputs[:_COMPARED]))
         return difference(keras.ops.convert_to_numpy(reference), found)
@@ -213,7 +224,9 @@ def _check_tolerance(report: ExportReport) -> None:
 
 
 def _write_tflite(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
-    path.write_bytes(to_tflite(model, quantize, samples))
+    if quantize in _INT8:
+        model = bias_corrected(model, samples)
+    path.write_bytes(to_tflite(model, quantize, samples, pixels=recipe.takes_pixels))
     write_recipe(str(path), recipe)
 
 

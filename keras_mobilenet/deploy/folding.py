@@ -17,7 +17,7 @@ from keras_mobilenet.errors import AccuracyError
 logger = logging.getLogger(__name__)
 
 # The kernel's axis of output channels; a depthwise kernel has two, (channel, multiplier).
-_CHANNEL_AXIS: Mapping[type, tuple[int, ...]] = {
+CHANNEL_AXES: Mapping[type, tuple[int, ...]] = {
     keras.layers.Conv1D: (-1,),
     keras.layers.Conv2D: (-1,),
     keras.layers.Conv3D: (-1,),
@@ -172,7 +172,7 @@ def _triples(item: Any) -> Iterator[Any]:
 
 def _takes(convolution: Any, norm: Any) -> bool:
     """Return whether a layer's weights can take those of the batch norm behind it."""
-    if type(convolution) not in _CHANNEL_AXIS or not norm.built:
+    if type(convolution) not in CHANNEL_AXES or not norm.built:
         return False
     plain = convolution.activation is keras.activations.linear
     plain = plain and getattr(convolution, "quantization_mode", None) is None
@@ -188,7 +188,7 @@ def _folded_weights(convolution: Any, norm: Any) -> list[Any]:
     scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + norm.epsilon)
     bias = (values.get("bias", 0.0) - values["moving_mean"]) * scale + values.get("beta", 0.0)
     kernel = convolution.kernel
-    axes = _CHANNEL_AXIS[type(convolution)]
+    axes = CHANNEL_AXES[type(convolution)]
     shape = [n if i - len(kernel.shape) in axes else 1 for i, n in enumerate(kernel.shape)]
     return [np.asarray(kernel, np.float64) * scale.reshape(shape), bias]
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.bias_correction import bias_corrected
 from keras_mobilenet.deploy.conversion import Quantize, to_tflite
 from keras_mobilenet.deploy.engine import Engine, Settings, empty, known
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.quiet import quiet
+from keras_mobilenet.spec import Shape
 
 NAME = "litert"
 PRECISIONS = ("float32", "int8")
@@ -73,25 +75,31 @@ class _Interpreter:
     """LiteRT's interpreter of a net of one input and one output, in real numbers."""
 
     def __init__(self, content: bytes, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
-
-        with quiet():  # it notes which delegate it takes
-            self._interpreter = Interpreter(model_content=content, num_threads=threads)
-            self._interpreter.allocate_tensors()
-        (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
+        self._content, self._threads = content, threads
+        self._prepare(None)
         self.input_shape = known(int(n) for n in self._input["shape_signature"][1:])
         self.output_shape = known(int(n) for n in self._output["shape_signature"][1:])
         pixels = self._input["dtype"] == np.uint8
         self.input_dtype = np.dtype("uint8" if pixels else "float32")
-        self._shape = tuple(self._input["shape"])
+
+    def _prepare(self, shape: Shape | None) -> None:
+        """Make an interpreter for inputs of a shape; one that has run cannot always be resized."""
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
+
+        with quiet():  # it notes which delegate it takes
+            self._interpreter = Interpreter(model_content=self._content, num_threads=self._threads)
+            (self._input,) = self._interpreter.get_input_details()
+            if shape is not None:
+                self._interpreter.resize_tensor_input(self._input["index"], shape)
+            if shape is not None or None not in known(self._input["shape_signature"][1:].tolist()):
+                self._interpreter.allocate_tensors()
+        (self._output,) = self._interpreter.get_output_details()
+        self._shape = tuple(self._input["shape"]) if shape is None else shape
 
     def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the output for one picture, `x` of shape `(1, height, width, channels)`."""
         if x.shape != self._shape:
-            self._interpreter.resize_tensor_input(self._input["index"], x.shape)
-            self._interpreter.allocate_tensors()
-            self._shape = x.shape
+            self._prepare(x.shape)
         self._interpreter.set_tensor(self._input["index"], self._coded(x))
         self._interpreter.invoke()
         return self._decoded(self._interpreter.get_tensor(self._output["index"]))
@@ -113,6 +121,8 @@ class _Interpreter:
 def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model, quantised on `samples` for int8."""
     quantize: Quantize | None = "int8" if settings.precision == "int8" else None
+    if quantize is not None:
+        model = bias_corrected(model, samples)
     return LiteRTEngine(to_tflite(model, quantize, samples), settings)
 
 

@@ -72,7 +72,7 @@ def _move(source: Path, target: Path, folder: Path) -> None:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold the lock of `path` against other processes of this user; a pair of files is no one step."""
+    """Hold the lock of `path` against this user's other processes: two files are no single step."""
     key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:20]
     user = os.getuid() if hasattr(os, "getuid") else 0
     lock = Path(tempfile.gettempdir()) / f"keras-mobilenet-{user}-{key}.lock"

@@ -1,0 +1,28 @@
+"""Small nets to deploy, and pictures for them."""
+
+import numpy as np
+
+from keras_mobilenet import MobileNet
+from keras_mobilenet.deploy.comparison import generated_pictures
+
+SIZE = 32
+
+
+def net(shape=(SIZE, SIZE, 3), seed=1, classes=5, **options):
+    """A net whose batch norms all do something, and none of them much, as in a trained one."""
+    model = MobileNet(shape, alpha=0.25, weights=None, classes=classes, **options)
+    random = np.random.default_rng(seed)
+    for variable in model.weights:
+        values = np.asarray(variable)
+        if "kernel" not in variable.path:
+            low = 0.5 if "variance" in variable.path or "gamma" in variable.path else -0.2
+            values = random.uniform(low, low + 1, values.shape)
+        elif "conv_preds" in variable.path:
+            values = random.normal(size=values.shape) / 4  # outputs far from all alike
+        variable.assign(values)
+    return model
+
+
+def pictures(count=4, size=(SIZE, SIZE), channels=3, seed=0):
+    """Pixels, `uint8`, of pictures that differ."""
+    return generated_pictures((count, *size, channels), seed=seed).astype(np.uint8)

@@ -1,0 +1,258 @@
+"""Exported files compute what the Keras model does, say how they are used, or are not written."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deploy_nets import SIZE, net, pictures
+
+from keras_mobilenet import Predictor, export, preprocess_input
+from keras_mobilenet.deploy import exporting
+from keras_mobilenet.deploy.comparison import difference
+from keras_mobilenet.errors import AccuracyError, MissingExtraError
+from keras_mobilenet.model_files import set_recipe
+from keras_mobilenet.recipes import recipe_for, recipe_from
+
+LABELS = ("ant", "bee", "çat", "dog", "eel")
+KINDS = [
+    ("m.tflite", None),
+    ("m.tflite", "float16"),
+    ("m.tflite", "dynamic"),
+    ("m.tflite", "int8"),
+    ("m.tflite", "full_int8"),
+    ("m.onnx", None),
+    ("m.xml", None),
+    ("m.xml", "float16"),
+    ("m.xml", "int8"),
+    ("m/", None),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = net()
+    set_recipe(model, recipe_for((SIZE, SIZE), 5, LABELS))
+    return model
+
+
+@pytest.fixture(scope="module")
+def reference(model):
+    return np.asarray(model(preprocess_input(pictures(7)), training=False))
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize(("name", "quantize"), KINDS)
+def test_export_is_opened_and_compared(model, reference, tmp_path, name, quantize, pixels):
+    path = f"{tmp_path}/{name}"
+    report = export(
+        model,
+        path,
+        quantize=quantize,
+        calibration=pictures(40, seed=3),
+        include_preprocessing=pixels,
+    )
+    assert report.difference.rms_error < (1e-5 if quantize is None else 0.2)
+    assert report.pictures == 40
+    assert not report.generated
+    with Predictor(path) as predictor:
+        assert predictor.recipe.labels == LABELS
+        assert predictor.recipe.takes_pixels == pixels
+        for x in (
+            pictures(7),
+            pictures(7).astype(float) if pixels else preprocess_input(pictures(7)),
+        ):
+            found = difference(reference, predictor.predict(x))
+            assert found.rms_error < (1e-5 if quantize is None else 0.2)
+
+
+def test_report_tells_size_and_operators(model, tmp_path):
+    report = export(model, tmp_path / "m.tflite")
+    assert report.bytes == (tmp_path / "m.tflite").stat().st_size
+    assert report.operators["DEPTHWISE_CONV_2D"] == 13
+    assert report.operators["CONV_2D"] == 15
+    assert report.generated
+    assert "first class the same on 100.0%" in str(report)
+    report = export(model, tmp_path / "m.xml")
+    assert report.bytes == sum((tmp_path / f"m.{end}").stat().st_size for end in ("xml", "bin"))
+
+
+def test_full_int8_takes_and_gives_int8_only(model, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    for pixels, dtype in ((False, np.int8), (True, np.uint8)):
+        report = export(
+            model,
+            tmp_path / "m.tflite",
+            quantize="full_int8",
+            calibration=pictures(20),
+            include_preprocessing=pixels,
+        )
+        interpreter = Interpreter(str(tmp_path / "m.tflite"))
+        assert interpreter.get_input_details()[0]["dtype"] == dtype
+        assert interpreter.get_output_details()[0]["dtype"] == np.int8
+        assert "CAST" not in report.operators  # a microcontroller computes no floats
+
+
+def test_onnx_has_names_and_batch_that_stay(model, tmp_path):
+    import onnxruntime
+
+    export(model, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    assert [x.name for x in session.get_inputs()] == ["input"]
+    assert [x.name for x in session.get_outputs()] == ["output"]
+    for count in (1, 3):
+        x = preprocess_input(pictures(count))
+        assert session.run(["output"], {"input": x})[0].shape == (count, 5)
+
+
+def test_labels_lie_where_other_tools_look(model, tmp_path):
+    export(model, tmp_path / "m.tflite", labels=["1", "2", "3", "4", "5"])
+    with zipfile.ZipFile(tmp_path / "m.tflite") as archive:
+        assert archive.read("labels.txt").decode().split() == ["1", "2", "3", "4", "5"]
+        text = archive.read("keras_mobilenet.json").decode()
+    assert recipe_from(text).labels == ("1", "2", "3", "4", "5")
+    assert json.loads(text)["divisor"] == 127.5
+
+
+def test_file_without_recipe_is_used_as_a_net_of_this_package(model, tmp_path):
+    path = tmp_path / "m.tflite"
+    export(model, path)
+    with zipfile.ZipFile(path) as archive:
+        start = min(member.header_offset for member in archive.infolist())
+    path.write_bytes(path.read_bytes()[:start])
+    with Predictor(path) as predictor:
+        assert predictor.recipe == recipe_for((SIZE, SIZE), 5)
+
+
+@pytest.mark.parametrize("engine", ["litert", "openvino"])
+def test_tflite_file_runs_in_both_engines(model, reference, tmp_path, engine):
+    export(model, tmp_path / "m.tflite")
+    with Predictor(tmp_path / "m.tflite", engine=engine) as predictor:
+        assert difference(reference, predictor.predict(pictures(7))).relative_error < 1e-5
+
+
+@pytest.mark.parametrize(("name", "quantize"), [("m.tflite", "int8"), ("m.xml", "int8")])
+def test_int8_without_calibration_is_refused(model, tmp_path, name, quantize):
+    with pytest.raises(ValueError, match="int8 needs `calibration`: the ranges of a net's values"):
+        export(model, tmp_path / name, quantize=quantize)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("m", {}, r"must end in \.tflite, \.onnx or \.xml, or in a slash"),
+        ("m.h5", {}, r"Received: path=.*m\.h5"),
+        ("m.onnx", {"quantize": "int8"}, "`quantize` can be None for m.onnx"),
+        ("m.xml", {"quantize": "dynamic"}, "None or 'float16' or 'int8'"),
+        ("m.tflite", {"labels": ["a"]}, "each of the model's 5 outputs"),
+        ("m.tflite", {"calibration": pictures(2, size=(8, 8))}, r"shape \(2, 8, 8, 3\)"),
+    ],
+)
+def test_bad_arguments_are_refused(model, tmp_path, name, options, message):
+    with pytest.raises(ValueError, match=message):
+        export(model, tmp_path / name, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_places_are_refused(model, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(OSError, match="is not a folder. Make it"):
+        export(model, tmp_path / "none" / "m.tflite")
+    with pytest.raises(OSError, match="is not a folder. Make it"):
+        export(model, tmp_path / "file" / "m.tflite")
+    with pytest.raises(ValueError, match="is a folder of something else"):
+        export(model, f"{tmp_path}/full/")
+    with pytest.raises(ValueError, match="is a file"):
+        export(model, f"{tmp_path}/file/")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["m.tflite", "m.onnx", "m.xml", "m/"])
+def test_export_that_computes_something_else_is_not_kept(model, tmp_path, monkeypatch, name):
+    path = f"{tmp_path}/{name}"
+    export(model, path)
+    before = contents(tmp_path)
+    monkeypatch.setattr(exporting, "fold_batch_norm", lambda _: net(seed=9))
+    with pytest.raises(AccuracyError, match="does not compute what the model does.*Nothing was"):
+        export(model, path)
+    assert contents(tmp_path) == before
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_tolerance_is_the_callers(model, tmp_path):
+    with pytest.raises(AccuracyError, match="1e-09 is allowed"):
+        export(model, tmp_path / "m.tflite", tolerance=1e-9)
+
+
+@pytest.mark.parametrize("name", ["m.tflite", "m.xml", "m/"])
+def test_export_replaces_an_earlier_one(model, tmp_path, name):
+    path = f"{tmp_path}/{name}"
+    export(net(seed=5), path)
+    export(model, path)
+    with Predictor(path) as predictor:
+        assert predictor.recipe.labels == LABELS
+    names = Counter(p.name for p in tmp_path.iterdir())
+    assert not [n for n in names if n.startswith(".")]
+
+
+def test_full_disk_leaves_what_was_there(model, tmp_path, monkeypatch):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"before")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(model, path)
+    assert contents(tmp_path) == {Path("m.tflite"): b"before"}
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("m.xml", "openvino", "openvino"), ("m.onnx", "tf2onnx", "onnx")],
+)
+def test_missing_extra_is_named(model, tmp_path, monkeypatch, name, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 'keras-mobilenet\[{extra}\]'"):
+        export(model, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+EXPORT = """
+import sys
+sys.path.insert(0, {tests!r})
+from deploy_nets import net
+from keras_mobilenet import export
+for seed in range(3):
+    export(net(seed=seed), {path!r})
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_export_to_one_path(tmp_path):
+    path = str(tmp_path / "m.xml")
+    code = EXPORT.format(tests=os.path.dirname(__file__), path=path)
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    with Predictor(path) as predictor:
+        found = predictor.predict(pictures(3))
+    last = net(seed=2)(preprocess_input(pictures(3)), training=False)
+    assert difference(last, found).relative_error < 1e-5
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin", "m.xml"]
+
+
+def test_nothing_is_printed(silent, model, tmp_path):
+    export(model, tmp_path / "m.tflite", quantize="int8", calibration=pictures(20))

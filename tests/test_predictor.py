@@ -1,0 +1,341 @@
+"""Predictor returns what `model.predict` returns, whatever the engine and the input."""
+
+import itertools
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from deploy_nets import SIZE, net, pictures
+from PIL import Image
+
+from keras_mobilenet import MobileNet, Predictor, preprocess_input
+from keras_mobilenet.deploy import engines
+from keras_mobilenet.deploy.comparison import difference
+from keras_mobilenet.deploy.exporting import export
+from keras_mobilenet.errors import CheckpointError, MissingExtraError, PictureError
+from keras_mobilenet.images import read_picture
+from keras_mobilenet.model_files import save_model, set_recipe
+from keras_mobilenet.recipes import recipe_for
+
+ENGINES = ("keras", "litert", "openvino", "onnxruntime")
+LABELS = ("ant", "bee", "cat", "dog", "eel")
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = net()
+    set_recipe(model, recipe_for((SIZE, SIZE), 5, LABELS))
+    return model
+
+
+@pytest.fixture(scope="module")
+def reference(model):
+    """What Keras puts out for `pictures(7)`."""
+    return np.asarray(model(preprocess_input(pictures(7)), training=False))
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def predictor(request, model):
+    with Predictor(model, engine=request.param, threads=2) as predictor:
+        yield predictor
+
+
+@pytest.fixture(scope="module")
+def litert(model):
+    with Predictor(model, engine="litert") as predictor:
+        yield predictor
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, pixels in enumerate(pictures(3, size=(40, 50))):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_any_batch_gives_what_keras_gives(predictor, reference, count):
+    found = predictor.predict(preprocess_input(pictures(7)[:count]))
+    assert found.dtype == np.float32
+    assert difference(reference[:count], found).relative_error < 1e-5
+
+
+def test_pixels_are_scaled(predictor, reference):
+    assert difference(reference, predictor.predict(pictures(7))).relative_error < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_floats_are_cast(predictor, reference, dtype):
+    x = preprocess_input(pictures(7).astype(np.float64)).astype(dtype)
+    assert difference(reference, predictor.predict(x)).relative_error < 2e-3  # of float16 inputs
+
+
+def test_results_are_the_callers_own(predictor):
+    first = predictor.predict(pictures(1))
+    kept = first.copy()
+    predictor.predict(pictures(1, seed=5))
+    assert np.array_equal(first, kept)
+
+
+def test_threads_share_a_predictor(predictor, reference):
+    batches = [slice(i % 4, i % 4 + 1 + i % 3) for i in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda rows: predictor.predict(pictures(7)[rows]), batches))
+    for rows, y in zip(batches, found, strict=True):
+        assert difference(reference[rows], y).relative_error < 1e-5
+
+
+def test_input_of_a_bad_kind_is_refused(litert):
+    x = preprocess_input(pictures(2))
+    for bad, message in (
+        (x[0], r"shape \(count, 32, 32, 3\)"),
+        (x[..., :1], "shape"),
+        (x[:, :16], "shape"),
+        (x[:0], "at least one picture"),
+        ([], "no picture"),
+        (pictures(1).astype(np.int32), "uint8, or floats"),
+        (x * np.nan, "not finite"),
+        (x * np.inf, "not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            litert.predict(bad)
+
+
+def test_pixels_as_floats_are_warned_about_once(model):
+    with Predictor(model) as predictor:
+        with pytest.warns(UserWarning, match=r"values up to .*Pass them as uint8"):
+            predictor.predict(pictures(1).astype(np.float32))
+        predictor.predict(pictures(1).astype(np.float32))
+
+
+def test_closed_predictor_says_so(model):
+    with Predictor(model) as predictor:
+        pass
+    predictor.close()
+    with pytest.raises(ValueError, match="is closed"):
+        predictor.predict(pictures(1))
+
+
+@pytest.mark.parametrize("engine", ["litert", "openvino"])
+def test_int8_is_near(model, reference, engine):
+    with Predictor(
+        model, engine=engine, precision="int8", calibration=pictures(30, seed=3)
+    ) as predictor:
+        found = difference(reference, predictor.predict(pictures(7)))
+    assert 1e-5 < found.rms_error < 0.2  # it is int8, and not broken
+
+
+def test_bfloat16_is_near(model, reference):
+    with Predictor(model, precision="bfloat16") as predictor:
+        assert predictor.engine == "openvino"
+        assert difference(reference, predictor.predict(pictures(7))).rms_error < 0.05
+
+
+def test_int8_without_calibration_is_refused(model):
+    with pytest.raises(ValueError, match="int8 needs `calibration`: the ranges"):
+        Predictor(model, precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        ([], "holds no picture"),
+        (pictures(1)[:0], "at least one picture"),
+        (pictures(2, size=(8, 8)), r"Received: uint8 of shape \(2, 8, 8, 3\)"),
+        (pictures(2).astype(int), "uint8 or floats"),
+        (3, "Pass some hundred pictures"),
+        ("no/such/folder", "is no folder"),
+    ],
+)
+def test_bad_calibration_is_refused(model, calibration, message):
+    with pytest.raises(ValueError, match=message):
+        Predictor(model, precision="int8", calibration=calibration)
+
+
+def test_calibration_reads_a_folder_and_paths(model, files):
+    for calibration in (files[0].parent, str(files[0].parent), files):
+        Predictor(model, engine="litert", precision="int8", calibration=calibration).close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "tensorrt"}, "`engine` must be one of 'auto', 'keras'"),
+        ({"precision": "float16"}, "`precision` must be one of 'float32'"),
+        ({"engine": "litert", "precision": "bfloat16"}, "Pass engine='openvino'"),
+        ({"engine": "onnxruntime", "precision": "int8"}, "engine='litert' or 'openvino'"),
+        ({"threads": 0}, "`threads` must be a positive integer"),
+        ({"batch_size": 1.5}, "`batch_size` must be a positive integer"),
+    ],
+)
+def test_bad_arguments_are_refused(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        Predictor(model, **options)
+
+
+@pytest.mark.parametrize(
+    ("engine", "package", "extra"),
+    [("openvino", "openvino", "openvino"), ("onnxruntime", "onnxruntime", "onnx")],
+)
+def test_missing_extra_is_named(model, monkeypatch, engine, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 'keras-mobilenet\[{extra}\]'"):
+        Predictor(model, engine=engine)
+
+
+def test_auto_follows_its_rule(monkeypatch):
+    there = {"litert", "openvino"}
+    monkeypatch.setattr(engines, "is_installed", lambda name, _precision: name in there)
+    assert engines.engine_for("auto", "float32") == "litert"
+    assert engines.engine_for("auto", "bfloat16") == "openvino"
+    assert engines.engine_for("auto", "int8") == "openvino"
+    there.remove("openvino")
+    assert engines.engine_for("auto", "int8") == "litert"
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 50])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_batch_size_changes_no_result(model, reference, engine, batch_size):
+    with Predictor(model, engine=engine, batch_size=batch_size, threads=1) as predictor:
+        assert difference(reference, predictor.predict(pictures(7))).relative_error < 1e-5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_model_of_any_size_takes_any_size(engine):
+    model = net((None, None, 3))
+    with Predictor(model, engine=engine) as predictor:
+        for size in ((32, 32), (64, 40), (32, 32)):
+            x = preprocess_input(pictures(3, size=size))
+            found = difference(model(x, training=False), predictor.predict(x))
+            assert found.relative_error < 1e-5
+
+
+@pytest.mark.parametrize(
+    "options", [{"include_top": False}, {"include_top": False, "pooling": "avg"}]
+)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_features_come_out_too(engine, options):
+    model = net(**options)
+    x = preprocess_input(pictures(3))
+    with Predictor(model, engine=engine) as predictor:
+        found = predictor.predict(x)
+    assert difference(model(x, training=False), found).relative_error < 1e-5
+
+
+def test_paths_are_read_as_the_recipe_says(litert, files):
+    pixels = np.stack([read_picture(path, size=SIZE, crop=0.875) for path in files])
+    expected = litert.predict(pixels)
+    assert np.array_equal(litert.predict(files), expected)
+    assert np.array_equal(litert.predict(iter(map(str, files))), expected)
+    assert np.array_equal(litert.predict(files[0]), expected[:1])
+
+
+def test_grey_model_reads_colour_files(files):
+    with Predictor(net((SIZE, SIZE, 1))) as predictor:
+        (pixels,) = (predictor.read_picture(path) for path in files[:1])
+        grey = read_picture(files[0], size=SIZE, crop=0.875).astype(float) @ [0.299, 0.587, 0.114]
+        assert np.array_equal(pixels[..., 0], np.rint(grey))
+        assert predictor.predict(files).shape == (3, 5)
+
+
+def test_model_of_many_channels_reads_no_files(files):
+    with (
+        Predictor(net((SIZE, SIZE, 4))) as predictor,
+        pytest.raises(PictureError, match="Pass arr"),
+    ):
+        predictor.predict(files)
+
+
+def test_classes_have_the_models_names(litert, files):
+    results = list(litert.classify(files, top=2))
+    scores = litert.predict(files)
+    for result, path, row in zip(results, files, scores, strict=True):
+        best = int(row.argmax())
+        assert result.path == str(path)
+        assert result.predictions[0][1:] == (LABELS[best], pytest.approx(row[best]))
+        assert len(result.predictions) == 2
+
+
+def test_bad_file_does_not_stop_an_endless_stream(litert, files, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    stream = itertools.cycle([*files, tmp_path / "bad.png"])
+    results = list(itertools.islice(litert.classify(stream), 100))
+    assert [bool(result.fault) for result in results[:8]] == [False, False, False, True] * 2
+
+
+def test_model_without_names_does_not_classify(files):
+    with (
+        Predictor(net()) as predictor,
+        pytest.raises(ValueError, match="does not name its classes"),
+    ):
+        predictor.classify(files)
+
+
+def test_saved_model_is_opened_by_its_path(model, reference, tmp_path):
+    save_model(model, tmp_path / "model.keras")
+    with Predictor(tmp_path / "model.keras") as predictor:
+        assert predictor.recipe.labels == LABELS
+        assert difference(reference, predictor.predict(pictures(7))).relative_error < 1e-5
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.tflite", "m.onnx", "m.xml", "folder"])
+def test_damaged_file_is_refused(model, tmp_path, name):
+    path = tmp_path / name
+    if name == "m.keras":
+        save_model(model, path)
+    else:
+        export(model, f"{path}/" if name == "folder" else path)
+    file = {"folder": path / "saved_model.pb", "m.xml": tmp_path / "m.bin"}.get(name, path)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=name):
+        Predictor(path)
+
+
+@pytest.mark.parametrize("name", ["weights.h5", "model", "model.pt"])
+def test_unknown_file_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"\.keras, \.tflite, \.onnx, \.xml file"):
+        Predictor(tmp_path / name)
+
+
+def test_missing_file_is_refused(tmp_path):
+    for name in ("m.keras", "m.tflite"):
+        with pytest.raises(ValueError, match="No file or folder of the name"):
+            Predictor(tmp_path / name)
+
+
+def test_model_without_pictures_is_refused():
+    import keras
+
+    inputs = keras.Input((4,))
+    with pytest.raises(ValueError, match=r"one input of shape \(batch, height"):
+        Predictor(keras.Model(inputs, keras.layers.Dense(2)(inputs)))
+
+
+def test_nothing_is_printed(silent, model):
+    with Predictor(model, engine="litert") as predictor:
+        predictor.predict(pictures(5))
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.25])
+def test_every_float32_engine_agrees_on_real_pictures(shared_data, monkeypatch, alpha):
+    monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(shared_data / "weights" / "keras"))
+    model = MobileNet(alpha=alpha)
+    paths = sorted((shared_data / "images" / "imagenet_sample").iterdir())
+    pixels = np.stack([read_picture(path, size=224, crop=0.875) for path in paths])
+    reference = model.predict(preprocess_input(pixels), verbose=0)
+    for engine in ENGINES:
+        with Predictor(model, engine=engine) as predictor:
+            assert difference(reference, predictor.predict(pixels)).agreement == 1.0, engine
+
+
+def test_no_temporary_files_are_left(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for engine in ENGINES:
+        Predictor(model, engine=engine).close()
+    shutil.rmtree(tmp_path / "tmp", ignore_errors=True)
+    assert list(tmp_path.iterdir()) == []
