@@ -1,4 +1,4 @@
-"""Biases that make up for the rounding of int8 weights, before a converter rounds them.
+"""Biases that make up for the rounding of weights, before a runtime rounds them.
 
 Rounding shifts what a convolution puts out on average; a depthwise kernel has only 9 weights for
 the errors to cancel in. The shift is measured on calibration pictures and taken from the bias.
@@ -9,44 +9,26 @@ Correction", arXiv 1906.04721, section 4.2, here with data.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.comparison import spread
 from keras_mobilenet.deploy.folding import CHANNEL_AXES
 
+Rounding = Callable[[Any], npt.NDArray[np.float32]]  # from a layer to its kernel, rounded
+
+_CORRECTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _LEVELS = 127  # of an int8 weight on either side of zero
-_PICTURES = 64  # the averages hardly change with more
+_PICTURES = 32  # more hardly change the shifts: each picture has thousands of pixels
+_BATCH = 8  # pictures whose activations, of all layers, are held at once: 20 MB each
 
 
-def bias_corrected(model: Any, samples: npt.NDArray[np.float32]) -> keras.Model:
-    """Return a copy of `model` for a converter to int8: other biases, the same kernels.
-
-    Args:
-        model: A functional Keras model without batch norm.
-        samples: Inputs of shape `(count, height, width, channels)`.
-    """
-    samples = spread(samples, _PICTURES)
-    corrected, rounded = (keras.models.clone_model(model) for _ in range(2))
-    for copy in (corrected, rounded):
-        copy.set_weights(model.get_weights())
-    names = [layer.name for layer in model.layers if type(layer) in CHANNEL_AXES and layer.use_bias]
-    for name in names:
-        layer = rounded.get_layer(name)
-        layer.kernel.assign(_rounded(layer))
-    # In the order of the graph: each layer is measured on what the ones before it now put out.
-    for name in names:
-        shift = _mean_output(rounded, name, samples) - _mean_output(model, name, samples)
-        for copy in (corrected, rounded):
-            bias = copy.get_layer(name).bias
-            bias.assign(np.asarray(bias) - shift)
-    return corrected
-
-
-def _rounded(layer: Any) -> npt.NDArray[np.float32]:
+def to_int8(layer: Any) -> npt.NDArray[np.float32]:
     """Return a kernel as int8 holds it: a scale for each output channel, symmetric about zero."""
     kernel = np.asarray(layer.kernel)
     channels = {axis % kernel.ndim for axis in CHANNEL_AXES[type(layer)]}
@@ -56,10 +38,47 @@ def _rounded(layer: Any) -> npt.NDArray[np.float32]:
     return np.rint(kernel / scale) * scale
 
 
-def _mean_output(model: Any, name: str, samples: npt.NDArray[np.float32]) -> Any:
-    layer = model.get_layer(name)
-    output = keras.ops.convert_to_numpy(keras.Model(model.input, layer.output)(samples))
-    last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    channel = output.ndim - 1 if last else 1
-    others = tuple(axis for axis in range(output.ndim) if axis != channel)
-    return output.mean(axis=others, dtype=np.float64)
+def to_bfloat16(layer: Any) -> npt.NDArray[np.float32]:
+    """Return a kernel as bfloat16 holds it."""
+    return np.asarray(layer.kernel).astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
+def bias_corrected(model: Any, samples: npt.NDArray[Any], rounding: Rounding) -> keras.Model:
+    """Return a copy of `model` whose weights can be rounded: other biases, the same kernels.
+
+    A convolution's mean output is its kernel applied to its mean input, but for the borders, so
+    that one pass over the pictures tells all shifts.
+
+    Args:
+        model: A functional Keras model without batch norm.
+        samples: Inputs of shape `(count, height, width, channels)`.
+        rounding: What will be done to the kernels.
+    """
+    corrected = keras.models.clone_model(model)
+    corrected.set_weights(model.get_weights())
+    layers = [x for x in corrected.layers if type(x) in _CORRECTED and x.use_bias]
+    for layer, mean in zip(layers, _mean_inputs(corrected, layers, samples), strict=True):
+        error = rounding(layer) - np.asarray(layer.kernel)
+        layer.bias.assign(np.asarray(layer.bias) - _shift(layer, error, mean))
+    return corrected
+
+
+def _mean_inputs(model: Any, layers: list[Any], samples: npt.NDArray[Any]) -> list[Any]:
+    """Return, for each of the layers, the mean of each channel that goes into it."""
+    taps = keras.Model(model.input, [layer.input for layer in layers])
+    some = spread(samples, _PICTURES)
+    sums: list[Any] = [0.0] * len(layers)
+    for start in range(0, len(some), _BATCH):
+        batch = some[start : start + _BATCH]
+        for i, values in enumerate(keras.tree.flatten(taps(batch))):
+            channels = keras.ops.convert_to_numpy(values).reshape(-1, values.shape[-1])
+            sums[i] += len(batch) * channels.mean(axis=0, dtype=np.float64)
+    return [total / len(some) for total in sums]
+
+
+def _shift(layer: Any, error: npt.NDArray[Any], mean: npt.NDArray[np.float64]) -> Any:
+    """Return what an error of the kernel adds to each output channel, on average."""
+    taps = error.sum(axis=(0, 1))  # (channels, filters), or (channels, multiplier)
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return (taps * mean[:, None]).reshape(-1)
+    return mean @ taps

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.checkpoints import tflite_model
 from keras_mobilenet.deploy import openvino_engine
-from keras_mobilenet.deploy.bias_correction import bias_corrected
+from keras_mobilenet.deploy.bias_correction import bias_corrected, to_int8
 from keras_mobilenet.deploy.calibration import calibration_samples
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
 from keras_mobilenet.deploy.conversion import (
@@ -140,6 +140,8 @@ def export(
         else:
             portable, samples = with_preprocessing(portable, recipe), inputs
         recipe = recipe.taking_pixels()
+    if quantize in (*_INT8, "dynamic"):
+        portable = bias_corrected(portable, samples, to_int8)
     with staged(path) as temporary:
         chosen.write(portable, temporary, quantize, samples, recipe)
         report = ExportReport(
@@ -224,8 +226,6 @@ def _check_tolerance(report: ExportReport) -> None:
 
 
 def _write_tflite(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
-    if quantize in _INT8:
-        model = bias_corrected(model, samples)
     path.write_bytes(to_tflite(model, quantize, samples, pixels=recipe.takes_pixels))
     write_recipe(str(path), recipe)
 

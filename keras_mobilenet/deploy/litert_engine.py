@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.bias_correction import bias_corrected
 from keras_mobilenet.deploy.conversion import Quantize, to_tflite
 from keras_mobilenet.deploy.engine import Engine, Settings, empty, known
 from keras_mobilenet.errors import CheckpointError, fault
@@ -121,8 +120,6 @@ class _Interpreter:
 def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model, quantised on `samples` for int8."""
     quantize: Quantize | None = "int8" if settings.precision == "int8" else None
-    if quantize is not None:
-        model = bias_corrected(model, samples)
     return LiteRTEngine(to_tflite(model, quantize, samples), settings)
 
 

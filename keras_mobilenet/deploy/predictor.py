@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.classification import Classified, classify_pixels
+from keras_mobilenet.deploy.bias_correction import bias_corrected, to_bfloat16, to_int8
 from keras_mobilenet.deploy.calibration import as_channels, calibration_samples
 from keras_mobilenet.deploy.conversion import check_image_model
 from keras_mobilenet.deploy.engine import Engine, Precision, Settings, all_cores
@@ -39,7 +40,8 @@ class Predictor:
             float32, OpenVINO for bfloat16, OpenVINO with NNCF or else LiteRT for int8; for a file
             its own runtime.
         precision: `"float32"`, `"bfloat16"` or `"int8"`. An exported file keeps its own.
-        calibration: Pictures for int8: a folder, paths, an array of pixels or of inputs.
+        calibration: Pictures for int8, and better bfloat16: a folder, paths, an array of pixels or
+            of inputs.
         threads: How many to use; None for all processors that the process may use. TensorFlow
             has its own setting.
         batch_size: Pictures that go through the engine at once; None for what suits it.
@@ -221,12 +223,12 @@ def _compiled(
     model: Any, engine: str, settings: Settings, calibration: Any, recipe: Recipe
 ) -> Engine:
     check_image_model(model)
-    samples = None
-    if settings.precision == "int8":
+    portable, samples = fold_batch_norm(model), None
+    rounding = {"int8": to_int8, "bfloat16": to_bfloat16}.get(settings.precision)
+    if rounding is not None and (settings.precision == "int8" or calibration is not None):
         samples = calibration_samples(calibration, recipe, model.inputs[0].shape[1:])
-    compiled: Engine = engine_module(engine).compile_model(
-        fold_batch_norm(model), settings, samples
-    )
+        portable = bias_corrected(portable, samples, rounding)
+    compiled: Engine = engine_module(engine).compile_model(portable, settings, samples)
     return compiled
 
 
