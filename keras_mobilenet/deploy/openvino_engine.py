@@ -107,7 +107,7 @@ def quantized(graph: Any, samples: npt.NDArray[Any]) -> Any:
             graph,
             dataset,
             subset_size=len(samples),
-            preset=nncf.QuantizationPreset.MIXED,
+            preset=nncf.QuantizationPreset.PERFORMANCE,
             # NNCF's own takes half a minute or, fast, leaves three times the error of ours.
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
         )
