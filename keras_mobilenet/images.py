@@ -21,6 +21,7 @@ from keras_mobilenet.spec import Size
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SIXTEEN_BITS = 65535
+_SPARE = 2  # times the pixels needed: then the resizing hides how the JPEG was scaled
 _TURNS = {  # EXIF orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,6 +42,7 @@ def read_picture(
     *,
     size: int | tuple[int, int] | None = None,
     crop: float | None = None,
+    scaled: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Return the picture in a file as RGB pixels, 0 to 255.
 
@@ -55,6 +57,8 @@ def read_picture(
             aspect is not kept. None keeps the size.
         crop: Share of the height and of the width that a crop about the centre keeps; 0.875 is
             the one of TF-slim's evaluation. None keeps all.
+        scaled: Decode large JPEG files at 1/2, 1/4 or 1/8 of their size, where twice `size`
+            remains. Several times as fast for a camera's photos; pixels differ by a few levels.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.
@@ -69,6 +73,9 @@ def read_picture(
     _check_file(path)
     with _decoding(path), Image.open(path) as image:
         _check_format(path, image)
+        if scaled and to_size is not None:
+            least = math.ceil(_SPARE * max(to_size) / (keep or 1))
+            image.draft(None, (least, least))  # a square: EXIF may yet turn the picture
         picture = _rgb(path, _upright(image))
     if keep is not None:
         picture = picture.crop(_central_box(picture.width, picture.height, keep))
