@@ -73,16 +73,26 @@ def read_picture(
     _check_file(path)
     with _decoding(path), Image.open(path) as image:
         _check_format(path, image)
-        if scaled and to_size is not None:
-            least = math.ceil(_SPARE * max(to_size) / (keep or 1))
-            image.draft(None, (least, least))  # a square: EXIF may yet turn the picture
+        scale = _scaled_down(image, to_size, keep or 1.0) if scaled and to_size is not None else 1
         picture = _rgb(path, _upright(image))
-    if keep is not None:
-        picture = picture.crop(_central_box(picture.width, picture.height, keep))
+    box = _central_box(scale * picture.width, scale * picture.height, keep or 1.0)
+    if scale == 1:
+        picture = picture.crop(box)
     if to_size is not None:
         height, width = to_size
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        # The crop's edges may lie within the pixels of a picture that was scaled down.
+        left, upper, right, lower = (edge / scale for edge in box)
+        part = None if scale == 1 else (left, upper, right, lower)
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR, part)
     return np.array(picture)
+
+
+def _scaled_down(image: Image.Image, size: Size, keep: float) -> int:
+    """Have a JPEG decoded smaller, where enough pixels remain, and return how many times."""
+    least = math.ceil(_SPARE * max(size) / keep)
+    width = image.width
+    image.draft(None, (least, least))  # a square: EXIF may yet turn the picture
+    return round(width / image.width)  # 1, 2, 4 or 8; the width is rounded up
 
 
 def _size(value: Any) -> Size | None:

@@ -53,11 +53,18 @@ def classify_folder(
         ValueError: the model has no names for its classes, or `top` is not positive.
         OSError: a folder or a list cannot be read.
     """
+    return classify_paths(predictor, list_pictures(source), top=top, workers=workers)
+
+
+def classify_paths(
+    predictor: Predictor, paths: Iterable[str], *, top: int = 5, workers: int | None = None
+) -> Iterator[Classified]:
+    """Yield what `classify_folder` does, of picture files only, and for each of them."""
     labels = predictor.labels()
     read = partial(predictor.read_picture, scaled=True)
 
     def results() -> Iterator[Classified]:  # so that a wrong call raises before the first item
-        with ReadAhead(list_pictures(source), read, workers=workers) as ahead:
+        with ReadAhead(paths, read, workers=workers) as ahead:
             yield from classify_pixels(
                 predictor.predict, ahead, read=ahead.read, top=top, labels=labels
             )
@@ -78,8 +85,15 @@ def embed_folder(
     Raises:
         OSError: a folder or a list cannot be read.
     """
+    return embed_paths(predictor, list_pictures(source), workers=workers)
+
+
+def embed_paths(
+    predictor: Predictor, paths: Iterable[str], *, workers: int | None = None
+) -> Iterator[Embedded]:
+    """Yield what `embed_folder` does, of picture files only, and for each of them."""
     read = partial(predictor.read_picture, scaled=True)
-    with ReadAhead(list_pictures(source), read, workers=workers) as ahead:
+    with ReadAhead(paths, read, workers=workers) as ahead:
         remaining = iter(ahead)
         while chunk := list(islice(remaining, BATCH)):
             yield from _embedded(predictor, chunk, ahead)
