@@ -59,6 +59,7 @@ ROWS = (
     {"deploy.outputs"},
     {"deploy.folder_job"},
     {"deploy.ray_job"},
+    {"classify_options"},
     {"classify_cli", "weights_cli"},
     {"cli"},
     {"__main__"},
@@ -76,8 +77,9 @@ KERAS = {
     "deploy.features",
     "deploy.folding",
     "mobilenet",
+    "classify_cli",
     "cli",
-}  # the last one only inside its commands, as the light uses below show
+}  # the last two only inside their commands, as the light uses below show
 TENSORFLOW = {"checkpoints.tflite_model", "deploy.conversion", "deploy.keras_engine"}
 
 
