@@ -122,6 +122,7 @@ def classify_with_ray(
             report.add(json.loads(row["pictures"]))
             if progress is not None:
                 progress(report.done)
+    _remove(_unfinished(out))
     return report
 
 
@@ -204,6 +205,11 @@ def _parts(out: str) -> list[str]:
     return sorted(glob(os.path.join(glob_escape(out), "part-*.parquet")))
 
 
+def _unfinished(out: str) -> list[str]:
+    """Return the files that workers had begun when they were lost."""
+    return glob(os.path.join(glob_escape(out), ".part-*.parquet"))
+
+
 def _remove(parts: Sequence[str]) -> None:
     for part in parts:
         os.unlink(part)
@@ -212,8 +218,7 @@ def _remove(parts: Sequence[str]) -> None:
 def _settle(out: str, settings: dict[str, Any], *, begun: bool) -> None:
     """Check that parts were made in the same way; what a killed worker left half is removed."""
     os.makedirs(out, exist_ok=True)
-    for temporary in glob(os.path.join(glob_escape(out), ".part-*.parquet")):
-        os.unlink(temporary)
+    _remove(_unfinished(out))
     if begun:
         check_settings(out, settings)
     else:
@@ -287,4 +292,11 @@ def _run(
         num_cpus=cpus,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
     )
-    yield from done.iter_rows()
+    try:
+        yield from done.iter_rows()
+    except ray.exceptions.RayError as error:
+        last_line = str(error).strip().splitlines()[-1]
+        raise OSError(
+            f"The work on Ray has stopped: {last_line}\n"
+            "What was written is kept: remove the cause, then go on with resume (--resume)."
+        ) from error
