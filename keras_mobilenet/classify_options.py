@@ -127,6 +127,8 @@ def check(job: Job, given: list[str]) -> None:
         for name in needing:
             if getattr(job, name):
                 raise typer.BadParameter(f"--{name} needs --out, the place for the results.")
+    elif job.ray and job.workers:
+        raise typer.BadParameter("--workers is for one machine; with --ray, Ray says how many.")
     elif job.as_json:
         raise typer.BadParameter("--json prints; --out writes. Pass --out FILE.jsonl for JSON.")
     twice = [name for name in given if name in _OF_NET]

@@ -153,6 +153,7 @@ HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests"
         "import keras_mobilenet; keras_mobilenet.layer_costs()",
         "from keras_mobilenet.cli import app; app(['cost'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['classify', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'list'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'where'], standalone_mode=False)",

@@ -201,7 +201,8 @@ def test_folder_without_pictures_is_an_error(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [["--resume"], ["--overwrite"], ["--features"], ["--ray"], ["--json", "--out", "a.jsonl"],
-     ["--model", "a.keras", "--alpha", "0.5"], ["--precision", "int4"]],
+     ["--model", "a.keras", "--alpha", "0.5"], ["--precision", "int4"],
+     ["--ray", "--workers", "2", "--out", "a"]],
 )  # fmt: skip
 def test_options_that_do_not_go_together_are_exit_code_2(arguments):
     assert run("classify", "a.png", *arguments).exit_code == 2

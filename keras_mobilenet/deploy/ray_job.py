@@ -92,15 +92,12 @@ def classify_with_ray(
     ray = import_ray()
     out = os.path.abspath(out)
     parts = _parts(out)
-    if resume and overwrite:
-        raise ValueError("resume goes on with a folder, overwrite empties it. Pass one of the two.")
-    if parts and not (resume or overwrite):
-        raise ValueError(
-            f"{out} has results. Pass resume (--resume) to go on, or overwrite (--overwrite)."
-        )
+    _check_consent(out, parts, resume=resume, overwrite=overwrite)
     paths = [os.path.abspath(path) for path in list_pictures(source)]
     if not paths:
         raise no_picture(source)
+    if isinstance(calibration, (str, os.PathLike)):
+        calibration = os.path.abspath(calibration)  # the workers have other working folders
     options = {"engine": engine, "precision": precision, "calibration": calibration}
     with Predictor(model, **options) as predictor:  # says here and now what is wrong with it
         classes = None if features else min(top, len(predictor.labels()))
@@ -201,6 +198,15 @@ def unpacked(archive: bytes) -> Iterator[str]:
         yield os.path.join(folder, content.getnames()[0])
 
 
+def _check_consent(out: str, parts: Sequence[str], *, resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise ValueError("resume goes on with a folder, overwrite empties it. Pass one of the two.")
+    if parts and not (resume or overwrite):
+        raise ValueError(
+            f"{out} has results. Pass resume (--resume) to go on, or overwrite (--overwrite)."
+        )
+
+
 def _parts(out: str) -> list[str]:
     return sorted(glob(os.path.join(glob_escape(out), "part-*.parquet")))
 
@@ -280,7 +286,7 @@ def _run(
 ) -> Iterator[dict[str, Any]]:
     """Yield what each worker returns, as it comes."""
     machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    cpus = cpus or min(_MOST_CPUS, *(n for n in machines if n), _MOST_CPUS)
+    cpus = cpus or min([_MOST_CPUS, *(n for n in machines if n)])
     actors = min(actors or sum(n // cpus for n in machines) or 1, len(tasks))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
