@@ -1,4 +1,6 @@
-"""The command `keras-mobilenet`: parses, calls, prints. Only it and `weights_cli` print.
+"""The command `keras-mobilenet`: parses, calls, prints.
+
+Only it, `classify_cli` and `weights_cli` print.
 
 Keras and TensorFlow are imported inside the commands that build a net, so that `--help` and `cost`
 answer at once.
@@ -8,17 +10,16 @@ from __future__ import annotations
 
 import enum
 import functools
-import inspect
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from keras_mobilenet import costs, spec, tables, weights_cli
+from keras_mobilenet import classify_cli, costs, spec, tables, weights_cli
+from keras_mobilenet.classify_options import ClassifyCommand
 from keras_mobilenet.cli_options import (
     Alpha,
     Format,
@@ -26,13 +27,11 @@ from keras_mobilenet.cli_options import (
     NoTop,
     Size,
     note,
+    parameters_of,
     start_up_notes_hidden,
+    with_signature,
 )
 from keras_mobilenet.cost_tables import cost_table
-from keras_mobilenet.recipes import EVALUATION_CROP
-
-if TYPE_CHECKING:
-    from keras_mobilenet.classification import Classified
 
 app = typer.Typer(
     help="MobileNet V1 for Keras: look at the net, count what it costs, classify pictures.",
@@ -97,15 +96,8 @@ def takes_net(command: Callable[..., None]) -> Callable[..., None]:
         net = Net(**{field.name: options.pop(field.name) for field in fields(Net)})
         command(net=net, **options)
 
-    own = [p for p in _parameters(command) if p.name != "net"]
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *_parameters(Net))]
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-    return wrapper
-
-
-def _parameters(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
-    return inspect.signature(function, eval_str=True).parameters.values()
+    own = [p for p in parameters_of(command) if p.name != "net"]
+    return with_signature(wrapper, [*own, *parameters_of(Net)])
 
 
 @app.command()
@@ -159,82 +151,7 @@ def cost(
         note(f"wrote {chart}")
 
 
-@app.command()
-def classify(
-    pictures: Annotated[list[str], typer.Argument(help="Picture files.")],
-    alpha: Alpha = 1.0,
-    size: Size = spec.DEFAULT_SIZE,
-    weights: Annotated[str, typer.Option(help="'imagenet', or a file of weights.")] = "imagenet",
-    top: Annotated[int, typer.Option(help="How many classes a picture.", min=1)] = 5,
-    crop: Annotated[
-        float, typer.Option(help="Share of each side that a central crop keeps.")
-    ] = EVALUATION_CROP,
-    labels: Annotated[
-        Path | None, typer.Option(help="A file with the name of a class a line.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Print what each picture shows, the most probable class first."""
-    _load_tensorflow()
-    from keras_mobilenet.classification import classify_pictures  # noqa: PLC0415
-    from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
-
-    names = None if labels is None else labels.read_text(encoding="utf-8").splitlines()
-    model = MobileNet(
-        (size, size, 3), alpha=alpha, weights=weights, classes=len(names) if names else 1000
-    )
-    results = classify_pictures(
-        model, pictures, size=(size, size), crop=crop, top=top, labels=names
-    )
-    failed = _show(_with_progress(results, len(pictures)), as_json=as_json)
-    if failed:
-        note(f"{failed} of {len(pictures)} pictures could not be read")
-        raise typer.Exit(1)
-
-
-def _with_progress(results: Iterable[Classified], total: int) -> Iterator[Classified]:
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
-    from rich.progress import track  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    hidden = total == 1 or not console.is_terminal
-    yield from track(results, "classifying", total, console=console, disable=hidden)
-
-
-def _show(results: Iterable[Classified], *, as_json: bool) -> int:
-    """Print the results and return how many pictures could not be read."""
-    shown = list(results) if as_json else results
-    if as_json:
-        typer.echo(json.dumps([_record(result) for result in shown], indent=2))
-    failed = 0
-    for result in shown:
-        if result.fault:
-            failed += 1
-            note(result.fault)
-        elif not as_json:
-            _print_bars(result)
-    return failed
-
-
-def _record(result: Classified) -> dict[str, Any]:
-    if result.fault:
-        return {"picture": result.path, "error": result.fault}
-    classes = [{"id": key, "name": name, "score": p} for key, name, p in result.predictions]
-    return {"picture": result.path, "classes": classes}
-
-
-def _print_bars(result: Classified) -> None:
-    from rich.bar import Bar  # noqa: PLC0415 - not needed for --help
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(title=result.path, title_justify="left", box=None, show_header=False)
-    table.add_column()
-    table.add_column()
-    table.add_column(justify="right")
-    for _, name, score in result.predictions:
-        table.add_row(name, Bar(1.0, 0.0, score, width=30), f"{100 * score:.1f} %")
-    Console(highlight=False).print(table)
+app.command("classify", cls=ClassifyCommand)(classify_cli.classify)
 
 
 def _load_tensorflow() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +31,21 @@ NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")
 def note(text: str) -> None:
     """Say something that is not the result: on stderr, so that the result can be piped."""
     typer.echo(text, err=True)
+
+
+def parameters_of(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    """Return the parameters of a function, or of a dataclass, with their annotations resolved."""
+    return inspect.signature(function, eval_str=True).parameters.values()
+
+
+def with_signature(
+    wrapper: Callable[..., None], parameters: Iterable[inspect.Parameter]
+) -> Callable[..., None]:
+    """Return `wrapper`, which takes anything by keyword, as a command with these options."""
+    by_keyword = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
+    wrapper.__signature__ = inspect.Signature(by_keyword)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in by_keyword}
+    return wrapper
 
 
 @contextmanager

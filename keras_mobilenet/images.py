@@ -21,6 +21,7 @@ from keras_mobilenet.spec import Size
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SIXTEEN_BITS = 65535
+_SPARE = 2  # times the pixels needed: then the resizing hides how the JPEG was scaled
 _TURNS = {  # EXIF orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,6 +42,7 @@ def read_picture(
     *,
     size: int | tuple[int, int] | None = None,
     crop: float | None = None,
+    scaled: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Return the picture in a file as RGB pixels, 0 to 255.
 
@@ -55,6 +57,8 @@ def read_picture(
             aspect is not kept. None keeps the size.
         crop: Share of the height and of the width that a crop about the centre keeps; 0.875 is
             the one of TF-slim's evaluation. None keeps all.
+        scaled: Decode large JPEG files at 1/2, 1/4 or 1/8 of their size, where twice `size`
+            remains. Several times as fast for a camera's photos; pixels differ by a few levels.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.
@@ -69,8 +73,9 @@ def read_picture(
     _check_file(path)
     with _decoding(path), Image.open(path) as image:
         _check_format(path, image)
+        scale = _scaled_down(image, to_size, keep or 1.0) if scaled and to_size is not None else 1
         picture = _rgb(path, _upright(image))
-    return _fitted(picture, to_size, keep)
+    return _fitted(picture, to_size, keep, scale)
 
 
 def fit_pixels(
@@ -102,13 +107,28 @@ def fit_pixels(
     return _fitted(Image.fromarray(pixels), to_size, keep)
 
 
-def _fitted(picture: Image.Image, size: Size | None, keep: float | None) -> npt.NDArray[np.uint8]:
-    if keep is not None:
-        picture = picture.crop(_central_box(picture.width, picture.height, keep))
+def _fitted(
+    picture: Image.Image, size: Size | None, keep: float | None, scale: int = 1
+) -> npt.NDArray[np.uint8]:
+    """Return the pixels of a picture, cropped and resized; it was decoded `scale` times smaller."""
+    box = _central_box(scale * picture.width, scale * picture.height, keep or 1.0)
+    if scale == 1:
+        picture = picture.crop(box)
     if size is not None:
         height, width = size
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        # The crop's edges may lie within the pixels of a picture that was scaled down.
+        left, upper, right, lower = (edge / scale for edge in box)
+        part = None if scale == 1 else (left, upper, right, lower)
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR, part)
     return np.array(picture)
+
+
+def _scaled_down(image: Image.Image, size: Size, keep: float) -> int:
+    """Have a JPEG decoded smaller, where enough pixels remain, and return how many times."""
+    least = math.ceil(_SPARE * max(size) / keep)
+    width = image.width
+    image.draft(None, (least, least))  # a square: EXIF may yet turn the picture
+    return round(width / image.width)  # 1, 2, 4 or 8; the width is rounded up
 
 
 def _size(value: Any) -> Size | None:

@@ -54,10 +54,17 @@ ROWS = (
     {"deploy.keras_engine", "deploy.litert_engine", "deploy.onnx_engine", "deploy.openvino_engine"},
     {"deploy.engines"},
     {"deploy.exporting", "deploy.predictor"},
+    {"deploy.features", "deploy.listing", "deploy.read_ahead"},
+    {"deploy.folders", "deploy.job_file", "deploy.journal"},
+    {"deploy.records"},
+    {"deploy.outputs"},
+    {"deploy.folder_job"},
+    {"deploy.ray_job"},
     {"transfer.heat_maps", "transfer.nets", "transfer.picture_lists"},
     {"transfer.splits"},
     {"transfer.activation_maps", "transfer.datasets", "transfer.freezing", "transfer.tops"},
-    {"weights_cli"},
+    {"classify_options"},
+    {"classify_cli", "weights_cli"},
     {"cli"},
     {"__main__"},
 )
@@ -74,13 +81,15 @@ KERAS = {
     "deploy.bias_correction",
     "deploy.conversion",
     "deploy.exporting",
+    "deploy.features",
     "deploy.folding",
     "mobilenet",
     "transfer.activation_maps",
     "transfer.freezing",
     "transfer.tops",
+    "classify_cli",
     "cli",
-}  # the last one only inside its commands, as the light uses below show
+}  # the last two only inside their commands, as the light uses below show
 TENSORFLOW = {"checkpoints.tflite_model", "deploy.conversion", "deploy.exporting",
               "deploy.keras_engine"}  # fmt: skip
 
@@ -155,6 +164,7 @@ HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests"
         "import keras_mobilenet; keras_mobilenet.layer_costs()",
         "from keras_mobilenet.cli import app; app(['cost'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['classify', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'list'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'where'], standalone_mode=False)",

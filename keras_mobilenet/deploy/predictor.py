@@ -23,7 +23,7 @@ from keras_mobilenet.deploy.folding import fold_batch_norm
 from keras_mobilenet.deploy.metadata import read_recipe
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import SUFFIX, load_model, recipe_of
-from keras_mobilenet.recipes import Recipe, recipe_for
+from keras_mobilenet.recipes import Label, Recipe, recipe_for
 
 Path = str | PathLike[str]
 _LARGEST_SCALED = 3.0  # an input scaled to -1 to 1 stays under it, whatever was added to it
@@ -118,17 +118,35 @@ class Predictor:
             (os.fspath(path) for path in paths),
             read=self.read_picture,
             top=top,
-            labels=self._labels(),
+            labels=self.labels(),
         )
 
-    def read_picture(self, path: Path) -> npt.NDArray[np.uint8]:
+    def read_picture(self, path: Path, *, scaled: bool = False) -> npt.NDArray[np.uint8]:
         """Return a picture file as pixels of the shape that the model takes.
+
+        Args:
+            path: A picture file.
+            scaled: Decode large JPEG files at a fraction of their size, as `images.read_picture`.
 
         Raises:
             PictureError: the file is no picture.
         """
-        pixels = read_picture(path, size=self._size_to_read(), crop=self.recipe.crop)
+        size = self._size_to_read()
+        pixels = read_picture(path, size=size, crop=self.recipe.crop, scaled=scaled)
         return as_channels(pixels, self.input_shape[2])
+
+    def labels(self) -> Sequence[Label]:
+        """Return the names of the classes, in the order of the outputs.
+
+        Raises:
+            ValueError: the model has none.
+        """
+        if self.recipe.labels is None:
+            raise ValueError(
+                f"{self.name} does not name its classes. Set them with "
+                "`replace_top(labels=...)`, `export(labels=...)`, or use `predict`."
+            )
+        return self.recipe.labels
 
     def close(self) -> None:
         """Give back the engine's memory and threads; the object cannot be used any more."""
@@ -150,14 +168,6 @@ class Predictor:
 
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, engine={self.engine!r}, precision={self.precision!r})"
-
-    def _labels(self) -> Sequence[Any]:
-        if self.recipe.labels is None:
-            raise ValueError(
-                f"{self.name} does not name its classes. Set them with "
-                "`replace_top(labels=...)`, `export(labels=...)`, or use `predict`."
-            )
-        return self.recipe.labels
 
     def _read(self, paths: Iterable[Path]) -> npt.NDArray[np.uint8]:
         pixels = [self.read_picture(path) for path in paths]

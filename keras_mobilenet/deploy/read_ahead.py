@@ -1,0 +1,72 @@
+"""Pictures decoded by threads while the ones before them go through the net."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.classification import BATCH
+from keras_mobilenet.deploy.engine import all_cores
+
+Pixels = npt.NDArray[np.uint8]
+AHEAD = 2 * BATCH  # pictures decoded and not asked for yet: one batch is ready, one on its way
+
+
+class ReadAhead:
+    """Paths, and a `read` for them that has begun before it is called.
+
+    Both halves go in step, as `classify_pixels` takes them: some paths, then a `read` for each of
+    these in their order. Never are more than `AHEAD` pictures decoded or being decoded beyond the
+    paths that were taken. Decoding releases Python's lock, so that threads are enough.
+
+    Args:
+        paths: Picture files; may be endless.
+        read: From a path to its pixels.
+        workers: Threads that decode; None for one a processor.
+    """
+
+    def __init__(
+        self, paths: Iterable[str], read: Callable[[str], Pixels], *, workers: int | None = None
+    ) -> None:
+        self._paths = iter(paths)
+        self._read = read
+        self._pool = ThreadPoolExecutor(workers or all_cores(), "decode")
+        self._begun: deque[tuple[str, Future[Pixels]]] = deque()  # not taken yet
+        self._taken: deque[Future[Pixels]] = deque()
+
+    def __iter__(self) -> Iterator[str]:
+        while True:
+            self._begin()
+            if not self._begun:
+                return
+            path, future = self._begun.popleft()
+            self._taken.append(future)
+            yield path
+
+    def read(self, path: str) -> Pixels:
+        """Return the pixels of the first path taken and not read yet, which `path` is."""
+        return self._taken.popleft().result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _begin(self) -> None:
+        while len(self._begun) <= AHEAD:
+            path: Any = next(self._paths, None)
+            if path is None:
+                return
+            self._begun.append((path, self._pool.submit(self._read, path)))

@@ -1,0 +1,48 @@
+"""Folders of generated pictures, and nets too small to know them."""
+
+import keras
+import numpy as np
+from PIL import Image
+
+from keras_mobilenet import MobileNet
+from keras_mobilenet.deploy.features import features_model
+from keras_mobilenet.model_files import save_model, set_recipe
+from keras_mobilenet.recipes import recipe_for
+
+SIZE = 32
+LABELS = ("kitten", "puppy", "kid, young", 'the "calf"')
+
+
+def small_model(seed=0):
+    """A net of four classes whose scores differ from picture to picture."""
+    keras.utils.set_random_seed(seed)
+    model = MobileNet((SIZE, SIZE, 3), alpha=0.25, classes=len(LABELS), weights=None)
+    for layer in model.layers:  # as it is initialised, the net lets nothing through to its end
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.kernel.assign(20 * layer.kernel)
+    set_recipe(model, recipe_for((SIZE, SIZE), len(LABELS), LABELS))
+    return model
+
+
+def write_model(path, seed=0):
+    save_model(small_model(seed), path)
+    return path
+
+
+def write_features_model(path, seed=0):
+    save_model(features_model(small_model(seed)), path)
+    return path
+
+
+def write_pictures(folder, count, *, bad=()):
+    """Write pictures, some of them no pictures, into subfolders; return the paths in order."""
+    generator = np.random.default_rng(0)
+    for i in range(count):
+        path = folder / f"{i % 3}" / f"{i:04}{'.png' if i % 2 else '.JPG'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (5, 6, 3), np.uint8)
+        Image.fromarray(pixels).resize((40, 36)).save(path)
+        if i in bad:
+            path.write_bytes(b"no picture at all")
+    (folder / "notes.md").write_text("not named like a picture, so passed over")
+    return sorted(str(path) for path in folder.glob("*/*"))
