@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_mobilenet import costs, spec, tables, weights_cli
+from keras_mobilenet import bench_cli, costs, spec, tables, weights_cli
 from keras_mobilenet.cli_options import (
     Alpha,
     Format,
@@ -41,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(weights_cli.app, name="weights")
+app.command("bench")(bench_cli.bench_command)
 
 
 class By(enum.StrEnum):

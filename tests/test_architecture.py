@@ -48,12 +48,21 @@ ROWS = (
     {"compact_diagrams"},
     {"diagrams"},
     {"classification", "mobilenet"},
-    {"deploy.comparison", "deploy.conversion", "deploy.engine", "deploy.metadata"},
-    {"deploy.calibration", "deploy.folding"},
+    {
+        "deploy.comparison",
+        "deploy.conversion",
+        "deploy.engine",
+        "deploy.metadata",
+        "deploy.timing",
+    },
+    {"deploy.calibration", "deploy.folding", "deploy.machine"},
     {"deploy.keras_engine", "deploy.litert_engine", "deploy.onnx_engine", "deploy.openvino_engine"},
     {"deploy.engines"},
     {"deploy.predictor"},
-    {"weights_cli"},
+    {"deploy.contenders"},
+    {"deploy.benchmarking"},
+    {"deploy.bench_charts", "deploy.bench_tables"},
+    {"bench_cli", "weights_cli"},
     {"cli"},
     {"__main__"},
 )
@@ -71,7 +80,13 @@ KERAS = {
     "mobilenet",
     "cli",
 }  # the last one only inside its commands, as the light uses below show
-TENSORFLOW = {"checkpoints.tflite_model", "deploy.conversion", "deploy.keras_engine"}
+TENSORFLOW = {
+    "checkpoints.tflite_model",
+    "deploy.contenders",
+    "deploy.conversion",
+    "deploy.keras_engine",
+    "deploy.machine",
+}
 
 
 def modules():
@@ -144,6 +159,7 @@ HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests"
         "import keras_mobilenet; keras_mobilenet.layer_costs()",
         "from keras_mobilenet.cli import app; app(['cost'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['bench', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'list'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'where'], standalone_mode=False)",
