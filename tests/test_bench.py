@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from random_models import random_model
+from random_models import randomise
 from typer.testing import CliRunner
 
-from keras_mobilenet import bench_cli
+from keras_mobilenet import MobileNet, bench_cli
 from keras_mobilenet.cli import app
 from keras_mobilenet.costs import layer_costs
 from keras_mobilenet.deploy import benchmarking, contenders, machine, timing
@@ -25,12 +25,10 @@ from keras_mobilenet.deploy.engines import ENGINES, engine_module, is_installed
 from keras_mobilenet.deploy.timing import Timings, interleaved, turns
 from keras_mobilenet.errors import MissingExtraError
 
-TINY = {"alpha": 0.25, "input_shape": (32, 32, 3)}
-
 
 @pytest.fixture(scope="module")
 def model():
-    return random_model(**TINY)
+    return randomise(MobileNet((32, 32, 3), 0.25, weights=None))
 
 
 @pytest.fixture
@@ -190,9 +188,9 @@ def test_json_holds_machine_versions_threads_and_every_time(report):
         assert record["difference_from_keras"].keys() >= {"max_error", "agreement"}
 
 
-@pytest.mark.parametrize("format", ["text", "markdown"])
-def test_tables_have_a_row_a_result_and_say_what_shares_are_of(report, format):
-    table = bench_table(report, format=format)
+@pytest.mark.parametrize("layout", ["text", "markdown"])
+def test_tables_have_a_row_a_result_and_say_what_shares_are_of(report, layout):
+    table = bench_table(report, format=layout)
     assert table.count("Predictor litert") == 2
     assert "shares are of the float32 peak" in table
     assert str(report.machine) in table
