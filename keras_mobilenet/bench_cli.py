@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from keras_mobilenet.local_files import copies
 
 _IMAGENET, _NONE = "imagenet", "none"
 _SUFFIX = ".keras"
+_CLEAR_LINE = "\r\x1b[K"
 
 
 def bench_command(
@@ -37,10 +39,16 @@ def bench_command(
     alpha: Alpha = 1.0,
     size: Size = spec.DEFAULT_SIZE,
     engines: Annotated[
-        str | None, typer.Option(help="Names with commas between; all that are installed.")
+        str | None,
+        typer.Option(
+            help="Some of keras, litert, openvino, onnxruntime, with commas between; "
+            "by default all that are installed.",
+            show_default=False,
+        ),
     ] = None,
     precisions: Annotated[
-        str | None, typer.Option(help="Of float32,bfloat16,int8; all.", show_default=False)
+        str | None,
+        typer.Option(help="Some of float32, bfloat16, int8; by default all.", show_default=False),
     ] = None,
     batch: Annotated[str, typer.Option(help="How many pictures a call gets.")] = "1,8,64",
     rounds: Annotated[int, typer.Option(help="Turns of each; made even.", min=1)] = 20,
@@ -136,14 +144,11 @@ def _weights_are_here(alpha: float, size: int) -> bool:
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """Yield what shows a line of what is being done, on stderr if that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield lambda _: None
         return
     # A spinner would draw all the time, and so take part in what is timed.
     try:
-        yield lambda text: console.print(text, end="\x1b[K\r", markup=False, highlight=False)
+        yield lambda text: typer.echo(f"{_CLEAR_LINE}{text}", nl=False, err=True)
     finally:
-        console.print("", end="\x1b[K\r")
+        typer.echo(_CLEAR_LINE, nl=False, err=True)

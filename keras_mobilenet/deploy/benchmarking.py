@@ -140,7 +140,7 @@ def bench(
             for result in _measured(contenders, inputs, batch, rounds, progress)
         ]
         peaks.append(measured_peak())
-    int8 = any(precision == "int8" for _, precision in pairs)
+    seen = {result.precision for result in results}
     return Report(
         model=name or model.name,
         machine=this_machine(*PACKAGES),
@@ -150,7 +150,14 @@ def bench(
         pictures=len(inputs),
         results=tuple(results),
         skipped=found.skipped,
-        notes=tuple(_notes(pictures, calibration if int8 else ())),
+        notes=tuple(
+            _notes(
+                other_precisions=seen != {"float32"},
+                generated_pictures=pictures is None,
+                generated_ranges=calibration is None and "int8" in seen,
+                flat=_is_flat(_outputs(contenders[0], inputs[:_GENERATED], _GENERATED)),
+            )
+        ),
     )
 
 
@@ -179,10 +186,10 @@ def _measured(
     """Return a result for each contender at one batch size."""
     progress(f"batch {batch}: comparing outputs")
     reference = _outputs(contenders[0], inputs, batch)
-    differences = [
-        difference(reference, _outputs(contender, inputs, batch)) if contender.same_net else None
-        for contender in contenders
-    ]
+    differences: list[Difference | None] = [difference(reference, reference)]
+    for contender in contenders[1:]:
+        outputs = _outputs(contender, inputs, batch) if contender.same_net else None
+        differences.append(None if outputs is None else difference(reference, outputs))
     x = _repeated(inputs, batch)
 
     def call(contender: Contender) -> Callable[[], object]:
@@ -221,12 +228,24 @@ def _flops(model: Any) -> int | None:
     return 2 * sum(known) if len(known) == len(macs) else None
 
 
-def _notes(pictures: Any, calibration: Any) -> list[str]:
-    notes = ["bfloat16 and int8 shares are of the float32 peak too, and may be above 100 %."]
-    if pictures is None:
-        notes.append("Outputs were compared on generated pictures, not on photographs.")
-    if calibration is None:
-        notes.append(
-            "int8 ranges were taken from generated pictures: its speed is right, its error is not."
-        )
-    return notes
+def _is_flat(outputs: Array) -> bool:
+    """Return whether all outputs are nearly the same, as those of an untrained net are."""
+    return bool(np.ptp(outputs) < 0.05 * np.abs(outputs).max())
+
+
+def _notes(
+    *, other_precisions: bool, generated_pictures: bool, generated_ranges: bool, flat: bool
+) -> list[str]:
+    """Return what a reader has to know to take the numbers for what they are."""
+    told = {
+        "bfloat16 and int8 shares are of the float32 peak too, and may be above 100 %.": (
+            other_precisions
+        ),
+        "Outputs were compared on generated pictures, not on photographs.": generated_pictures,
+        "int8 ranges were taken from generated pictures: its speed is right, its error is not.": (
+            generated_ranges
+        ),
+        "The net's outputs are all nearly the same, as with random weights: errors and same "
+        "classes say little.": flat,
+    }
+    return [note for note, applies in told.items() if applies]
