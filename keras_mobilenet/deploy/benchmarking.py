@@ -120,7 +120,8 @@ def bench(
     inputs = _inputs(pictures, recipe, shape)
     if model.inputs[0].dtype == "uint8":  # the scaling is in its graph
         inputs = inputs.astype(np.uint8)
-    samples = _inputs(calibration, recipe, shape)
+    int8 = any(precision == "int8" for _, precision in pairs)
+    samples = _inputs(calibration, recipe, shape) if int8 else None
     with ExitStack() as closing:
         # Before anything else, and after it: a machine that slows down has its best once.
         progress("measuring the machine's peak")
