@@ -1,4 +1,4 @@
-"""The command `keras-mobilenet`: parses, calls, prints. Only it, `bench_cli` and `weights_cli` print.
+"""The command `keras-mobilenet`: parses, calls, prints, as do `bench_cli` and `weights_cli` only.
 
 Keras and TensorFlow are imported inside the commands that build a net, so that `--help` and `cost`
 answer at once.
