@@ -15,8 +15,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from machine import describe
-from timing import interleaved, show
+from timing import show
+
+from keras_mobilenet.deploy.machine import this_machine
+from keras_mobilenet.deploy.timing import Timings, interleaved
 
 IMPORTS = {
     "import keras_mobilenet": "import keras_mobilenet",
@@ -36,7 +38,7 @@ def in_fresh_interpreter(code: str) -> Callable[[], object]:
     return lambda: subprocess.run(command, check=True, capture_output=True, env=environment)
 
 
-def build_times(rounds: int) -> dict[str, float]:
+def build_times(rounds: int) -> dict[str, Timings]:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import keras
 
@@ -57,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
     rounds = parser.parse_args().rounds
-    print(describe("keras-mobilenet", "keras", "tensorflow", "numpy"))
+    print(this_machine("keras-mobilenet", "keras", "tensorflow", "numpy"))
     print(f"median of {rounds} builds and {max(3, rounds // 4)} starts, taking turns")
     starts = {name: in_fresh_interpreter(code) for name, code in (IMPORTS | COMMANDS).items()}
     show(

@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 
-from machine import describe
-from timing import interleaved, show
+from timing import show
+
+from keras_mobilenet.deploy.machine import this_machine
+from keras_mobilenet.deploy.timing import interleaved
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
     }
     for action in actions.values():
         action()
-    print(describe("keras-mobilenet", "keras", "tensorflow", "numpy", "h5py"))
+    print(this_machine("keras-mobilenet", "keras", "tensorflow", "numpy", "h5py"))
     print(f"median of {arguments.rounds} rounds, taking turns")
     show("loading", interleaved(actions, arguments.rounds), "keras model.load_weights")
 

@@ -43,7 +43,7 @@ def cost_chart(costs: Sequence[LayerCost], path: str | PathLike[str], *, title: 
     weights.legend(handles=handles, loc="upper right", frameon=False)
     macs, params = sum(c.macs for c in costs), sum(c.params for c in costs)
     figure.suptitle(f"{title}{macs / 1e6:,.1f} million MACs, {params:,} parameters")
-    _save(figure, os.fspath(path))
+    save_figure(figure, path)
 
 
 def _bars(axes: Any, costs: Sequence[LayerCost], values: Sequence[float], label: str) -> None:
@@ -59,8 +59,14 @@ def _bars(axes: Any, costs: Sequence[LayerCost], values: Sequence[float], label:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(figure: Any, path: str) -> None:
+def save_figure(figure: Any, path: str | PathLike[str]) -> None:
+    """Write a matplotlib figure in the format that the suffix of `path` names.
+
+    Raises:
+        ValueError: matplotlib cannot write the format.
+        OSError: the file cannot be written; what was at `path` is as it was.
+    """
     with replacing(path) as temporary:
         # Without a date the same numbers give the same file.
-        metadata = {"Date": None} if path.endswith(".svg") else None
+        metadata = {"Date": None} if os.fspath(path).endswith(".svg") else None
         figure.savefig(temporary, dpi=150, metadata=metadata)

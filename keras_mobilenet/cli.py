@@ -1,6 +1,6 @@
 """The command `keras-mobilenet`: parses, calls, prints.
 
-Only it, `classify_cli` and `weights_cli` print.
+Only it and the modules whose names end in `_cli` print.
 
 Keras and TensorFlow are imported inside the commands that build a net, so that `--help` and `cost`
 answer at once.
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_mobilenet import classify_cli, costs, spec, tables, weights_cli
+from keras_mobilenet import bench_cli, classify_cli, costs, spec, tables, weights_cli
 from keras_mobilenet.classify_options import ClassifyCommand
 from keras_mobilenet.cli_options import (
     Alpha,
@@ -40,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(weights_cli.app, name="weights")
+app.command("bench")(bench_cli.bench_command)
 
 
 class By(enum.StrEnum):

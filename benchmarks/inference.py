@@ -1,0 +1,122 @@
+"""How fast a net is in every engine, beside the engines' own interfaces called by hand.
+
+    python benchmarks/inference.py [--alpha A] [--size N] [--weights W] [--batch 1,8,64]
+        [--rounds N] [--calibration FOLDER] [--pictures FOLDER] [--timm] [--json FILE]
+        [--chart FILE] [--markdown]
+
+All take turns in one process, each goes first as often as last, and each call takes a NumPy array
+and returns one. The last table sets each `Predictor` against the best of the peers at the same
+precision and batch; the target, for the engine that `"auto"` takes, is 0.95 of it or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+
+from peers import by_hand, timm_net
+
+from keras_mobilenet import MobileNet
+from keras_mobilenet.bench_cli import batch_sizes
+from keras_mobilenet.deploy.bench_charts import bench_chart
+from keras_mobilenet.deploy.bench_tables import bench_table
+from keras_mobilenet.deploy.benchmarking import BATCHES, ROUNDS, Report, Result, bench
+from keras_mobilenet.deploy.calibration import calibration_samples
+from keras_mobilenet.deploy.comparison import generated_pictures
+from keras_mobilenet.deploy.contenders import Contender
+from keras_mobilenet.deploy.engines import AUTO, engine_for
+from keras_mobilenet.model_files import recipe_of
+from keras_mobilenet.quiet import quiet
+from keras_mobilenet.tables import markdown_table, text_table
+
+TARGET = 0.95
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--alpha", type=float, default=1.0)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
+    parser.add_argument("--batch", type=batch_sizes, default=BATCHES)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--calibration", help="a folder of pictures for int8's ranges")
+    parser.add_argument("--pictures", help="a folder of pictures to compare outputs on")
+    parser.add_argument("--timm", action="store_true", help="timm's net in PyTorch too")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--chart", type=Path)
+    parser.add_argument("--markdown", action="store_true")
+    return parser.parse_args()
+
+
+def peers(model: object, options: argparse.Namespace) -> list[Contender]:
+    recipe, shape = recipe_of(model), model.inputs[0].shape[1:]
+    if options.calibration:
+        samples = calibration_samples(options.calibration, recipe, shape)
+    else:
+        samples = recipe.scaled(generated_pictures((16, *shape)))
+    with quiet():  # delegates and sessions note what they are
+        found = list(by_hand(model, samples))
+    if options.timm:
+        try:
+            found.append(timm_net(options.alpha))
+        except (ImportError, ValueError) as error:
+            print(f"timm is left out: {error}", file=sys.stderr)
+    return found
+
+
+def best_by_hand(report: Report, precision: str, batch: int) -> Result | None:
+    rows = [
+        result
+        for result in report.results
+        if (result.precision, result.batch) == (precision, batch) and "by hand" in result.name
+    ]
+    return max(rows, key=lambda result: result.rate, default=None)
+
+
+def against_peers(report: Report) -> list[list[str]]:
+    """Return a row for each of our results: its rate over the best by hand, the target for auto."""
+    rows = []
+    for ours in report.results:
+        theirs = best_by_hand(report, ours.precision, ours.batch)
+        if theirs is None or not ours.name.startswith("Predictor"):
+            continue
+        ratio = ours.rate / theirs.rate
+        auto = ours.name.endswith(f" {engine_for(AUTO, ours.precision)}")
+        verdict = ("met" if ratio >= TARGET else "missed") if auto else "not auto"
+        rates = f"{ours.rate:.1f}", f"{theirs.rate:.1f}", f"{ratio:.3f}"
+        rows.append([ours.name, ours.precision, theirs.name, str(ours.batch), *rates, verdict])
+    return rows
+
+
+def main() -> None:
+    options = parsed()
+    weights = None if options.weights == "none" else options.weights
+    model = MobileNet((options.size, options.size, 3), alpha=options.alpha, weights=weights)
+    report = bench(
+        model,
+        name=f"MobileNet, alpha {options.alpha:g}, {options.size} x {options.size}, "
+        f"weights {options.weights}",
+        batches=options.batch,
+        rounds=options.rounds,
+        calibration=options.calibration,
+        pictures=options.pictures,
+        peers=peers(model, options),
+        progress=lambda text: print(text, file=sys.stderr),
+    )
+    print(bench_table(report, format="markdown" if options.markdown else "text"))
+    headers = ["Ours", "Precision", "Best by hand", "Batch", "Pictures/s", "By hand", "Ratio",
+               f"Target {TARGET}"]  # fmt: skip
+    write = markdown_table if options.markdown else text_table
+    print(f"\n{write(headers, against_peers(report), left=3)}")
+    if options.json:
+        options.json.write_text(bench_table(report, format="json") + "\n")
+    if options.chart:
+        bench_chart(report, options.chart)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The command `keras-mobilenet bench`: how fast a model is here, in every engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_mobilenet import pretrained, spec
+from keras_mobilenet.cli_options import (
+    Alpha,
+    Format,
+    FormatOption,
+    Size,
+    note,
+    start_up_notes_hidden,
+)
+from keras_mobilenet.files import replacing
+from keras_mobilenet.local_files import copies
+
+_IMAGENET, _NONE = "imagenet", "none"
+_SUFFIX = ".keras"
+_CLEAR_LINE = "\r\x1b[K"
+
+
+def bench_command(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="'imagenet', 'none' for random weights, or a .keras file. "
+            "By default 'imagenet' where the file is here, else 'none'.",
+            show_default=False,
+        ),
+    ] = None,
+    alpha: Alpha = 1.0,
+    size: Size = spec.DEFAULT_SIZE,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of keras, litert, openvino, onnxruntime, with commas between; "
+            "by default all that are installed.",
+            show_default=False,
+        ),
+    ] = None,
+    precisions: Annotated[
+        str | None,
+        typer.Option(help="Some of float32, bfloat16, int8; by default all.", show_default=False),
+    ] = None,
+    batch: Annotated[str, typer.Option(help="How many pictures a call gets.")] = "1,8,64",
+    rounds: Annotated[int, typer.Option(help="Turns of each; made even.", min=1)] = 20,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of pictures that int8 ranges are taken from.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder of pictures to compare the outputs on.")
+    ] = None,
+    table: FormatOption = Format.TEXT,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every single time into this file.")
+    ] = None,
+    chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
+) -> None:
+    """Print how fast a model is in every engine and precision, and how far from Keras."""
+    batches = batch_sizes(batch)
+    with start_up_notes_hidden():
+        from keras_mobilenet.deploy.bench_tables import bench_table  # noqa: PLC0415 - loads Keras
+        from keras_mobilenet.deploy.benchmarking import bench  # noqa: PLC0415
+    net, name = _net(model, alpha, size)
+    with _progress() as progress:
+        report = bench(
+            net,
+            name=name,
+            engines=_names(engines),
+            precisions=_names(precisions),
+            batches=batches,
+            rounds=rounds,
+            calibration=calibration,
+            pictures=pictures,
+            progress=progress,
+        )
+    typer.echo(bench_table(report, format=table.value))
+    if json_file is not None:
+        with replacing(json_file) as temporary:
+            Path(temporary).write_text(bench_table(report, format="json") + "\n", encoding="utf-8")
+        note(f"wrote {json_file}")
+    if chart is not None:
+        from keras_mobilenet.deploy.bench_charts import bench_chart  # noqa: PLC0415
+
+        bench_chart(report, chart)
+        note(f"wrote {chart}")
+
+
+def batch_sizes(text: str) -> tuple[int, ...]:
+    """Return the numbers in a text such as `"1,8,64"`.
+
+    Raises:
+        ValueError: they are not positive integers with commas between.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise ValueError(
+            f"--batch takes positive integers with commas between, such as 1,8,64. Received: {text}"
+        )
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _net(model: str | None, alpha: float, size: int) -> tuple[Any, str]:
+    """Return the model to time, and words for it that say where its weights come from."""
+    if model is not None and model.endswith(_SUFFIX):
+        from keras_mobilenet.model_files import load_model  # noqa: PLC0415 - loads Keras
+
+        return load_model(model), model
+    if model not in (None, _IMAGENET, _NONE):
+        raise ValueError(
+            f"--model takes '{_IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
+        )
+    from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
+
+    trained = model == _IMAGENET or (model is None and _weights_are_here(alpha, size))
+    if model is None and not trained:
+        note("the ImageNet weights are not here, so the weights are random; --model imagenet "
+             "fetches them")  # fmt: skip
+    net = MobileNet((size, size, 3), alpha=alpha, weights=_IMAGENET if trained else None)
+    weights = "ImageNet weights" if trained else "random weights"
+    return net, f"MobileNet, alpha {alpha:g}, {size} x {size}, {weights}"
+
+
+def _weights_are_here(alpha: float, size: int) -> bool:
+    try:
+        row = pretrained.find(alpha, size)
+    except LookupError:  # none were published
+        return False
+    return any(copies(row.file_name(include_top=True)))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line of what is being done, on stderr if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    # A spinner would draw all the time, and so take part in what is timed.
+    try:
+        yield lambda text: typer.echo(f"{_CLEAR_LINE}{text}", nl=False, err=True)
+    finally:
+        typer.echo(_CLEAR_LINE, nl=False, err=True)
