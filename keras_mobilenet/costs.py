@@ -41,6 +41,8 @@ def layer_costs(
     pooling: spec.Pooling | None = None,
     padding: spec.Padding = "keras",
     bytes_per_value: int = 4,
+    output_stride: spec.OutputStride = 32,
+    blocks: Sequence[spec.Block] = spec.BLOCKS,
 ) -> tuple[LayerCost, ...]:
     """Return the costs of each layer of a MobileNet, in graph order.
 
@@ -54,6 +56,8 @@ def layer_costs(
         pooling: `"avg"`, `"max"` or None, without a top only.
         padding: That of the strided convolutions, which at odd sizes changes the MACs.
         bytes_per_value: Size of one activation: 4 for float32, 2 for bfloat16, 1 for int8.
+        output_stride: The input's size over that of the last block's output: 32, 16 or 8.
+        blocks: The blocks, by default the paper's thirteen.
 
     Raises:
         ValueError: an argument has a wrong type or value.
@@ -70,6 +74,8 @@ def layer_costs(
         pooling=pooling,
         classes=classes,
         padding=padding,
+        output_stride=output_stride,
+        blocks=blocks,
     )
     if checked.known_size is None:
         raise ValueError(f"`size` must be known to count MACs. Received: size={size!r}")

@@ -69,6 +69,7 @@ def _convolution(layer: spec.Layer) -> keras.Layer:
         kernel_size=tuple(size),
         strides=(layer.stride, layer.stride),
         padding=layer.padding,
+        dilation_rate=(layer.dilation, layer.dilation),
         use_bias=layer.bias,
         name=layer.name,
         **{argument: last},

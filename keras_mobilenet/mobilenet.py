@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -37,6 +37,8 @@ def MobileNet(  # noqa: N802 - Keras' name
     *,
     padding: spec.Padding | None = None,
     epsilon: float | None = None,
+    output_stride: spec.OutputStride = 32,
+    blocks: Sequence[spec.Block] = spec.BLOCKS,
 ) -> keras.Model:
     """Return a MobileNet V1 as a functional Keras model.
 
@@ -60,6 +62,16 @@ def MobileNet(  # noqa: N802 - Keras' name
         padding: That of the strided convolutions: `"keras"`; `"same"`, as TF-slim and Hugging
             Face pad; `"symmetric"`, as PyTorch pads. None follows the file given as `weights`.
         epsilon: That of the batch norms. None follows the file, and is 0.001 without one.
+        output_stride: The input's size over that of the last block's output. Below 32 the later
+            strides become dilations, with the same layers and weights: an output of
+            `(batch, height / 16, width / 16, features)` or of eighths, for segmentation and
+            detection. Every other one of its rows and columns, `[::2, ::2]` for 16 and
+            `[::4, ::4]` for 8, is the output of the net of 32: with `padding="symmetric"` at any
+            size, with `"keras"` where the strides left out would have met even lengths, as at all
+            multiples of 32; elsewhere the last rows and columns differ. `"same"` gives TF-slim's
+            graph, where they begin one place later, `[1::2, 1::2]`, for each even length.
+        blocks: The blocks, by default the paper's thirteen, `keras_mobilenet.spec.BLOCKS`.
+            Weights of another net are loaded by `load_weights`.
 
     Returns:
         A `keras.Model` with the layers, names and weights of `keras.applications.MobileNet`.
@@ -83,6 +95,8 @@ def MobileNet(  # noqa: N802 - Keras' name
         name=name,
         padding=padding,
         epsilon=epsilon,
+        output_stride=output_stride,
+        blocks=blocks,
         data_format=keras.config.image_data_format(),
     )
     _check_activation(classifier_activation, checked.include_top, weights)
