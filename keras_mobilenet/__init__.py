@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from keras_mobilenet.diagrams import plot_model
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+    from keras_mobilenet.pyramids import features
     from keras_mobilenet.tables import summary
 
 __all__ = [
     "MobileNet",
     "convert_weights",
     "decode_predictions",
+    "features",
     "inspect_weights",
     "layer_costs",
     "load_weights",
@@ -34,6 +36,7 @@ _MODULES = {
     "MobileNet": "mobilenet",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
+    "features": "pyramids",
     "inspect_weights": "checkpoints.inspection",
     "layer_costs": "costs",
     "load_weights": "checkpoints.loading",
