@@ -99,6 +99,22 @@ def check(
     return Arguments(shape, size, network, alpha, dropout, include_top, _name(name) or default_name)
 
 
+def check_training(bn_momentum: Any, weight_decay: Any) -> None:
+    """Check what only training reads.
+
+    Raises:
+        ValueError: one of the two has a wrong type or value.
+    """
+    momentum = _finite_float(bn_momentum)
+    if momentum is None or not 0 <= momentum <= 1:
+        remedy = "It is the share of the moving statistics that a step of training keeps."
+        raise _wrong("bn_momentum", bn_momentum, "between 0 and 1", remedy)
+    decay = 0.0 if weight_decay is None else _finite_float(weight_decay)
+    if decay is None or decay < 0:
+        remedy = "The published weights were trained with 0.00004."
+        raise _wrong("weight_decay", weight_decay, "a number of at least 0, or None", remedy)
+
+
 _DEPTH_MULTIPLIER_HINT = (
     "It is the number of depthwise filters for each input channel. "
     "For a narrower or wider net pass `alpha`; for another resolution pass `input_shape`."

@@ -7,7 +7,7 @@ Ours are Keras 3's variable paths: a layer's name in `spec`, a slash, and the va
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from keras_mobilenet import spec
 
@@ -146,3 +146,14 @@ def from_slim() -> dict[str, str]:
 def is_slim_array(name: str) -> bool:
     """Return whether a variable of a slim checkpoint belongs to the net, not to its training."""
     return not _SLIM_TRAINING.fullmatch(name.removesuffix(SLIM_AVERAGE))
+
+
+def name_prefix(layers: Collection[str]) -> str:
+    """Return the `name_prefix` of the one net that has these layers; "" without, or of several.
+
+    Of several nets the prefixes are what tells them apart, so that they are part of the names.
+    """
+    stem = "conv1"
+    prefixes = {name.removesuffix(stem) for name in layers if name.endswith(stem)}
+    nets = {prefix for prefix in prefixes if f"{prefix}{stem}_bn" in layers}
+    return nets.pop() if len(nets) == 1 else ""
