@@ -32,6 +32,7 @@ class Arguments:
     dropout: float
     include_top: bool
     name: str
+    reduction: int  # what the blocks' strides come to
 
     @property
     def known_size(self) -> spec.Size | None:
@@ -96,7 +97,16 @@ def check(
     )
     rows = pretrained.nearest_size(size) if imagenet else size[0]
     default_name = f"mobilenet_{alpha:0.2f}_{rows}"
-    return Arguments(shape, size, network, alpha, dropout, include_top, _name(name) or default_name)
+    return Arguments(
+        input_shape=shape,
+        size=size,
+        network=network,
+        alpha=alpha,
+        dropout=dropout,
+        include_top=include_top,
+        name=_name(name) or default_name,
+        reduction=math.prod(block.stride for block in blocks),
+    )
 
 
 def check_training(bn_momentum: Any, weight_decay: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -124,7 +124,7 @@ def MobileNet(  # noqa: N802 - Keras' name
     _check_initializer(initializer)
     path = _weights_file(weights, checked)
     inputs, x = _inputs(input_tensor, checked.input_shape, name_prefix)
-    conventions = _conventions(path, padding, epsilon, x, spec.arrays(checked.network("keras")))
+    conventions = _conventions(path, padding, epsilon, x, checked)
     settings = graph.Settings(
         dropout=checked.dropout,
         classifier_activation=classifier_activation,
@@ -187,16 +187,17 @@ def _conventions(
     padding: spec.Padding | None,
     epsilon: float | None,
     x: Any,
-    expected: Mapping[str, spec.Shape],
+    checked: arguments.Arguments,
 ) -> spec.Conventions:
     """Return the conventions to build with: the caller's, else the file's, else Keras'."""
     conventions = spec.Conventions()
     if path is not None and (padding is None or epsilon is None):
+        expected = spec.arrays(checked.network("keras"))
         with open_checkpoint(path, unpacked_limit(expected)) as checkpoint:
             conventions = checkpoint.conventions or conventions
         # Where the two are one function, Keras' own graph serves a file from elsewhere.
         keras_padding = replace(conventions, padding="keras")
-        if conventions.fits(keras_padding, _stem_size(x)):
+        if conventions.fits(keras_padding, _stem_size(x), checked.reduction):
             conventions = keras_padding
     return spec.Conventions(
         conventions.epsilon if epsilon is None else float(epsilon),

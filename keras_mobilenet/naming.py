@@ -29,6 +29,7 @@ _KERAS_1 = {
 }
 # Keras 1 joins layer and variable by "_"; TensorFlow numbers what a process makes again.
 _KERAS_1_WEIGHT = re.compile(rf"(?P<layer>[^/]+)_(?P<variable>{'|'.join(_KERAS_1)})(_\d+)?(:\d+)?")
+_BLOCK = re.compile(r"conv_(?:dw_|pw_)?([1-9]\d{0,3})")
 _NESTED_MODEL = re.compile(r"(sequential|model|functional)_?\d*")  # names that Keras gives models
 
 
@@ -157,3 +158,15 @@ def name_prefix(layers: Collection[str]) -> str:
     prefixes = {name.removesuffix(stem) for name in layers if name.endswith(stem)}
     nets = {prefix for prefix in prefixes if f"{prefix}{stem}_bn" in layers}
     return nets.pop() if len(nets) == 1 else ""
+
+
+def net_of(layers: Collection[str]) -> tuple[spec.Layer, ...]:
+    """Return the net that has layers of these names; its channels and strides mean nothing.
+
+    Names tell how many blocks there are, and which of them are full convolutions. Without any
+    block it is the paper's net.
+    """
+    numbers = [int(match[1]) for match in map(_BLOCK.fullmatch, layers) if match]
+    count = min(max(numbers, default=0), len(layers))  # a number may be anything in a file
+    full = [f"conv_{block_id}" in layers for block_id in range(1, count + 1)]
+    return spec.network(blocks=[spec.Block(1, separable=not it) for it in full] or spec.BLOCKS)

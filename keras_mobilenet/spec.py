@@ -74,6 +74,7 @@ BLOCKS = (
 SHALLOW_BLOCKS = tuple(block for block in BLOCKS if block != Block(512))
 FULL_BLOCKS = tuple(replace(block, separable=False) for block in BLOCKS)
 
+REDUCTION = prod(block.stride for block in BLOCKS)  # of the stem's output, by the blocks
 MIN_SIZE = 32  # pixels: the net halves its input five times
 DEFAULT_SIZE = 224
 OUTPUT_STRIDES: tuple[OutputStride, ...] = get_args(OutputStride)
@@ -142,24 +143,33 @@ class Conventions:
     epsilon: float = 1e-3  # of every batch norm
     padding: Padding = "keras"
 
-    def fits(self, other: Conventions, stem_size: tuple[int | None, int | None]) -> bool:
-        """Return whether the two are one function for a net whose stem puts out `stem_size`."""
+    def fits(
+        self,
+        other: Conventions,
+        stem_size: tuple[int | None, int | None],
+        reduction: int = REDUCTION,
+    ) -> bool:
+        """Return whether the two are one function for a net whose stem puts out `stem_size`.
+
+        `reduction` is what its blocks divide that by.
+        """
         if not isclose(
             self.epsilon, other.epsilon, rel_tol=1e-6
         ):  # stored in float32 here or there
             return False
-        same = {self.padding, other.padding} == {"keras", "same"} and strides_evenly(stem_size)
+        same = {self.padding, other.padding} == {"keras", "same"} and strides_evenly(
+            stem_size, reduction
+        )
         return self.padding == other.padding or same
 
 
-def strides_evenly(stem_size: tuple[int | None, int | None]) -> bool:
+def strides_evenly(stem_size: tuple[int | None, int | None], reduction: int = REDUCTION) -> bool:
     """Return whether every strided depthwise convolution meets an even length.
 
     There `"same"` and `"keras"` padding are one. `stem_size` is the (height, width) that the stem
-    puts out, None where unknown.
+    puts out, None where unknown; `reduction` is what the blocks divide it by.
     """
-    halvings = sum(block.stride > 1 for block in BLOCKS)
-    return all(n is not None and n % 2**halvings == 0 for n in stem_size)
+    return all(n is not None and n % reduction == 0 for n in stem_size)
 
 
 def halved(n: int | None) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,14 @@ def stem_size_of(model: Any) -> tuple[int | None, int | None]:
             height, width = shape[2:] if layer.data_format == "channels_first" else shape[1:3]
             return height, width
     return None, None
+
+
+def reduction_of(model: Any) -> int:
+    """Return what the blocks' strides come to, those that became dilations included."""
+    convolutions = [leaf for leaf in _leaves(model) if _IN_BLOCK.fullmatch(leaf.name)]
+    strides = [getattr(leaf, "strides", (1,))[0] for leaf in convolutions]
+    dilations = [getattr(leaf, "dilation_rate", (1,))[0] for leaf in convolutions]
+    return prod(strides) * max(dilations, default=1)
 
 
 def assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]) -> None:
