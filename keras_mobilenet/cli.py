@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_mobilenet import costs, spec, tables, weights_cli
+from keras_mobilenet import costs, paper_tables, spec, tables, weights_cli
 from keras_mobilenet.cli_options import (
     Alpha,
     Format,
@@ -157,6 +157,25 @@ def cost(
 
         cost_chart(layers, chart, title=f"alpha {net.alpha:g}, {net.size} x {net.size}: ")
         note(f"wrote {chart}")
+
+
+@app.command()
+def paper(
+    number: Annotated[int | None, typer.Option("--table", help="One table only.")] = None,
+    table: FormatOption = Format.TEXT,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw accuracy against MACs into this file.")
+    ] = None,
+) -> None:
+    """Print the paper's tables beside what the architecture gives, and why they differ."""
+    numbers = paper_tables.TITLES if number is None else (number,)
+    found = [paper_tables.paper_table(number) for number in numbers]
+    typer.echo(paper_tables.written(found, format=table.value))
+    if figure is not None:
+        from keras_mobilenet.charts import accuracy_chart  # noqa: PLC0415 - loads matplotlib
+
+        accuracy_chart(figure)
+        note(f"wrote {figure}")
 
 
 @app.command()
