@@ -64,11 +64,15 @@ def accuracy_chart(path: str | PathLike[str]) -> None:
         rows = [row for row in pretrained.PRETRAINED if row.alpha == alpha]
         macs = [sum(c.macs for c in layer_costs(alpha, size=row.size)) / 1e6 for row in rows]
         axes.plot(macs, [row.top_1 for row in rows], "o-", color=colour, label=f"alpha {alpha:g}")
+        above = (-18, 5) if alpha == 0.75 else (5, -11)  # its line crosses its neighbours'
+        look = {"textcoords": "offset points", "fontsize": 8, "color": colour}
         for x, row in zip(macs, rows, strict=True):
-            place = {"xytext": (4, -11), "textcoords": "offset points", "fontsize": 8}
-            axes.annotate(str(row.size), (x, row.top_1), **place)
+            axes.annotate(str(row.size), (x, row.top_1), xytext=above, **look)
     axes.set_xscale("log")
-    axes.set_xlabel("million MACs, on a logarithmic scale")
+    ticks = (10, 20, 50, 100, 200, 500)
+    axes.set_xticks(ticks, map(str, ticks))
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("million MACs, on a logarithmic scale; at each point the picture's size")
     axes.set_ylabel("ImageNet top-1, %, central crop of 87.5 %")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
