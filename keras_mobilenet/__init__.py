@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from keras_mobilenet.checkpoints.loading import load_weights, save_weights
     from keras_mobilenet.costs import layer_costs
     from keras_mobilenet.diagrams import plot_model
+    from keras_mobilenet.memory import peak_memory
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
     from keras_mobilenet.pyramids import features
     from keras_mobilenet.tables import summary
+    from keras_mobilenet.variants import select_variant
 
 __all__ = [
     "MobileNet",
@@ -26,9 +28,11 @@ __all__ = [
     "inspect_weights",
     "layer_costs",
     "load_weights",
+    "peak_memory",
     "plot_model",
     "preprocess_input",
     "save_weights",
+    "select_variant",
     "summary",
 ]
 
@@ -40,9 +44,11 @@ _MODULES = {
     "inspect_weights": "checkpoints.inspection",
     "layer_costs": "costs",
     "load_weights": "checkpoints.loading",
+    "peak_memory": "memory",
     "plot_model": "diagrams",
     "preprocess_input": "preprocessing",
     "save_weights": "checkpoints.loading",
+    "select_variant": "variants",
     "summary": "tables",
 }
 

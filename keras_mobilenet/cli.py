@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_mobilenet import costs, paper_tables, spec, tables, weights_cli
+from keras_mobilenet import costs, paper_tables, spec, tables, variants, weights_cli
 from keras_mobilenet.cli_options import (
     Alpha,
     Format,
@@ -49,6 +49,20 @@ class By(enum.StrEnum):
     LAYER = "layer"
     PART = "part"
     KIND = "kind"
+
+
+class DType(enum.StrEnum):
+    """What weights and activations are stored as."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+
+
+class Runtime(enum.StrEnum):
+    """What activations are kept and copied by."""
+
+    LITERT = "litert"
+    MINIMAL = "minimal"
 
 
 class Pooling(enum.StrEnum):
@@ -157,6 +171,34 @@ def cost(
 
         cost_chart(layers, chart, title=f"alpha {net.alpha:g}, {net.size} x {net.size}: ")
         note(f"wrote {chart}")
+
+
+@app.command()
+def select(
+    ram: Annotated[str | None, typer.Option(help="For activations, as in 256kB or 1MiB.")] = None,
+    flash: Annotated[str | None, typer.Option(help="For weights, as in 1MB.")] = None,
+    macs: Annotated[int | None, typer.Option(help="Multiply-accumulates a picture.")] = None,
+    params: Annotated[int | None, typer.Option(help="Parameters, as `cost` counts them.")] = None,
+    top1: Annotated[float | None, typer.Option(help="Least ImageNet top-1 accuracy in %.")] = None,
+    dtype: Annotated[DType, typer.Option(help="Of weights and activations.")] = DType.INT8,
+    runtime: Annotated[
+        Runtime, typer.Option(help="What RAM is counted for: 'minimal' copies no patches.")
+    ] = Runtime.LITERT,
+    table: FormatOption = Format.TEXT,
+) -> None:
+    """Print the most accurate published net within a budget, and what comes next."""
+    found = variants.select_variant(
+        max_macs=macs,
+        max_params=params,
+        max_ram=None if ram is None else variants.bytes_in("--ram", ram),
+        max_flash=None if flash is None else variants.bytes_in("--flash", flash),
+        min_top1=top1,
+        dtype=dtype.value,
+        runtime=runtime.value,
+    )
+    typer.echo(variants.selection_table(found, format=table.value))
+    if found.best is None:
+        raise typer.Exit(1)
 
 
 @app.command()

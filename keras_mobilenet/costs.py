@@ -28,6 +28,9 @@ class LayerCost:
     params: int
     macs: int
     activation_bytes: int  # of the output
+    stride: int = 1
+    dilation: int = 1
+    pad: tuple[int, int] = (0, 0)  # zeros before and after, of a padding layer
 
 
 def layer_costs(
@@ -89,6 +92,9 @@ def layer_costs(
             params=spec.count_params([layer]),
             macs=kernel_macs(layer.kernel, shape[:-1]),
             activation_bytes=prod(shape) * bytes_per_value,
+            stride=layer.stride,
+            dilation=layer.dilation,
+            pad=layer.pad,
         )
         for layer, shape in spec.shapes(checked.network(padding), checked.known_size)
     )

@@ -21,7 +21,8 @@ ROWS = (
     {"hashes"},
     {"download"},
     {"cost_tables"},
-    {"paper_tables"},
+    {"memory", "paper_tables"},
+    {"variants"},
     {"checkpoints.checkpoint", "checkpoints.provenance"},
     {"checkpoints.hdf5", "checkpoints.tfjs_manifest", "checkpoints.zip_files"},
     {"checkpoints.crc32c", "checkpoints.protobuf_wire", "checkpoints.tflite_model"},
@@ -54,7 +55,8 @@ ROWS = (
     {"__main__"},
 )
 STDLIB_ONLY = {"errors", "files", "spec", "labels", "naming", "pretrained", "sources", "arguments",
-               "costs", "tables", "cost_tables", "paper_tables", "__main__"}  # fmt: skip
+               "costs", "tables", "cost_tables", "memory", "paper_tables", "variants",
+               "__main__"}  # fmt: skip
 KERAS = {
     "boxes",
     "diagrams",
@@ -135,6 +137,7 @@ HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests"
         "import keras_mobilenet; keras_mobilenet.layer_costs()",
         "from keras_mobilenet.cli import app; app(['cost'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['paper'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['select'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'list'], standalone_mode=False)",
