@@ -168,5 +168,10 @@ def net_of(layers: Collection[str]) -> tuple[spec.Layer, ...]:
     """
     numbers = [int(match[1]) for match in map(_BLOCK.fullmatch, layers) if match]
     count = min(max(numbers, default=0), len(layers))  # a number may be anything in a file
-    full = [f"conv_{block_id}" in layers for block_id in range(1, count + 1)]
-    return spec.network(blocks=[spec.Block(1, separable=not it) for it in full] or spec.BLOCKS)
+    separable = [
+        f"conv_dw_{block_id}" in layers or f"conv_{block_id}" not in layers
+        for block_id in range(1, count + 1)
+    ]
+    # With a stride, so that a padding's layer is among them.
+    blocks = [spec.Block(1, stride=2, separable=it) for it in separable]
+    return spec.network(blocks=blocks or spec.BLOCKS)
