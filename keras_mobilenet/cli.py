@@ -85,6 +85,9 @@ class Net:
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000
     no_top: NoTop = False
     pooling: Annotated[Pooling | None, typer.Option(help="With --no-top.")] = None
+    output_stride: Annotated[
+        int, typer.Option(help="Of the last block: 32, or 16 or 8 by dilation.")
+    ] = 32
 
     def costs(self) -> tuple[costs.LayerCost, ...]:
         """Return the net's costs, without building it."""
@@ -99,7 +102,7 @@ class Net:
         return MobileNet(**self._arguments(), input_shape=shape, weights=None)
 
     def _arguments(self) -> dict[str, Any]:
-        names = ("alpha", "depth_multiplier", "classes", "pooling")
+        names = ("alpha", "depth_multiplier", "classes", "pooling", "output_stride")
         return {name: getattr(self, name) for name in names} | {"include_top": not self.no_top}
 
 

@@ -93,7 +93,7 @@ def _convolution(layer: spec.Layer, settings: Settings) -> keras.Layer:
         "name": layer.name,
     }
     if layer.kind == "DepthwiseConv2D":
-        # No weight decay: "there are so few parameters in them", says the paper's section 3.2.
+        # No weight decay: they have too few parameters to need it (the paper's section 3.2).
         return keras.layers.DepthwiseConv2D(
             depth_multiplier=last, depthwise_initializer=settings.new_initializer(), **shared
         )

@@ -69,8 +69,8 @@ BLOCKS = (
     Block(1024),
 )
 
-# The paper's table 5: "the 5 layers of separable filters with feature size 14 x 14 x 512 are
-# removed", and table 4: every separable convolution made a full one.
+# The paper's "Shallow MobileNet" of table 5 is without the five blocks of 512 filters that keep
+# 14 x 14; in the "Conv MobileNet" of table 4 every separable convolution is a full one.
 SHALLOW_BLOCKS = tuple(block for block in BLOCKS if block != Block(512))
 FULL_BLOCKS = tuple(replace(block, separable=False) for block in BLOCKS)
 
