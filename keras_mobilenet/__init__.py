@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from keras_mobilenet.deploy.folding import fold_batch_norm
     from keras_mobilenet.deploy.predictor import Predictor
     from keras_mobilenet.diagrams import plot_model
+    from keras_mobilenet.memory import peak_memory
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+    from keras_mobilenet.pyramids import features
     from keras_mobilenet.tables import summary
     from keras_mobilenet.transfer.activation_maps import cam
     from keras_mobilenet.transfer.freezing import freeze
     from keras_mobilenet.transfer.tops import replace_top
+    from keras_mobilenet.variants import select_variant
 
 __all__ = [
     "MobileNet",
@@ -30,15 +33,18 @@ __all__ = [
     "convert_weights",
     "decode_predictions",
     "export",
+    "features",
     "fold_batch_norm",
     "freeze",
     "inspect_weights",
     "layer_costs",
     "load_weights",
+    "peak_memory",
     "plot_model",
     "preprocess_input",
     "replace_top",
     "save_weights",
+    "select_variant",
     "summary",
 ]
 
@@ -49,15 +55,18 @@ _MODULES = {
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
     "export": "deploy.exporting",
+    "features": "pyramids",
     "fold_batch_norm": "deploy.folding",
     "freeze": "transfer.freezing",
     "inspect_weights": "checkpoints.inspection",
     "layer_costs": "costs",
     "load_weights": "checkpoints.loading",
+    "peak_memory": "memory",
     "plot_model": "diagrams",
     "preprocess_input": "preprocessing",
     "replace_top": "transfer.tops",
     "save_weights": "checkpoints.loading",
+    "select_variant": "variants",
     "summary": "tables",
 }
 

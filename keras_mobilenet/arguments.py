@@ -32,6 +32,7 @@ class Arguments:
     dropout: float
     include_top: bool
     name: str
+    reduction: int  # what the blocks' strides come to
 
     @property
     def known_size(self) -> spec.Size | None:
@@ -53,6 +54,10 @@ def check(
     name: Any = None,
     padding: Any = None,
     epsilon: Any = None,
+    output_stride: Any = 32,
+    blocks: Any = spec.BLOCKS,
+    include_preprocessing: Any = False,
+    name_prefix: Any = "",
     data_format: DataFormat = "channels_last",
 ) -> Arguments:
     """Return the checked arguments of `MobileNet`.
@@ -60,7 +65,7 @@ def check(
     Raises:
         ValueError: an argument has a wrong type or value, or two of them disagree.
     """
-    include_top = _include_top(include_top)
+    include_top = _flag("include_top", include_top, "True adds the classifier.")
     alpha = _alpha(alpha)
     depth_multiplier = positive_int("depth_multiplier", depth_multiplier, _DEPTH_MULTIPLIER_HINT)
     imagenet = _weights(weights) == IMAGENET
@@ -70,9 +75,10 @@ def check(
     else:
         _warn_if_ignored_pooling(pooling)
     _check_conventions(padding, epsilon)
+    blocks = _blocks(blocks, alpha)
     shape, size, channels = _input_shape(input_shape, data_format, include_top)
     if imagenet:
-        _check_imagenet(alpha, depth_multiplier, include_top, classes)
+        _check_imagenet(alpha, depth_multiplier, include_top, classes, blocks)
         _warn_if_unpublished_size(size)
     network = functools.partial(
         spec.network,
@@ -82,10 +88,41 @@ def check(
         classes,
         include_top,
         pooling if pooling in ("avg", "max") else None,
+        output_stride=_output_stride(output_stride),
+        blocks=blocks,
+        include_preprocessing=_flag(
+            "include_preprocessing", include_preprocessing, "True makes the net take pixels."
+        ),
+        name_prefix=_name_prefix(name_prefix),
     )
     rows = pretrained.nearest_size(size) if imagenet else size[0]
     default_name = f"mobilenet_{alpha:0.2f}_{rows}"
-    return Arguments(shape, size, network, alpha, dropout, include_top, _name(name) or default_name)
+    return Arguments(
+        input_shape=shape,
+        size=size,
+        network=network,
+        alpha=alpha,
+        dropout=dropout,
+        include_top=include_top,
+        name=_name(name) or default_name,
+        reduction=math.prod(block.stride for block in blocks),
+    )
+
+
+def check_training(bn_momentum: Any, weight_decay: Any) -> None:
+    """Check what only training reads.
+
+    Raises:
+        ValueError: one of the two has a wrong type or value.
+    """
+    momentum = _finite_float(bn_momentum)
+    if momentum is None or not 0 <= momentum <= 1:
+        remedy = "It is the share of the moving statistics that a step of training keeps."
+        raise _wrong("bn_momentum", bn_momentum, "between 0 and 1", remedy)
+    decay = 0.0 if weight_decay is None else _finite_float(weight_decay)
+    if decay is None or decay < 0:
+        remedy = "The published weights were trained with 0.00004."
+        raise _wrong("weight_decay", weight_decay, "a number of at least 0, or None", remedy)
 
 
 _DEPTH_MULTIPLIER_HINT = (
@@ -127,11 +164,11 @@ def _finite_float(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _include_top(value: Any) -> bool:
+def _flag(argument: str, value: Any, remedy: str) -> bool:
     # Keras goes by truth, where include_top="no" and include_top="False" both mean True.
     if isinstance(value, bool) or as_int(value) in (0, 1) or type(value).__name__ == "bool":
         return bool(value)
-    raise _wrong("include_top", value, "True or False", "True adds the classifier.")
+    raise _wrong(argument, value, "True or False", remedy)
 
 
 def _alpha(value: Any) -> float:
@@ -158,6 +195,39 @@ def _name(value: Any) -> str | None:
     if value is None or (isinstance(value, str) and "/" not in value):
         return value
     raise _wrong("name", value, "a string without '/', or None", "None gives Keras' name.")
+
+
+def _name_prefix(value: Any) -> str:
+    if isinstance(value, str) and "/" not in value:
+        return value
+    remedy = "It goes before the name of each layer, as in 'left_' for 'left_conv1'."
+    raise _wrong("name_prefix", value, "a string without '/'", remedy)
+
+
+def _output_stride(value: Any) -> spec.OutputStride:
+    for known in spec.OUTPUT_STRIDES:
+        if as_int(value) == known:
+            return known
+    wanted = f"one of {', '.join(map(str, spec.OUTPUT_STRIDES))}"
+    remedy = "It is the input's size over that of the last block's output."
+    raise _wrong("output_stride", value, wanted, remedy)
+
+
+def _blocks(value: Any, alpha: float) -> tuple[spec.Block, ...]:
+    """Return the blocks, each checked; `alpha` must leave every one of them channels."""
+    blocks = tuple(value) if isinstance(value, Iterable) else ()
+    sound = bool(blocks) and all(isinstance(block, spec.Block) for block in blocks)
+    for block in blocks if sound else ():
+        numbers = (as_int(block.filters), as_int(block.stride))
+        sound &= all(n is not None and n > 0 for n in numbers) and isinstance(block.separable, bool)
+    if not sound:
+        wanted = "a sequence of keras_mobilenet.spec.Block(filters, stride)"
+        raise _wrong("blocks", value, wanted, "spec.BLOCKS are the paper's thirteen.")
+    narrowest = min(block.filters for block in blocks)
+    if spec.width(narrowest, alpha) < 1:
+        remedy = f"The narrowest block, of {narrowest} filters, is left without channels."
+        raise _wrong("alpha", alpha, f"at least {1 / narrowest}", remedy)
+    return blocks
 
 
 def _check_conventions(padding: Any, epsilon: Any) -> None:
@@ -231,9 +301,17 @@ def _dimensions(value: Any) -> tuple[int | None, ...] | None:
     return numbers if sound and len(numbers) == 3 else None
 
 
-def _check_imagenet(alpha: float, depth_multiplier: int, include_top: bool, classes: int) -> None:
+def _check_imagenet(
+    alpha: float,
+    depth_multiplier: int,
+    include_top: bool,
+    classes: int,
+    blocks: tuple[spec.Block, ...],
+) -> None:
     """Raise if no published file has these dimensions."""
     remedy = "Pass weights=None or a file of your own for anything else."
+    if blocks != spec.BLOCKS:
+        raise _wrong("blocks", blocks, "spec.BLOCKS with weights='imagenet'", remedy)
     if depth_multiplier != 1:
         raise _wrong("depth_multiplier", depth_multiplier, "1 with weights='imagenet'", remedy)
     if alpha not in pretrained.ALPHAS:

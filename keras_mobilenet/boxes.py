@@ -9,14 +9,11 @@ from typing import Any
 
 import keras
 
-from keras_mobilenet import spec
+from keras_mobilenet import naming, spec
 from keras_mobilenet.tables import Row, layer_rows
 
 Links = list[tuple[int, int]]  # from one item or box to another, by their places
 
-_PARTS: dict[tuple[str, str], str] = {
-    (layer.name, layer.kind): layer.part for layer in spec.network()
-}
 _TOP = [layer.name for layer in spec.network() if layer.part == "top"]
 _BLOCK = "block_"
 
@@ -105,7 +102,13 @@ def _calls(nested: Any, row: Row) -> int:
 
 def _parts(operations: Iterable[Any]) -> dict[int, str]:
     """Return the part of each operation that is MobileNet's, by its identity."""
-    known = [(op, _PARTS.get((op.name, type(op).__name__))) for op in operations]
+    operations = list(operations)
+    prefix = naming.name_prefix({op.name for op in operations})
+    net = naming.net_of({op.name.removeprefix(prefix) for op in operations})
+    parts_of: dict[tuple[str, str], str] = {
+        (prefix + layer.name, layer.kind): layer.part for layer in net
+    }
+    known = [(op, parts_of.get((op.name, type(op).__name__))) for op in operations]
     parts = {id(op): part for op, part in known if part and part != "input"}
     if f"{_BLOCK}1" not in parts.values():  # a "conv1" or a "dropout" alone is no MobileNet
         return {}

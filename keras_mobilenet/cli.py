@@ -18,7 +18,16 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_mobilenet import bench_cli, classify_cli, costs, spec, tables, weights_cli
+from keras_mobilenet import (
+    bench_cli,
+    classify_cli,
+    costs,
+    paper_tables,
+    spec,
+    tables,
+    variants,
+    weights_cli,
+)
 from keras_mobilenet.classify_options import ClassifyCommand
 from keras_mobilenet.cli_options import (
     Alpha,
@@ -51,6 +60,20 @@ class By(enum.StrEnum):
     KIND = "kind"
 
 
+class DType(enum.StrEnum):
+    """What weights and activations are stored as."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+
+
+class Runtime(enum.StrEnum):
+    """What activations are kept and copied by."""
+
+    LITERT = "litert"
+    MINIMAL = "minimal"
+
+
 class Pooling(enum.StrEnum):
     """What follows the last block of a net without a top."""
 
@@ -71,6 +94,9 @@ class Net:
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000
     no_top: NoTop = False
     pooling: Annotated[Pooling | None, typer.Option(help="With --no-top.")] = None
+    output_stride: Annotated[
+        int, typer.Option(help="Of the last block: 32, or 16 or 8 by dilation.")
+    ] = 32
 
     def costs(self) -> tuple[costs.LayerCost, ...]:
         """Return the net's costs, without building it."""
@@ -85,7 +111,7 @@ class Net:
         return MobileNet(**self._arguments(), input_shape=shape, weights=None)
 
     def _arguments(self) -> dict[str, Any]:
-        names = ("alpha", "depth_multiplier", "classes", "pooling")
+        names = ("alpha", "depth_multiplier", "classes", "pooling", "output_stride")
         return {name: getattr(self, name) for name in names} | {"include_top": not self.no_top}
 
 
@@ -150,6 +176,53 @@ def cost(
 
         cost_chart(layers, chart, title=f"alpha {net.alpha:g}, {net.size} x {net.size}: ")
         note(f"wrote {chart}")
+
+
+@app.command()
+def select(
+    ram: Annotated[str | None, typer.Option(help="For activations, as in 256kB or 1MiB.")] = None,
+    flash: Annotated[str | None, typer.Option(help="For weights, as in 1MB.")] = None,
+    macs: Annotated[int | None, typer.Option(help="Multiply-accumulates a picture.")] = None,
+    params: Annotated[int | None, typer.Option(help="Parameters, as `cost` counts them.")] = None,
+    top1: Annotated[float | None, typer.Option(help="Least ImageNet top-1 accuracy in %.")] = None,
+    dtype: Annotated[DType, typer.Option(help="Of weights and activations.")] = DType.INT8,
+    runtime: Annotated[
+        Runtime, typer.Option(help="What RAM is counted for: 'minimal' copies no patches.")
+    ] = Runtime.LITERT,
+    table: FormatOption = Format.TEXT,
+) -> None:
+    """Print the most accurate published net within a budget, and what comes next."""
+    found = variants.select_variant(
+        max_macs=macs,
+        max_params=params,
+        max_ram=None if ram is None else variants.bytes_in("--ram", ram),
+        max_flash=None if flash is None else variants.bytes_in("--flash", flash),
+        min_top1=top1,
+        dtype=dtype.value,
+        runtime=runtime.value,
+    )
+    typer.echo(variants.selection_table(found, format=table.value))
+    if found.best is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def paper(
+    number: Annotated[int | None, typer.Option("--table", help="One table only.")] = None,
+    table: FormatOption = Format.TEXT,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw accuracy against MACs into this file.")
+    ] = None,
+) -> None:
+    """Print the paper's tables beside what the architecture gives, and why they differ."""
+    numbers = paper_tables.TITLES if number is None else (number,)
+    found = [paper_tables.paper_table(number) for number in numbers]
+    typer.echo(paper_tables.written(found, format=table.value))
+    if figure is not None:
+        from keras_mobilenet.charts import accuracy_chart  # noqa: PLC0415 - loads matplotlib
+
+        accuracy_chart(figure)
+        note(f"wrote {figure}")
 
 
 app.command("classify", cls=ClassifyCommand)(classify_cli.classify)

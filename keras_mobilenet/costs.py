@@ -28,6 +28,9 @@ class LayerCost:
     params: int
     macs: int
     activation_bytes: int  # of the output
+    stride: int = 1
+    dilation: int = 1
+    pad: tuple[int, int] = (0, 0)  # zeros before and after, of a padding layer
 
 
 def layer_costs(
@@ -41,6 +44,8 @@ def layer_costs(
     pooling: spec.Pooling | None = None,
     padding: spec.Padding = "keras",
     bytes_per_value: int = 4,
+    output_stride: spec.OutputStride = 32,
+    blocks: Sequence[spec.Block] = spec.BLOCKS,
 ) -> tuple[LayerCost, ...]:
     """Return the costs of each layer of a MobileNet, in graph order.
 
@@ -54,6 +59,8 @@ def layer_costs(
         pooling: `"avg"`, `"max"` or None, without a top only.
         padding: That of the strided convolutions, which at odd sizes changes the MACs.
         bytes_per_value: Size of one activation: 4 for float32, 2 for bfloat16, 1 for int8.
+        output_stride: The input's size over that of the last block's output: 32, 16 or 8.
+        blocks: The blocks, by default the paper's thirteen.
 
     Raises:
         ValueError: an argument has a wrong type or value.
@@ -70,6 +77,8 @@ def layer_costs(
         pooling=pooling,
         classes=classes,
         padding=padding,
+        output_stride=output_stride,
+        blocks=blocks,
     )
     if checked.known_size is None:
         raise ValueError(f"`size` must be known to count MACs. Received: size={size!r}")
@@ -83,6 +92,9 @@ def layer_costs(
             params=spec.count_params([layer]),
             macs=kernel_macs(layer.kernel, shape[:-1]),
             activation_bytes=prod(shape) * bytes_per_value,
+            stride=layer.stride,
+            dilation=layer.dilation,
+            pad=layer.pad,
         )
         for layer, shape in spec.shapes(checked.network(padding), checked.known_size)
     )

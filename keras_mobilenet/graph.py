@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from keras_mobilenet import spec
+from keras_mobilenet.recipes import Recipe
 
 
-def build(
-    layers: Sequence[spec.Layer],
-    input_tensor: Any,
-    *,
-    dropout: float,
-    classifier_activation: str | Callable[..., Any] | None,
-    epsilon: float,
-) -> Any:
+@dataclass(frozen=True)
+class Settings:
+    """What the layers are told that is neither in their shapes nor in their order."""
+
+    dropout: float
+    classifier_activation: str | Callable[..., Any] | None
+    epsilon: float  # of the batch norms, and their momentum
+    bn_momentum: float
+    initializer: Any  # of the kernels: a name, a configuration, an object or a function
+    weight_decay: float | None
+
+    def new_initializer(self) -> Any:
+        """Return an initializer for one layer: one object would give equal shapes equal values."""
+        found = keras.initializers.get(self.initializer)
+        return found.clone() if isinstance(found, keras.initializers.Initializer) else found
+
+    def regularizer(self) -> keras.Regularizer | None:
+        """Return what adds half of `weight_decay` times the squared kernel, as TF-slim does."""
+        return None if self.weight_decay is None else keras.regularizers.L2(self.weight_decay / 2)
+
+
+def build(layers: Sequence[spec.Layer], input_tensor: Any, settings: Settings) -> Any:
     """Return the output `KerasTensor` of `layers`, applied to `input_tensor`.
 
     Layers of kind `InputLayer` are passed over: `input_tensor` stands for them.
@@ -25,27 +41,23 @@ def build(
     x = input_tensor
     for layer in layers:
         if layer.kind != "InputLayer":
-            x = make_layer(layer, dropout, classifier_activation, epsilon)(x)
+            x = make_layer(layer, settings)(x)
     return x
 
 
-def make_layer(
-    layer: spec.Layer,
-    dropout: float,
-    classifier_activation: str | Callable[..., Any] | None,
-    epsilon: float,
-) -> keras.Layer:
+def make_layer(layer: spec.Layer, settings: Settings) -> keras.Layer:
     """Return the Keras layer that `layer` describes, under the global dtype and data format."""
     name = layer.name
     match layer.kind:
+        case "Rescaling":
+            pixels = Recipe()  # as preprocess_input scales them
+            return keras.layers.Rescaling(1 / pixels.divisor, -pixels.shift, name=name)
         case "Conv2D" | "DepthwiseConv2D":
-            return _convolution(layer)
+            return _convolution(layer, settings)
         case "ZeroPadding2D":
             return keras.layers.ZeroPadding2D((layer.pad, layer.pad), name=name)
         case "BatchNormalization":
-            channels_first = keras.config.image_data_format() == "channels_first"
-            axis = 1 if channels_first else -1
-            return keras.layers.BatchNormalization(axis=axis, epsilon=epsilon, name=name)
+            return _batch_norm(layer, settings)
         case "ReLU":
             return keras.layers.ReLU(spec.RELU_MAX, name=name)
         case "GlobalAveragePooling2D":
@@ -53,23 +65,41 @@ def make_layer(
         case "GlobalMaxPooling2D":
             return keras.layers.GlobalMaxPooling2D(keepdims=layer.keepdims, name=name)
         case "Dropout":
-            return keras.layers.Dropout(dropout, name=name)
+            return keras.layers.Dropout(settings.dropout, name=name)
         case "Reshape":
             return keras.layers.Reshape((layer.channels,), name=name)
         case "Activation":
-            return keras.layers.Activation(classifier_activation, name=name)
+            return keras.layers.Activation(settings.classifier_activation, name=name)
     raise AssertionError(f"no Keras layer for {layer}")
 
 
-def _convolution(layer: spec.Layer) -> keras.Layer:
-    *size, _, last = layer.kernel  # last: filters, or the depth multiplier
-    make = keras.layers.Conv2D if layer.kind == "Conv2D" else keras.layers.DepthwiseConv2D
-    argument = "filters" if layer.kind == "Conv2D" else "depth_multiplier"
-    return make(
-        kernel_size=tuple(size),
-        strides=(layer.stride, layer.stride),
-        padding=layer.padding,
-        use_bias=layer.bias,
+def _batch_norm(layer: spec.Layer, settings: Settings) -> keras.Layer:
+    return keras.layers.BatchNormalization(
+        axis=1 if keras.config.image_data_format() == "channels_first" else -1,
+        momentum=settings.bn_momentum,
+        epsilon=settings.epsilon,
         name=layer.name,
-        **{argument: last},
+    )
+
+
+def _convolution(layer: spec.Layer, settings: Settings) -> keras.Layer:
+    *size, _, last = layer.kernel  # last: filters, or the depth multiplier
+    shared = {
+        "kernel_size": tuple(size),
+        "strides": (layer.stride, layer.stride),
+        "padding": layer.padding,
+        "dilation_rate": (layer.dilation, layer.dilation),
+        "use_bias": layer.bias,
+        "name": layer.name,
+    }
+    if layer.kind == "DepthwiseConv2D":
+        # No weight decay: they have too few parameters to need it (the paper's section 3.2).
+        return keras.layers.DepthwiseConv2D(
+            depth_multiplier=last, depthwise_initializer=settings.new_initializer(), **shared
+        )
+    return keras.layers.Conv2D(
+        filters=last,
+        kernel_initializer=settings.new_initializer(),
+        kernel_regularizer=settings.regularizer(),
+        **shared,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -14,6 +14,7 @@ import keras
 from keras_mobilenet import arguments, graph, pretrained, spec
 from keras_mobilenet.checkpoints.loading import load_weights
 from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
 from keras_mobilenet.published import weights_file
 
@@ -37,6 +38,13 @@ def MobileNet(  # noqa: N802 - Keras' name
     *,
     padding: spec.Padding | None = None,
     epsilon: float | None = None,
+    output_stride: spec.OutputStride = 32,
+    blocks: Sequence[spec.Block] = spec.BLOCKS,
+    name_prefix: str = "",
+    include_preprocessing: bool = False,
+    bn_momentum: float = 0.99,
+    initializer: Any = "glorot_uniform",
+    weight_decay: float | None = None,
 ) -> keras.Model:
     """Return a MobileNet V1 as a functional Keras model.
 
@@ -60,6 +68,28 @@ def MobileNet(  # noqa: N802 - Keras' name
         padding: That of the strided convolutions: `"keras"`; `"same"`, as TF-slim and Hugging
             Face pad; `"symmetric"`, as PyTorch pads. None follows the file given as `weights`.
         epsilon: That of the batch norms. None follows the file, and is 0.001 without one.
+        output_stride: The input's size over that of the last block's output. Below 32 the later
+            strides become dilations, with the same layers and weights: an output of
+            `(batch, height / 16, width / 16, features)` or of eighths, for segmentation and
+            detection. Every other one of its rows and columns, `[::2, ::2]` for 16 and
+            `[::4, ::4]` for 8, is the output of the net of 32: with `padding="symmetric"` at any
+            size, with `"keras"` where the strides left out would have met even lengths, as at all
+            multiples of 32; elsewhere the last rows and columns differ. `"same"` gives TF-slim's
+            graph, where they begin one place later, `[1::2, 1::2]`, for each even length.
+        blocks: The blocks, by default the paper's thirteen, `keras_mobilenet.spec.BLOCKS`.
+            A block of stride 2 halves its input; one that is not `separable` is a full
+            convolution. Files know their layers by name, so that `weights` takes one of such a net.
+        name_prefix: Goes before the name of each layer, so that one graph can hold several nets.
+            Weights load and are saved by their plain names all the same.
+        include_preprocessing: Whether the net takes pixels, 0 to 255, and scales them itself, in a
+            layer `rescaling`, as `preprocess_input` does.
+        bn_momentum: Share of a batch norm's moving statistics that a step of training keeps.
+            TF-slim trained the published weights with 0.9997.
+        initializer: Of all kernels: anything that Keras takes as one. Each layer gets a copy; one
+            with a seed gives kernels of one shape the same values.
+        weight_decay: Adds half of it times the sum of the squared kernels to the loss, as TF-slim
+            does with 0.00004; depthwise kernels are left out, as the paper has it. It is no part
+            of `compile`'s optimizer, which may have a weight decay of its own.
 
     Returns:
         A `keras.Model` with the layers, names and weights of `keras.applications.MobileNet`.
@@ -83,20 +113,30 @@ def MobileNet(  # noqa: N802 - Keras' name
         name=name,
         padding=padding,
         epsilon=epsilon,
+        output_stride=output_stride,
+        blocks=blocks,
+        name_prefix=name_prefix,
+        include_preprocessing=include_preprocessing,
         data_format=keras.config.image_data_format(),
     )
+    arguments.check_training(bn_momentum, weight_decay)
     _check_activation(classifier_activation, checked.include_top, weights)
+    _check_initializer(initializer)
     path = _weights_file(weights, checked)
-    inputs, x = _inputs(input_tensor, checked.input_shape)
-    conventions = _conventions(path, padding, epsilon, x, spec.arrays(checked.network("keras")))
-    outputs = graph.build(
-        checked.network(conventions.padding),
-        x,
+    inputs, x = _inputs(input_tensor, checked.input_shape, name_prefix)
+    conventions = _conventions(path, padding, epsilon, x, checked)
+    settings = graph.Settings(
         dropout=checked.dropout,
         classifier_activation=classifier_activation,
         epsilon=conventions.epsilon,
+        bn_momentum=bn_momentum,
+        initializer=initializer,
+        weight_decay=weight_decay,
     )
+    outputs = graph.build(checked.network(conventions.padding), x, settings)
     model = keras.Model(inputs, outputs, name=checked.name)
+    if include_preprocessing:
+        set_recipe(model, recipe_of(model).taking_pixels())
     if path is not None:
         logger.info("%s", load_weights(model, path, adapt_channels=True))
     return model
@@ -122,6 +162,16 @@ def _check_activation(activation: Any, include_top: bool, weights: Any) -> None:
         )
 
 
+def _check_initializer(initializer: Any) -> None:
+    try:
+        keras.initializers.get(initializer)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "`initializer` must be the name of a Keras initializer, an object or a function. "
+            f"Received: initializer={initializer!r}"
+        ) from error
+
+
 def _weights_file(weights: Any, checked: arguments.Arguments) -> str | None:
     if weights is None:
         return None
@@ -137,16 +187,17 @@ def _conventions(
     padding: spec.Padding | None,
     epsilon: float | None,
     x: Any,
-    expected: Mapping[str, spec.Shape],
+    checked: arguments.Arguments,
 ) -> spec.Conventions:
     """Return the conventions to build with: the caller's, else the file's, else Keras'."""
     conventions = spec.Conventions()
     if path is not None and (padding is None or epsilon is None):
+        expected = spec.arrays(checked.network("keras"))
         with open_checkpoint(path, unpacked_limit(expected)) as checkpoint:
             conventions = checkpoint.conventions or conventions
         # Where the two are one function, Keras' own graph serves a file from elsewhere.
         keras_padding = replace(conventions, padding="keras")
-        if conventions.fits(keras_padding, _stem_size(x)):
+        if conventions.fits(keras_padding, _stem_size(x), checked.reduction):
             conventions = keras_padding
     return spec.Conventions(
         conventions.epsilon if epsilon is None else float(epsilon),
@@ -161,10 +212,12 @@ def _stem_size(x: Any) -> tuple[int | None, int | None]:
     return spec.halved(height), spec.halved(width)
 
 
-def _inputs(input_tensor: Any, input_shape: tuple[int | None, ...]) -> tuple[Any, Any]:
+def _inputs(
+    input_tensor: Any, input_shape: tuple[int | None, ...], name_prefix: str
+) -> tuple[Any, Any]:
     """Return the model's inputs, and the tensor that the first layer is applied to."""
     if input_tensor is None:
-        x = keras.Input(input_shape, name=spec.INPUT)
+        x = keras.Input(input_shape, name=name_prefix + spec.INPUT)
         return x, x
     if not keras.backend.is_keras_tensor(input_tensor):
         raise ValueError(

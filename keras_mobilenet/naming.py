@@ -7,7 +7,7 @@ Ours are Keras 3's variable paths: a layer's name in `spec`, a slash, and the va
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from keras_mobilenet import spec
 
@@ -29,6 +29,7 @@ _KERAS_1 = {
 }
 # Keras 1 joins layer and variable by "_"; TensorFlow numbers what a process makes again.
 _KERAS_1_WEIGHT = re.compile(rf"(?P<layer>[^/]+)_(?P<variable>{'|'.join(_KERAS_1)})(_\d+)?(:\d+)?")
+_BLOCK = re.compile(r"conv_(?:dw_|pw_)?([1-9]\d{0,3})")
 _NESTED_MODEL = re.compile(r"(sequential|model|functional)_?\d*")  # names that Keras gives models
 
 
@@ -146,3 +147,31 @@ def from_slim() -> dict[str, str]:
 def is_slim_array(name: str) -> bool:
     """Return whether a variable of a slim checkpoint belongs to the net, not to its training."""
     return not _SLIM_TRAINING.fullmatch(name.removesuffix(SLIM_AVERAGE))
+
+
+def name_prefix(layers: Collection[str]) -> str:
+    """Return the `name_prefix` of the one net that has these layers; "" without, or of several.
+
+    Of several nets the prefixes are what tells them apart, so that they are part of the names.
+    """
+    stem = "conv1"
+    prefixes = {name.removesuffix(stem) for name in layers if name.endswith(stem)}
+    nets = {prefix for prefix in prefixes if f"{prefix}{stem}_bn" in layers}
+    return nets.pop() if len(nets) == 1 else ""
+
+
+def net_of(layers: Collection[str]) -> tuple[spec.Layer, ...]:
+    """Return the net that has layers of these names; its channels and strides mean nothing.
+
+    Names tell how many blocks there are, and which of them are full convolutions. Without any
+    block it is the paper's net.
+    """
+    numbers = [int(match[1]) for match in map(_BLOCK.fullmatch, layers) if match]
+    count = min(max(numbers, default=0), len(layers))  # a number may be anything in a file
+    separable = [
+        f"conv_dw_{block_id}" in layers or f"conv_{block_id}" not in layers
+        for block_id in range(1, count + 1)
+    ]
+    # With a stride, so that a padding's layer is among them.
+    blocks = [spec.Block(1, stride=2, separable=it) for it in separable]
+    return spec.network(blocks=blocks or spec.BLOCKS)

@@ -4,7 +4,8 @@ Only what cannot be derived is written here; file names, addresses and parameter
 
 Top-1 and top-5 are the ImageNet validation accuracies (50,000 pictures, in %, central crop of
 87.5 %) that TF-slim's page `research/slim/nets/mobilenet_v1.md` gives for the checkpoints that
-Keras' files were converted from. Keras itself publishes 70.4 and 89.5 for alpha 1.0 at 224.
+Keras' files were converted from. Those of int8 are the page's for its 16 quantised checkpoints,
+which were trained with quantisation in mind. Keras publishes 70.4 and 89.5 for alpha 1.0 at 224.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Pretrained:
     size: int  # height and width of the training pictures, in pixels
     top_1: float
     top_5: float
+    top_1_int8: float  # of slim's quantised checkpoint, trained with quantisation in mind
     sha256: str | None = None  # of the file with the top, where known
     sha256_no_top: str | None = None
 
@@ -53,28 +55,29 @@ class Pretrained:
 
 
 PRETRAINED = (
-    Pretrained(1.0, 224, 70.9, 89.9),
-    Pretrained(1.0, 192, 70.0, 89.2),
-    Pretrained(1.0, 160, 68.0, 87.7),
-    Pretrained(1.0, 128, 65.2, 85.8),
-    Pretrained(0.75, 224, 68.4, 88.2),
-    Pretrained(0.75, 192, 67.2, 87.3),
-    Pretrained(0.75, 160, 65.3, 86.0),
-    Pretrained(0.75, 128, 62.1, 83.9),
-    Pretrained(0.5, 224, 63.3, 84.9),
-    Pretrained(0.5, 192, 61.7, 83.6),
-    Pretrained(0.5, 160, 59.1, 81.9),
-    Pretrained(0.5, 128, 56.3, 79.4),
+    Pretrained(1.0, 224, 70.9, 89.9, 69.7),
+    Pretrained(1.0, 192, 70.0, 89.2, 69.0),
+    Pretrained(1.0, 160, 68.0, 87.7, 67.3),
+    Pretrained(1.0, 128, 65.2, 85.8, 64.0),
+    Pretrained(0.75, 224, 68.4, 88.2, 67.9),
+    Pretrained(0.75, 192, 67.2, 87.3, 66.2),
+    Pretrained(0.75, 160, 65.3, 86.0, 63.9),
+    Pretrained(0.75, 128, 62.1, 83.9, 59.8),
+    Pretrained(0.5, 224, 63.3, 84.9, 62.2),
+    Pretrained(0.5, 192, 61.7, 83.6, 60.4),
+    Pretrained(0.5, 160, 59.1, 81.9, 57.7),
+    Pretrained(0.5, 128, 56.3, 79.4, 54.9),
     Pretrained(
         0.25,
         224,
         49.8,
         74.2,
+        48.2,
         sha256_no_top="dbdb03ee2a22fd895301636cd328b234bb3a9952358f436d82f46b81e0d5b0bf",
     ),
-    Pretrained(0.25, 192, 47.7, 72.3),
-    Pretrained(0.25, 160, 45.5, 70.3),
-    Pretrained(0.25, 128, 41.5, 66.3),
+    Pretrained(0.25, 192, 47.7, 72.3, 45.8),
+    Pretrained(0.25, 160, 45.5, 70.3, 43.5),
+    Pretrained(0.25, 128, 41.5, 66.3, 39.9),
 )
 
 ALPHAS = tuple(sorted({row.alpha for row in PRETRAINED}))

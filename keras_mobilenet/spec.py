@@ -12,15 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isclose, prod
-from typing import Literal
+from typing import Literal, get_args
 
 Shape = tuple[int, ...]
 Size = tuple[int, int]
 Pooling = Literal["avg", "max"]
 Padding = Literal["keras", "same", "symmetric"]
 ConvPadding = Literal["same", "valid"]
+OutputStride = Literal[8, 16, 32]
 Kind = Literal[  # the Keras class that a layer is made of
     "InputLayer",
+    "Rescaling",
     "Conv2D",
     "DepthwiseConv2D",
     "ZeroPadding2D",
@@ -36,10 +38,15 @@ Kind = Literal[  # the Keras class that a layer is made of
 
 @dataclass(frozen=True)
 class Block:
-    """One row of the paper's table 1: a depthwise and a pointwise convolution."""
+    """One row of the paper's table 1: a depthwise and a pointwise convolution.
+
+    A block that is not `separable` is one full 3 x 3 convolution: of 13 such is the paper's "Conv
+    MobileNet" of table 4.
+    """
 
     filters: int
     stride: int = 1
+    separable: bool = True
 
 
 STEM = Block(32, stride=2)
@@ -62,9 +69,17 @@ BLOCKS = (
     Block(1024),
 )
 
+# The paper's "Shallow MobileNet" of table 5 is without the five blocks of 512 filters that keep
+# 14 x 14; in the "Conv MobileNet" of table 4 every separable convolution is a full one.
+SHALLOW_BLOCKS = tuple(block for block in BLOCKS if block != Block(512))
+FULL_BLOCKS = tuple(replace(block, separable=False) for block in BLOCKS)
+
+REDUCTION = prod(block.stride for block in BLOCKS)  # of the stem's output, by the blocks
 MIN_SIZE = 32  # pixels: the net halves its input five times
 DEFAULT_SIZE = 224
+OUTPUT_STRIDES: tuple[OutputStride, ...] = get_args(OutputStride)
 INPUT = "input_1"
+RESCALING = "rescaling"
 RELU_MAX = 6.0
 BATCH_NORM_ARRAYS = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -87,6 +102,7 @@ class Layer:
     bias: bool = False
     pad: tuple[int, int] = (0, 0)  # zeros that a ZeroPadding2D adds on both axes
     keepdims: bool = False  # global pooling that keeps a 1 x 1 picture
+    dilation: int = 1  # steps between the kernel's taps
 
     def arrays(self) -> dict[str, Shape]:
         """Return the layer's array names, as in `"conv1/kernel"`, with their shapes."""
@@ -112,7 +128,8 @@ class Layer:
             return n
         if self.padding == "same":
             return -(-n // self.stride)  # rounds up: 225 -> 113
-        return (n - self.kernel[0]) // self.stride + 1  # Keras' (0, 1) rounds down: 113 -> 56
+        reach = (self.kernel[0] - 1) * self.dilation
+        return (n - reach - 1) // self.stride + 1  # Keras' (0, 1) rounds down: 113 -> 56
 
 
 @dataclass(frozen=True)
@@ -126,24 +143,33 @@ class Conventions:
     epsilon: float = 1e-3  # of every batch norm
     padding: Padding = "keras"
 
-    def fits(self, other: Conventions, stem_size: tuple[int | None, int | None]) -> bool:
-        """Return whether the two are one function for a net whose stem puts out `stem_size`."""
+    def fits(
+        self,
+        other: Conventions,
+        stem_size: tuple[int | None, int | None],
+        reduction: int = REDUCTION,
+    ) -> bool:
+        """Return whether the two are one function for a net whose stem puts out `stem_size`.
+
+        `reduction` is what its blocks divide that by.
+        """
         if not isclose(
             self.epsilon, other.epsilon, rel_tol=1e-6
         ):  # stored in float32 here or there
             return False
-        same = {self.padding, other.padding} == {"keras", "same"} and strides_evenly(stem_size)
+        same = {self.padding, other.padding} == {"keras", "same"} and strides_evenly(
+            stem_size, reduction
+        )
         return self.padding == other.padding or same
 
 
-def strides_evenly(stem_size: tuple[int | None, int | None]) -> bool:
+def strides_evenly(stem_size: tuple[int | None, int | None], reduction: int = REDUCTION) -> bool:
     """Return whether every strided depthwise convolution meets an even length.
 
     There `"same"` and `"keras"` padding are one. `stem_size` is the (height, width) that the stem
-    puts out, None where unknown.
+    puts out, None where unknown; `reduction` is what the blocks divide it by.
     """
-    halvings = sum(block.stride > 1 for block in BLOCKS)
-    return all(n is not None and n % 2**halvings == 0 for n in stem_size)
+    return all(n is not None and n % reduction == 0 for n in stem_size)
 
 
 def halved(n: int | None) -> int | None:
@@ -164,18 +190,25 @@ def network(
     include_top: bool = True,
     pooling: Pooling | None = None,
     padding: Padding = "keras",
+    *,
+    output_stride: OutputStride = 32,
+    blocks: Sequence[Block] = BLOCKS,
+    include_preprocessing: bool = False,
+    name_prefix: str = "",
 ) -> tuple[Layer, ...]:
     """Return the net's layers in graph order, from the input to the last."""
     layers = [Layer(INPUT, "InputLayer", "input", channels)]
+    if include_preprocessing:
+        layers.append(Layer(RESCALING, "Rescaling", "input", channels))
     layers += _stem(channels, width(STEM.filters, alpha), padding)
-    for block_id, block in enumerate(BLOCKS, start=1):
+    for block_id, (block, window) in enumerate(_windows(blocks, padding, output_stride), start=1):
         scaled = replace(block, filters=width(block.filters, alpha))
-        layers += _block(block_id, scaled, layers[-1].channels, depth_multiplier, padding)
+        layers += _block(block_id, scaled, window, layers[-1].channels, depth_multiplier)
     if include_top:
         layers += top(layers[-1].channels, classes)
     elif pooling:
         layers.append(_pool(pooling, layers[-1].channels))
-    return tuple(layers)
+    return tuple(replace(layer, name=name_prefix + layer.name) for layer in layers)
 
 
 def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, ...]:
@@ -230,43 +263,82 @@ def _batch_norm_and_relu(conv: Layer) -> list[Layer]:
     ]
 
 
-def _pad(name: str, part: str, channels: int, padding: Padding) -> list[Layer]:
-    """Return the padding ahead of a strided convolution; nothing where that pads itself."""
-    if padding not in PADS:
-        return []
-    return [Layer(name, "ZeroPadding2D", part, channels, pad=PADS[padding])]
-
-
 def _stem(channels: int, filters: int, padding: Padding) -> list[Layer]:
     kernel = (3, 3, channels, filters)
-    # Keras' own stem is SAME: only the depthwise convolutions pad at the end.
-    pad = _pad("conv1_pad", "stem", channels, padding) if padding == "symmetric" else []
+    pad: list[Layer] = []
+    if padding == "symmetric":  # Keras' own stem is SAME: only the depthwise ones pad at the end
+        pad = [Layer("conv1_pad", "ZeroPadding2D", "stem", channels, pad=PADS[padding])]
     own_padding: ConvPadding = "valid" if pad else "same"
     conv = Layer("conv1", "Conv2D", "stem", filters, kernel, STEM.stride, own_padding)
     return [*pad, conv, *_batch_norm_and_relu(conv)]
 
 
+@dataclass(frozen=True)
+class _Window:
+    """How a block's 3 x 3 convolution moves over its input."""
+
+    stride: int
+    dilation: int
+    pad: tuple[int, int] | None  # of a layer ahead of the convolution; None where that pads itself
+
+
+def _windows(
+    blocks: Sequence[Block], padding: Padding, output_stride: int
+) -> Iterator[tuple[Block, _Window]]:
+    """Yield each block with its window; past `output_stride` strides become dilations.
+
+    A stride that is left out dilates what follows it by as much, as in TF-slim's
+    `mobilenet_v1_base`: every later kernel then sees the inputs that it was trained on.
+    """
+    stride, dilation = STEM.stride, 1
+    for block in blocks:
+        if stride * block.stride <= output_stride:
+            pad = PADS.get(padding) if block.stride > 1 else None
+            yield block, _Window(block.stride, dilation, pad)
+            stride *= block.stride
+        else:
+            yield block, _Window(1, dilation, _dense_pad(padding, dilation))
+            dilation *= block.stride
+
+
+def _dense_pad(padding: Padding, dilation: int) -> tuple[int, int] | None:
+    """Return the padding under which leaving out a stride keeps every output there was.
+
+    The window of output i of the strided convolution begins at input `2 i` under `"keras"` and at
+    `2 i - 1` under `"symmetric"`; its dense outputs `2 i` begin there too. `"same"` is slim's: the
+    convolution pads itself and centres its windows. The strided ones are centred on `2 i` of an
+    odd length, but on `2 i + 1` of an even one.
+    """
+    if padding == "same":
+        return None
+    before, _ = PADS[padding]
+    return before * dilation, (2 - before) * dilation
+
+
 def _block(
-    block_id: int, block: Block, channels: int, depth_multiplier: int, padding: Padding
+    block_id: int, block: Block, window: _Window, channels: int, depth_multiplier: int
 ) -> list[Layer]:
-    part, filters = f"block_{block_id}", block.filters
-    pad = _pad(f"conv_pad_{block_id}", part, channels, padding) if block.stride > 1 else []
-    depthwise = Layer(
-        f"conv_dw_{block_id}",
-        "DepthwiseConv2D",
+    part, layers = f"block_{block_id}", []
+    if window.pad:
+        layers.append(
+            Layer(f"conv_pad_{block_id}", "ZeroPadding2D", part, channels, pad=window.pad)
+        )
+    first = Layer(
+        f"conv_dw_{block_id}" if block.separable else f"conv_{block_id}",
+        "DepthwiseConv2D" if block.separable else "Conv2D",
         part,
-        channels * depth_multiplier,
-        (3, 3, channels, depth_multiplier),
-        block.stride,
-        "valid" if pad else "same",
+        channels * depth_multiplier if block.separable else block.filters,
+        (3, 3, channels, depth_multiplier if block.separable else block.filters),
+        window.stride,
+        "valid" if window.pad else "same",
+        dilation=window.dilation,
     )
-    kernel = (1, 1, depthwise.channels, filters)
-    pointwise = Layer(f"conv_pw_{block_id}", "Conv2D", part, filters, kernel)
-    return [
-        *pad,
-        *(depthwise, *_batch_norm_and_relu(depthwise)),
-        *(pointwise, *_batch_norm_and_relu(pointwise)),
-    ]
+    layers += [first, *_batch_norm_and_relu(first)]
+    if block.separable:
+        kernel = (1, 1, first.channels, block.filters)
+        pointwise = Layer(f"conv_pw_{block_id}", "Conv2D", part, block.filters, kernel)
+        layers += [pointwise, *_batch_norm_and_relu(pointwise)]
+    return layers
 
 
 def _pool(pooling: Pooling, channels: int, keepdims: bool = False) -> Layer:

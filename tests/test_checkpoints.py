@@ -197,7 +197,7 @@ def test_without_strict_what_fits_is_loaded_and_the_report_tells_the_rest(model,
 
 
 def test_foreign_layer_names_are_loaded_by_order_when_the_caller_says_so(donor, model, tmp_path):
-    path = write_keras_2(tmp_path / "x.h5", weights(donor), renamed=lambda layer: f"my_{layer}")
+    path = write_keras_2(tmp_path / "x.h5", weights(donor), renamed=lambda layer: f"{layer}_mine")
     with pytest.raises(CheckpointError, match="by_order=True"):
         load_weights(model, path)
     assert len(load_weights(model, path, by_order=True).loaded) == 137

@@ -45,9 +45,11 @@ def test_summary_writes_other_formats_and_a_plot(tmp_path):
 def test_summary_takes_every_argument_of_the_net():
     result = run(
         "summary", "--alpha", "0.5", "--size", "96", "--depth-multiplier", 2, "--channels", 1,
-        "--no-top", "--pooling", "max", "--costs",
+        "--no-top", "--pooling", "max", "--costs", "--output-stride", 16,
     )  # fmt: skip
-    model = MobileNet((96, 96, 1), 0.5, 2, include_top=False, pooling="max", weights=None)
+    model = MobileNet(
+        (96, 96, 1), 0.5, 2, include_top=False, pooling="max", weights=None, output_stride=16
+    )
     assert result.stdout.strip() == summary(model, costs=True)
 
 

@@ -352,6 +352,17 @@ def test_a_colour_stands_for_an_output_size(net, base):
     assert own[-1] not in whole
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"name_prefix": "left_"}, {"blocks": spec.FULL_BLOCKS}, {"output_stride": 8}],
+)
+def test_every_net_of_the_package_has_a_box_a_block(net, arguments):
+    model = MobileNet(weights=None, alpha=0.25, **arguments)
+    boxes, links = boxes_and_links(model)
+    assert [box.part for box in boxes] == [box.part for box in boxes_and_links(net)[0]]
+    assert links == [(i, i + 1) for i in range(len(boxes) - 1)]
+
+
 def test_boxes_are_linked_in_a_chain(net):
     assert chain(net)
 

@@ -25,7 +25,13 @@ from keras_mobilenet.arrays import (
 from keras_mobilenet.checkpoints.adapting import adapted
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.misfit import misfit, other_conventions
-from keras_mobilenet.checkpoints.models import assign, conventions_of, stem_size_of, variables_of
+from keras_mobilenet.checkpoints.models import (
+    assign,
+    conventions_of,
+    reduction_of,
+    stem_size_of,
+    variables_of,
+)
 from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
@@ -135,7 +141,7 @@ def _check_conventions(path: str | PathLike[str], model: Any, checkpoint: Checkp
     if checkpoint.conventions is None:
         return
     ours = conventions_of(model)
-    if not checkpoint.conventions.fits(ours, stem_size_of(model)):
+    if not checkpoint.conventions.fits(ours, stem_size_of(model), reduction_of(model)):
         raise CheckpointError(other_conventions(path, checkpoint.conventions, ours))
 
 

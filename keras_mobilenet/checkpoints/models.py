@@ -5,20 +5,28 @@ Keras is not imported: a model is asked for its layers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from keras_mobilenet.naming import name_prefix
 from keras_mobilenet.spec import Conventions, Padding
+
+_IN_BLOCK = re.compile(r".*conv_(dw_)?\d+")  # the 3 x 3 convolution of a block
 
 
 def variables_of(model: Any) -> dict[str, Any]:
-    """Return the model's weights by name, those of nested models included."""
+    """Return the model's weights by name, those of nested models included.
+
+    The names are plain: a net's `name_prefix` is no part of them, unless the model holds several.
+    """
     variables: dict[str, Any] = {}
-    for layer in _leaves(model):
+    for layer_name, layer in _named_leaves(model):
         for variable in layer.weights:
-            name = f"{layer.name}/{variable.name}"
+            name = f"{layer_name}/{variable.name}"
             if variables.setdefault(name, variable) is not variable:
                 raise ValueError(
                     f"Two layers of model {model.name!r} have a weight of the name {name!r}, so "
@@ -31,6 +39,13 @@ def _leaves(model: Any) -> Sequence[Any]:
     if not hasattr(model, "layers"):
         return [model]
     return [leaf for layer in model.layers for leaf in _leaves(layer)]
+
+
+def _named_leaves(model: Any) -> Sequence[tuple[str, Any]]:
+    """Return each layer with its plain name; one name may come twice."""
+    leaves = _leaves(model)
+    prefix = name_prefix({leaf.name for leaf in leaves})
+    return [(leaf.name.removeprefix(prefix), leaf) for leaf in leaves]
 
 
 def conventions_of(model: Any) -> Conventions:
@@ -46,22 +61,31 @@ def conventions_of(model: Any) -> Conventions:
 
 
 def _padding(model: Any) -> Padding:
-    layers = {layer.name: layer for layer in _leaves(model)}
-    if "conv1_pad" in layers:
+    leaves = _leaves(model)
+    if any(leaf.name.endswith("conv1_pad") for leaf in leaves):
         return "symmetric"
     # Of a net that is cut short before its first strided block, any padding is true.
-    strided = layers.get("conv_dw_2")
-    return "same" if strided is not None and strided.padding == "same" else "keras"
+    convolutions = [leaf for leaf in leaves if _IN_BLOCK.fullmatch(leaf.name)]
+    strided = [leaf for leaf in convolutions if getattr(leaf, "strides", (1,))[0] > 1]
+    return "same" if any(leaf.padding == "same" for leaf in strided) else "keras"
 
 
 def stem_size_of(model: Any) -> tuple[int | None, int | None]:
     """Return the (height, width) that the model's stem puts out, None where unknown."""
-    for layer in _leaves(model):
-        if layer.name == "conv1":
+    for name, layer in _named_leaves(model):
+        if name == "conv1":
             shape = layer.output.shape
             height, width = shape[2:] if layer.data_format == "channels_first" else shape[1:3]
             return height, width
     return None, None
+
+
+def reduction_of(model: Any) -> int:
+    """Return what the blocks' strides come to, those that became dilations included."""
+    convolutions = [leaf for leaf in _leaves(model) if _IN_BLOCK.fullmatch(leaf.name)]
+    strides = [getattr(leaf, "strides", (1,))[0] for leaf in convolutions]
+    dilations = [getattr(leaf, "dilation_rate", (1,))[0] for leaf in convolutions]
+    return prod(strides) * max(dilations, default=1)
 
 
 def assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from os import PathLike
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from keras_mobilenet.checkpoints import (
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.strangers import describe
 from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.naming import name_prefix
 
 
 class Format(Protocol):
@@ -86,12 +88,21 @@ def open_checkpoint(path: str | PathLike[str], max_bytes: int = MAX_BYTES) -> It
     path = os.fspath(path)
     try:
         with _recognised(path).read(path, max_bytes) as checkpoint:
-            yield checkpoint
+            yield _plainly_named(checkpoint)
     except CheckpointError as error:
         if str(error).startswith(path):
             raise
         remedy = "Fetch or export the file again, or pass another one."
         raise CheckpointError(fault(path, f"{error}.", remedy)) from error
+
+
+def _plainly_named(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint without its net's `name_prefix`, which Keras' own files keep."""
+    prefix = name_prefix({name.rpartition("/")[0] for name in checkpoint.arrays})
+    plain = {name.removeprefix(prefix): array for name, array in checkpoint.arrays.items()}
+    # Of two arrays of one plain name none may be lost: then the names stay as they are.
+    one_to_one = prefix and len(plain) == len(checkpoint.arrays)
+    return replace(checkpoint, arrays=plain) if one_to_one else checkpoint
 
 
 def _recognised(path: str) -> Format:

@@ -90,11 +90,12 @@ def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> 
 
 
 def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    kinds = {layer.name: layer.kind for layer in spec.network()}
+    layers = _by_layer(arrays)
+    kinds = {layer.name: layer.kind for layer in naming.net_of(layers)}
     counts: dict[str, int] = {}
     with h5py.File(path, "w") as file:
         hdf5.write_metadata(file, metadata)
-        for layer, variables in _by_layer(arrays).items():
+        for layer, variables in layers.items():
             if layer not in kinds:
                 raise ValueError(
                     f"{layer} is no layer of MobileNet, and .weights.h5 needs its class. "
@@ -111,7 +112,8 @@ def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> N
 
 def _by_layer(arrays: Arrays) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
     """Return the arrays by layer and variable, both in the order that Keras goes by."""
-    order = {layer.name: i for i, layer in enumerate(spec.network())}
+    net = naming.net_of({name.rpartition("/")[0] for name in arrays})
+    order = {layer.name: i for i, layer in enumerate(net)}
     variables = ("kernel", "bias", *spec.BATCH_NORM_ARRAYS)
     layers: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
     for name in sorted(arrays, key=lambda name: order.get(name.rpartition("/")[0], len(order))):

@@ -1,0 +1,108 @@
+"""Blocks of the user's own, and the paper's two other nets: built, counted, loaded and saved."""
+
+import keras
+import numpy as np
+import pytest
+from random_models import randomise
+
+from keras_mobilenet import MobileNet, layer_costs, load_weights, save_weights
+from keras_mobilenet.spec import BLOCKS, FULL_BLOCKS, SHALLOW_BLOCKS, Block
+from keras_mobilenet.tables import layer_rows
+
+OWN = (Block(16), Block(32, stride=2, separable=False), Block(48), *[Block(64)] * 12)
+NETS = {"shallow": SHALLOW_BLOCKS, "full": FULL_BLOCKS, "own": OWN}
+PADDINGS = ("keras", "same", "symmetric")
+
+
+def build(blocks, **arguments):
+    fixed = {"alpha": 0.25, "classes": 5, "weights": None}
+    return MobileNet((64, 64, 3), blocks=blocks, **fixed | arguments)
+
+
+@pytest.mark.parametrize("output_stride", [32, 8])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("net", NETS)
+def test_costs_are_those_of_the_model(net, padding, output_stride):
+    arguments = {"alpha": 0.25, "blocks": NETS[net], "padding": padding}
+    arguments["output_stride"] = output_stride
+    model = MobileNet((97, 97, 3), weights=None, **arguments)
+    for cost, row in zip(layer_costs(size=97, **arguments), layer_rows(model), strict=True):
+        assert (cost.name, cost.macs, cost.params) == (row.name, row.macs, row.params)
+        assert (None, *cost.output_shape) == row.output_shape
+
+
+def test_default_blocks_are_the_papers():
+    assert layer_costs(blocks=list(BLOCKS)) == layer_costs()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "macs", "params"),
+    # arXiv 1704.04861, tables 5 and 4, in millions.
+    [(SHALLOW_BLOCKS, 307, 2.9), (FULL_BLOCKS, 4866, 29.3)],
+)
+def test_the_papers_other_nets_cost_what_it_says(blocks, macs, params):
+    costs = layer_costs(blocks=blocks)
+    # Table 4 leaves the classifier's 1,024,000 MACs out, table 5 counts them.
+    counted = sum(c.macs for c in costs if macs == 307 or c.part != "top")
+    assert round(counted / 1e6) == macs
+    assert round(sum(np.prod(c.kernel) for c in costs if c.kernel) / 1e6, 1) == params
+
+
+@pytest.mark.parametrize("end", [".safetensors", ".weights.h5", ".h5"])
+@pytest.mark.parametrize("net", NETS)
+def test_own_net_is_saved_and_loaded(net, end, tmp_path):
+    model = randomise(build(NETS[net]))
+    save_weights(model, tmp_path / f"net{end}")
+    again = build(NETS[net])
+    load_weights(again, tmp_path / f"net{end}")
+    for a, b in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    if end == ".weights.h5":  # Keras goes by the layers' order in such a file
+        by_keras = build(NETS[net])
+        by_keras.load_weights(tmp_path / f"net{end}")
+        np.testing.assert_array_equal(by_keras.get_weights()[-1], model.get_weights()[-1])
+
+
+def test_own_net_may_begin_with_a_file_of_its_own(tmp_path):
+    model = randomise(build(OWN, padding="symmetric"))
+    save_weights(model, tmp_path / "own.safetensors")
+    again = build(OWN, weights=tmp_path / "own.safetensors")
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    np.testing.assert_array_equal(again(x), model(x))
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_own_net_trains_and_is_saved_whole(net, tmp_path):
+    model = build(NETS[net])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    model.fit(x, np.array([0, 1]), verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
+
+
+@pytest.mark.parametrize("size", [32, 64, 96])
+def test_same_padding_is_that_of_keras_where_the_nets_own_strides_are_even(size, tmp_path):
+    blocks = [Block(8, stride=2)] * 6  # more halvings than the paper's four
+    path = tmp_path / "net.safetensors"
+    save_weights(build(blocks, padding="same"), path)
+    found = MobileNet((size, size, 3), alpha=0.25, classes=5, blocks=blocks, weights=path)
+    assert "conv_pad_1" not in [layer.name for layer in found.layers]  # needs a multiple of 128
+
+
+@pytest.mark.parametrize(
+    "blocks", [(), None, 3, [64], [Block(0)], [Block(8, stride=0)], [Block(8.0)], [Block(8, 1, 1)]]
+)
+def test_wrong_blocks_are_named(blocks):
+    with pytest.raises(ValueError, match="`blocks` must be a sequence of .*Received: blocks="):
+        build(blocks)
+
+
+def test_published_weights_are_for_the_papers_blocks_only():
+    with pytest.raises(ValueError, match="`blocks` must be spec.BLOCKS with weights='imagenet'"):
+        MobileNet(blocks=SHALLOW_BLOCKS)
+
+
+def test_block_without_channels_is_named():
+    with pytest.raises(ValueError, match="`alpha` must be at least 0.5. The narrowest block, of 2"):
+        build([Block(2)])

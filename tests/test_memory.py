@@ -1,0 +1,130 @@
+"""Peak memory: against LiteRT's own arena, and against the definition."""
+
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+import pytest
+from random_models import randomise
+
+from keras_mobilenet import MobileNet, layer_costs, peak_memory
+from keras_mobilenet.memory import weight_bytes
+from keras_mobilenet.spec import FULL_BLOCKS
+
+SLACK = 64 << 10  # bytes that a file's graph may take beside its weights
+
+
+@pytest.mark.parametrize(
+    ("alpha", "size", "dtype", "arena"),
+    # Read from ai-edge-litert's arena, as the test below does for a net that converts sooner.
+    [(1.0, 224, "float32", 5_419_008), (1.0, 224, "int8", 1_354_752),
+     (0.25, 128, "float32", 770_048), (0.25, 128, "int8", 192_512),
+     (0.25, 100, "float32", 470_016)],
+)  # fmt: skip
+def test_peak_is_the_arena_that_litert_took(alpha, size, dtype, arena):
+    assert peak_memory(layer_costs(alpha, size=size), dtype).bytes == arena
+
+
+def converted(model, dtype, size):
+    import tensorflow as tf
+
+    def pictures():
+        rng = np.random.default_rng(0)
+        yield [rng.uniform(-1, 1, (1, size, size, 3)).astype("float32")]
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if dtype == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = pictures
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter.convert()
+
+
+def arena(content):
+    """Return the bytes between the first and the last activation in LiteRT's memory.
+
+    Neither constants nor shapes count: they lie elsewhere.
+    """
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    net = litert.Interpreter(
+        model_content=content, experimental_op_resolver_type=plain, num_threads=1
+    )
+    net.allocate_tensors()
+    net.invoke()  # the size of the last reshape is worked out on the way
+    given = {net.get_input_details()[0]["index"]}
+    shapes = ("SHAPE", "STRIDED_SLICE", "PACK")
+    made = [op for op in net._get_ops_details() if op["op_name"] not in shapes]
+    views = [net.tensor(i)() for i in given.union(*(op["outputs"] for op in made))]
+    starts = [view.__array_interface__["data"][0] for view in views]
+    ends = [start + view.nbytes for start, view in zip(starts, views, strict=True)]
+    return max(ends) - min(starts)
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's converter has some of its own
+@pytest.mark.parametrize(
+    ("dtype", "padding"), [("float32", "keras"), ("int8", "keras"), ("float32", "symmetric")]
+)
+def test_litert_takes_what_is_counted(dtype, padding, capfd):
+    net = {"alpha": 0.25, "padding": padding}
+    model = randomise(MobileNet((64, 64, 3), weights=None, **net))
+    content = converted(model, dtype, 64)
+    costs = layer_costs(size=64, **net)
+    assert arena(content) == peak_memory(costs, dtype).bytes
+    assert 0 <= len(content) - weight_bytes(costs, dtype) < SLACK
+    capfd.readouterr()  # the converter prints
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_minimal_is_the_largest_input_and_output_of_a_convolution(dtype):
+    costs = layer_costs(0.5, size=160)
+    kernels = [cost for cost in costs if cost.kernel]
+    sizes = [prod(cost.output_shape) for cost in (costs[0], *kernels)]
+    pairs = [a + b for a, b in pairwise(sizes)]
+    found = peak_memory(costs, dtype, runtime="minimal")
+    assert found.bytes == max(pairs) * (4 if dtype == "float32" else 1)
+    assert found.bytes == sum(found.live.values())
+    assert found.layer == "conv_pw_1"
+
+
+def test_padding_that_no_convolution_does_alike_is_a_step_of_its_own():
+    keras, symmetric = (
+        peak_memory(layer_costs(padding=padding), runtime="minimal")
+        for padding in ("keras", "symmetric")
+    )
+    assert (keras.layer, symmetric.layer) == ("conv_pw_1", "conv_pad_2")
+    assert symmetric.live["output"] == 114 * 114 * 64 * 4
+
+
+def test_depthwise_in_place_takes_one_channel_more():
+    costs = {cost.name: cost for cost in layer_costs()}
+    alone = [costs["conv1_relu"], costs["conv_dw_1"]]  # its input, and it
+    values = 112 * 112 * 32 * 4
+    plain = peak_memory(alone, runtime="minimal")
+    assert plain.live == {"input": values, "output": values}
+    in_place = peak_memory(alone, runtime="minimal", in_place=True)
+    assert in_place.live == {"input": values, "one channel": 112 * 112 * 4}
+    strided = [costs["conv_pw_1_relu"], costs["conv_pad_2"], costs["conv_dw_2"]]
+    assert "output" in peak_memory(strided, runtime="minimal", in_place=True).live
+
+
+def test_full_convolutions_copy_their_windows_in_litert_only():
+    costs = layer_costs(0.25, size=64, blocks=FULL_BLOCKS)
+    assert "patches" in peak_memory(costs).live
+    assert "patches" not in peak_memory(costs, runtime="minimal").live
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dtype": "float16"}, "`dtype` must be one of float32, int8. Received: dtype='float16'"),
+        ({"runtime": "tflm"}, "`runtime` must be one of litert, minimal. Received: runtime='tflm'"),
+        ({"in_place": True}, "`in_place` must be False with runtime='litert'"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        peak_memory(layer_costs(), **arguments)
+    with pytest.raises(ValueError, match="Received: nothing"):
+        peak_memory(())

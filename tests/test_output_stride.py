@@ -1,0 +1,108 @@
+"""Strides that became dilations: shapes, and the outputs that the net of stride 32 gives too."""
+
+import numpy as np
+import pytest
+from random_models import randomise
+
+from keras_mobilenet import MobileNet, layer_costs, spec
+from keras_mobilenet.tables import layer_rows
+
+# Depthwise convolutions of one graph are other kernels in the other: sums of float32.
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def build(size, output_stride, padding="keras", **arguments):
+    fixed = {"alpha": 0.25, "include_top": False, "weights": None}
+    shape = (size, size, 3)
+    return MobileNet(
+        shape, output_stride=output_stride, padding=padding, **fixed | arguments
+    )  # fmt: skip
+
+
+def outputs(size, output_stride, padding):
+    """Return the outputs of the net of stride 32, and of the dense one with the same weights."""
+    sparse = randomise(build(size, 32, padding))
+    dense = build(size, output_stride, padding)
+    dense.set_weights(sparse.get_weights())
+    x = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype("float32")
+    return np.asarray(sparse(x)), np.asarray(dense(x))
+
+
+@pytest.mark.parametrize(("output_stride", "last"), [(32, 7), (16, 14), (8, 28)])
+def test_last_grid_is_that_of_slims_end_points(output_stride, last):
+    """As slim's mobilenet_v1_test.py, testOutputStride16 and -8, has them at 224."""
+    assert build(224, output_stride).output_shape == (None, last, last, 256)
+    rates = [
+        layer.dilation
+        for layer in spec.network(output_stride=output_stride)
+        if layer.kind == "DepthwiseConv2D"
+    ]
+    # The layer whose stride is left out keeps the rate there is; what follows it is dilated.
+    expected = {32: [1] * 13, 16: [1] * 12 + [2], 8: [1] * 6 + [2] * 6 + [4]}
+    assert rates == expected[output_stride]
+
+
+@pytest.mark.parametrize("output_stride", [16, 8])
+@pytest.mark.parametrize("size", [64, 96, 128, 225])
+def test_keras_padding_keeps_every_output_where_strides_meet_even_lengths(size, output_stride):
+    sparse, dense = outputs(size, output_stride, "keras")
+    step = 32 // output_stride
+    np.testing.assert_allclose(dense[:, ::step, ::step], sparse, **TOLERANCE)
+
+
+@pytest.mark.parametrize("output_stride", [16, 8])
+@pytest.mark.parametrize("size", [64, 97, 100, 131, 225])
+def test_symmetric_padding_keeps_every_output_at_any_size(size, output_stride):
+    sparse, dense = outputs(size, output_stride, "symmetric")
+    step = 32 // output_stride
+    np.testing.assert_allclose(dense[:, ::step, ::step], sparse, **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("size", "output_stride", "first"),
+    # A stride of 2 over an even length is centred on odd places, over an odd length on even ones.
+    [(64, 16, 1), (65, 16, 0), (96, 8, 3), (97, 8, 0), (80, 8, 1), (120, 8, 2)],
+)
+def test_same_padding_keeps_every_output_too_but_begins_elsewhere(size, output_stride, first):
+    sparse, dense = outputs(size, output_stride, "same")
+    step = 32 // output_stride
+    np.testing.assert_allclose(dense[:, first::step, first::step], sparse, **TOLERANCE)
+
+
+def test_keras_padding_at_an_odd_length_differs_at_the_last_border_only():
+    sparse, dense = outputs(240, 16, "keras")  # 15 x 15 before the last stride, which drops one
+    assert (sparse.shape[1], dense.shape[1]) == (7, 15)
+    np.testing.assert_allclose(dense[:, :12:2, :12:2], sparse[:, :6, :6], **TOLERANCE)
+    assert not np.allclose(dense[:, :14:2, :14:2], sparse, **TOLERANCE)
+
+
+@pytest.mark.parametrize("padding", ["keras", "same", "symmetric"])
+def test_layers_and_weights_keep_names_and_shapes(padding):
+    sparse, dense = build(96, 32, padding), build(96, 8, padding)
+    assert [layer.name for layer in dense.layers] == [layer.name for layer in sparse.layers]
+    assert [w.path for w in dense.weights] == [w.path for w in sparse.weights]
+    assert [w.shape for w in dense.weights] == [w.shape for w in sparse.weights]
+
+
+@pytest.mark.parametrize("padding", ["keras", "same", "symmetric"])
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_costs_are_those_of_the_model(padding, output_stride):
+    net = {"alpha": 0.25, "padding": padding, "output_stride": output_stride}
+    model = MobileNet((97, 97, 3), weights=None, **net)
+    for cost, row in zip(layer_costs(size=97, **net), layer_rows(model), strict=True):
+        assert (cost.name, cost.macs, cost.params) == (row.name, row.macs, row.params)
+        assert (None, *cost.output_shape) == row.output_shape
+
+
+@pytest.mark.parametrize(("alpha", "digits"), [(0.25, "2_5"), (1.0, "1_0")])
+def test_published_weights_load_and_keep_every_output(alpha, digits, shared_data):
+    path = shared_data / "weights" / "keras" / f"mobilenet_{digits}_224_tf.h5"
+    sparse, dense = (build(224, stride, alpha=alpha, weights=path) for stride in (32, 16))
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype("float32")
+    np.testing.assert_allclose(dense(x)[:, ::2, ::2], sparse(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [4, 64, 16.0, "16", True, None])
+def test_other_output_strides_are_refused(value):
+    with pytest.raises(ValueError, match="`output_stride` must be one of 8, 16, 32.*Received: out"):
+        MobileNet(weights=None, output_stride=value)
