@@ -72,7 +72,9 @@ def test_bins_have_their_upper_edge_and_hold_every_example():
 def test_top_2_is_told_of_5_classes_and_more():
     rows = np.eye(5) * 0.5 + 0.1
     assert evaluate("abcd", [0], [[0.7, 0.1, 0.1, 0.1]]).top_2 is None
-    assert evaluate("abcde", [0, 0, 2, 4, 3], rows).top_2 == 3 / 5  # the second place, shared by all others, is the first's of them
+    assert (
+        evaluate("abcde", [0, 0, 2, 4, 3], rows).top_2 == 3 / 5
+    )  # the second place, shared by all others, is the first's of them
 
 
 def test_probability_of_0_costs_much_and_not_infinitely():
