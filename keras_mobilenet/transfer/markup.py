@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from itertools import chain
 
 _VOID = frozenset({"br", "img", "link", "meta"})  # have no end tag
 _SHAPES = frozenset({"circle", "line", "path", "polyline", "rect"})  # SVG's, without children
-# The controls that HTML forbids, and what a browser would show in the order of another script.
-_HIDDEN = {i: "\ufffd" for i in (*range(9), 11, 12, *range(14, 32), *range(127, 160),
-                                 *range(0x202A, 0x202F), *range(0x2066, 0x206A))}  # fmt: skip
+# The controls that HTML forbids, and those that show a name in another order than its own.
+_CONTROLS = (range(9), (11, 12), range(14, 32), range(127, 160))
+_TURNS = (range(0x202A, 0x202F), range(0x2066, 0x206A))
+_HIDDEN = dict.fromkeys(chain(*_CONTROLS, *_TURNS), "\N{REPLACEMENT CHARACTER}")
 
 
 class Html(str):

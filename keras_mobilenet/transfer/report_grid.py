@@ -7,6 +7,7 @@ import math
 from keras_mobilenet.transfer.markup import Html, element
 from keras_mobilenet.transfer.metrics import Metrics
 from keras_mobilenet.transfer.report_charts import count_ticks
+from keras_mobilenet.transfer.report_tables import table
 from keras_mobilenet.transfer.report_words import percent
 
 TABLE_UP_TO = 24  # classes, of which the counts can be read in a row
@@ -127,21 +128,12 @@ def _most_frequent(metrics: Metrics) -> Html | None:
     wrong.sort(key=lambda case: (-case[0], case[1:]))
     if not wrong:
         return None
-    names = ("True class", "Taken for", "Examples", "Of the class")
-    head = element("tr", (element("th", name, scope="col") for name in names))
-    rows = [_row(metrics, count, i, j) for count, i, j in wrong[:_SHOWN]]
+    heads = ("True class", "Taken for", "Examples", "Of the class")
+    rows = [_row(metrics, *case) for case in wrong[:_SHOWN]]
     shown = f", the first {_SHOWN} of {len(wrong)}" if len(wrong) > _SHOWN else ""
-    caption = element("caption", f"The most frequent mistakes{shown}")
-    table = element("table", caption, element("thead", head), element("tbody", rows))
-    return element("div", table, class_="scroll", tabindex="0")
+    return table(f"The most frequent mistakes{shown}", heads, rows, numbers=2)
 
 
-def _row(metrics: Metrics, count: int, i: int, j: int) -> Html:
+def _row(metrics: Metrics, count: int, i: int, j: int) -> tuple[str, ...]:
     share = percent(count / metrics.classes[i].support)
-    return element(
-        "tr",
-        element("th", metrics.labels[i], scope="row"),
-        element("td", metrics.labels[j]),
-        element("td", str(count), class_="number"),
-        element("td", share, class_="number"),
-    )
+    return metrics.labels[i], metrics.labels[j], str(count), share

@@ -18,6 +18,7 @@ from keras_mobilenet.images import fit_pixels, read_picture
 from keras_mobilenet.model_files import recipe_of
 from keras_mobilenet.transfer.activation_maps import cam
 from keras_mobilenet.transfer.markup import Html, element
+from keras_mobilenet.transfer.report_tables import table
 from keras_mobilenet.transfer.report_words import percent
 
 MOST = 24
@@ -139,19 +140,15 @@ def _card(mistake: Mistake, labels: Sequence[str], pictures: Sequence[Html]) -> 
 
 
 def _table(mistakes: Sequence[Mistake], labels: Sequence[str]) -> Html:
-    names = ("Example", "Taken for", "Probability", "True class", "Probability")
-    head = element("tr", (element("th", name, scope="col") for name in names))
+    heads = ("Example", "Taken for", "True class", "Probability", "Of the true class")
     rows = [
-        element(
-            "tr",
-            element("th", mistake.name, scope="row"),
-            element("td", labels[mistake.predicted]),
-            element("td", percent(mistake.probability), class_="number"),
-            element("td", labels[mistake.true]),
-            element("td", percent(mistake.probability_true), class_="number"),
+        (
+            mistake.name,
+            labels[mistake.predicted],
+            labels[mistake.true],
+            percent(mistake.probability),
+            percent(mistake.probability_true),
         )
         for mistake in mistakes
     ]
-    caption = element("caption", "Mistakes without a picture that can be shown")
-    table = element("table", caption, element("thead", head), element("tbody", rows))
-    return element("div", table, class_="scroll", tabindex="0")
+    return table("Mistakes without a picture that can be shown", heads, rows, numbers=2)

@@ -35,8 +35,8 @@ def in_time(timings: Mapping[str, float]) -> list[tuple[str, str]]:
 
 def epoch_table(history: Sequence[Epoch]) -> Html:
     """Return the numbers of the training curves."""
-    rows = [element("tr", _epoch_cells(epoch, i)) for i, epoch in enumerate(history, 1)]
-    return _table("Every epoch", _EPOCH_COLUMNS, rows, numbers=6)
+    rows = [_epoch_row(epoch, i) for i, epoch in enumerate(history, 1)]
+    return table("Every epoch", _EPOCH_COLUMNS, rows, numbers=6)
 
 
 def class_table(metrics: Metrics, *, numbered: bool) -> Html:
@@ -45,19 +45,64 @@ def class_table(metrics: Metrics, *, numbered: bool) -> Html:
     With `numbered`, a picture of many classes can name them by their numbers, from 1.
     """
     heads = ["Class", "Examples", "Precision", "Recall", "F1"]
-    rows = [
-        _class_row(found, i if numbered else None) for i, found in enumerate(metrics.classes, 1)
-    ]
+    rows = [_class_row(found) for found in metrics.classes]
+    if numbered:
+        heads = ["No.", *heads]
+        rows = [[str(i), *row] for i, row in enumerate(rows, 1)]
     caption = (
         "Precision: how many of those taken for the class are of it. Recall: how many of the class "
         f"are found. F1: their harmonic mean. {NOTHING}: there is nothing to take a share of."
     )
-    return _table(caption, ["No.", *heads] if numbered else heads, rows, numbers=4)
+    return table(caption, heads, rows, numbers=4, header=int(numbered))
 
 
-def _epoch_cells(epoch: Epoch, position: int) -> Html:
+def table(
+    caption: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Child]],
+    *,
+    numbers: int,
+    header: int = 0,
+) -> Html:
+    """Return a table that scrolls within the page where it is too wide or too tall.
+
+    Args:
+        caption: What it is of.
+        heads: The columns' names.
+        rows: Their cells.
+        numbers: How many of the last columns hold numbers.
+        header: The column that names the row.
+    """
+    classes = [None] * (len(heads) - numbers) + ["number"] * numbers
+    head = [
+        element("th", name, scope="col", class_=class_)
+        for name, class_ in zip(heads, classes, strict=True)
+    ]
+    body = [
+        element("tr", (_cell(cell, classes[i], i == header) for i, cell in enumerate(row)))
+        for row in rows
+    ]
+    whole = element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", head)),
+        element("tbody", body),
+    )
+    # A keyboard scrolls only what can have the focus.
+    return element("div", whole, class_="scroll tall", tabindex="0")
+
+
+def _cell(content: Child, class_: str | None, is_header: bool) -> Html:
+    if is_header:
+        return element("th", content, scope="row")
+    return element("td", content, class_=class_)
+
+
+def _epoch_row(epoch: Epoch, position: int) -> list[Child]:
     rate, time = epoch.get("learning_rate"), epoch.get("seconds")
-    cells = [
+    return [
+        str(position),
+        str(epoch.get("stage", NOTHING)),
         number(epoch.get("loss")),
         percent(epoch.get("accuracy")),
         number(epoch.get("val_loss")),
@@ -65,41 +110,17 @@ def _epoch_cells(epoch: Epoch, position: int) -> Html:
         NOTHING if rate is None else f"{rate:.3g}",
         NOTHING if time is None else seconds(time),
     ]
-    return joined(
-        element("th", str(position), scope="row"),
-        element("td", str(epoch.get("stage", NOTHING))),
-        (element("td", cell, class_="number") for cell in cells),
-    )
 
 
-def _class_row(found: ClassMetrics, position: int | None) -> Html:
-    return element(
-        "tr",
-        None if position is None else element("td", str(position)),
-        element("th", found.label, scope="row"),
-        element("td", str(found.support), class_="number"),
-        _share(found.precision, f"{found.correct} of {found.predicted}"),
-        _share(found.recall, f"{found.correct} of {found.support}"),
-        _share(found.f1, None),
-    )
+def _class_row(found: ClassMetrics) -> list[Child]:
+    return [
+        found.label,
+        str(found.support),
+        _share(found.precision, found.correct, found.predicted),
+        _share(found.recall, found.correct, found.support),
+        percent(found.f1),
+    ]
 
 
-def _share(share: float | None, counts: str | None) -> Html:
-    told = element("small", counts) if counts is not None else None
-    return element("td", percent(share), told, class_="number")
-
-
-def _table(caption: str, heads: Sequence[str], rows: Sequence[Html], *, numbers: int) -> Html:
-    """Return a table whose last `numbers` columns hold numbers."""
-    words = len(heads) - numbers
-    head = element(
-        "tr",
-        (
-            element("th", name, scope="col", class_=None if i < words else "number")
-            for i, name in enumerate(heads)
-        ),
-    )
-    table = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", rows)
-    )
-    return element("div", table, class_="scroll tall", tabindex="0")
+def _share(share: float | None, part: int, whole: int) -> Html:
+    return joined(percent(share), element("small", f"{part} of {whole}"))
