@@ -21,10 +21,19 @@ from keras_mobilenet.recipes import Recipe
 from keras_mobilenet.transfer.metrics import evaluate
 from keras_mobilenet.transfer.report import write_report
 from keras_mobilenet.transfer.report_charts import count_ticks, ticks
-from keras_mobilenet.transfer.report_words import listed, number, percent, plural, seconds, setting
+from keras_mobilenet.transfer.report_words import (
+    NOTHING,
+    listed,
+    number,
+    percent,
+    plural,
+    seconds,
+    setting,
+)
 
 pytestmark = pytest.mark.builds
 HOSTILE = """</td></title></style><script>alert(1)</script>"'&<img src=x onerror='alert(2)'>"""
+BAD_FILE = '"><img src=x onerror=alert({})>.jpg'
 FLOWERS = ("daisy", "rose", "tulip")
 
 
@@ -117,13 +126,12 @@ def full(tmp_path_factory, model):
 
 def test_page_needs_nothing_but_itself(full):
     _, page = full
-    assert not re.search(r"https?:|//[a-z]|url\(|@import|\\00", page.text)
+    assert not re.search(r"https?:|url\(|@import", page.text)
     for _, attributes in page.elements:
         for name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
             assert attributes.get(name, "#").startswith(("data:", "#"))
-    assert not {"script", "iframe", "object", "embed", "base", "form"} & {
-        t for t, _ in page.elements
-    }
+    foreign = {"script", "iframe", "object", "embed", "base", "form"}
+    assert foreign.isdisjoint(tag for tag, _ in page.elements)
     assert len(page.text) < 2_000_000
 
 
@@ -139,7 +147,7 @@ def test_policy_permits_this_style_and_no_other(full):
 def test_page_is_accessible_in_its_structure(full):
     _, page = full
     assert page.all("html") == [{"lang": "en"}]
-    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")[:1]) == 1
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
     assert all(image["alt"] for image in page.all("img"))
     assert all("scope" in head for head in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
@@ -153,12 +161,8 @@ def test_numbers_are_those_of_the_metrics(full):
     run, page = full
     found = metrics_of(run)
     low, high = found.interval
-    assert (
-        f"10 of 40 examples; 95 % interval {low:.1%} to {high:.1%}".replace("%", " %").replace(
-            "95  %", "95 %"
-        )
-        in page.words
-    )
+    assert "10 of 40 examples" in page.words
+    assert f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %" in page.words
     rows = page.table("true class", *FLOWERS)
     assert [[int(x) for x in row[1:]] for row in rows] == [list(row) for row in found.confusion]
     assert [row[0] for row in rows] == list(FLOWERS)
@@ -199,7 +203,7 @@ def test_surest_mistakes_come_first_with_picture_and_map(full):
     top = np.sort(run.probabilities.max(1)[wrong])[::-1][:24]
     assert shown == pytest.approx(100 * top, abs=0.051)
     picture, overlay = (b64decode(x["src"].partition(",")[2]) for x in page.all("img")[:2])
-    assert Image.open(BytesIO(picture)).size == Image.open(BytesIO(overlay)).size == (224, 149)
+    assert Image.open(BytesIO(picture)).size == Image.open(BytesIO(overlay)).size == (224, 150)
     assert picture != overlay
 
 
@@ -216,20 +220,18 @@ def test_same_run_gives_the_same_file(tmp_path):
 
 def test_names_from_outside_stay_words(tmp_path, model):
     labels = (HOSTILE, f"{HOSTILE}2", "x\x00\x1b\ud800\u202ey")
-    paths = pictures(
-        tmp_path / "\"'><b>", 6, name='"><img src=x onerror=alert({})>'.replace("/", "")
-    )
+    paths = pictures(tmp_path / "\"'><b>", 6, name=BAD_FILE)
     steps = history(stages=(HOSTILE,))
     run = run_of(labels, 6, 6, model, paths, history=steps, settings={HOSTILE: HOSTILE},
                  timings={HOSTILE: 1.0}, versions={HOSTILE: HOSTILE}, weights_hash=HOSTILE,
                  problems=(HOSTILE,))  # fmt: skip
     page = page_of(tmp_path, run)
     assert len(page.all("img")) == 12
-    assert not page.all("script") and not page.all("b b")
+    assert page.all("script") == []
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in page.all("img"))
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert page.words.count(HOSTILE) > 10
-    assert '"><img src=x onerror=alert(0)>' in page.words
+    assert BAD_FILE.format(0) in page.words
     assert "x\ufffd\ufffd\\ud800\ufffdy" in page.words
 
 
@@ -238,12 +240,12 @@ def test_few_and_many_classes_are_all_there(tmp_path, classes):
     labels = [f"class {i}" for i in range(classes)]
     run = run_of(labels, n=3 * classes, wrong=classes)
     page = page_of(tmp_path, run)
-    assert {
-        label for row in page.table("Class" if classes < 25 else "No.") for label in row
-    } >= set(labels)
+    few = classes <= 24
+    rows = page.table("Class") if few else page.table("No.", "Class")
+    assert [row[0 if few else 1] for row in rows] == labels
     cells = [a for t, a in page.elements if re.match(r"(hit|miss) h\d+$", a.get("class") or "")]
     filled = sum(count > 0 for row in metrics_of(run).confusion for count in row)
-    assert len(cells) == (classes**2 if classes < 25 else filled)
+    assert len(cells) == (classes**2 if few else filled)
     assert ("Top-2" in page.words) == (classes > 4)
     assert len(page.text) < 500_000
 
@@ -251,7 +253,13 @@ def test_few_and_many_classes_are_all_there(tmp_path, classes):
 def test_class_that_is_never_predicted_has_a_dash(tmp_path):
     run = run_of(("a", "b"), n=2, wrong=0, validation=((None, 0), (None, 0)),
                  probabilities=np.array([[0.9, 0.1], [0.8, 0.2]]))  # fmt: skip
-    assert page_of(tmp_path, run).table("Class")[1] == ["b", "0", "– 0 of 0", "– 0 of 0", "–"]
+    assert page_of(tmp_path, run).table("Class")[1] == [
+        "b",
+        "0",
+        f"{NOTHING} 0 of 0",
+        f"{NOTHING} 0 of 0",
+        NOTHING,
+    ]
 
 
 def test_no_mistake_is_told_as_such(tmp_path):
@@ -288,11 +296,8 @@ def test_model_without_an_exact_map_has_its_pictures_alone(tmp_path):
 def test_small_and_narrow_pictures_keep_their_pixels(tmp_path, model):
     paths = pictures(tmp_path / "rose", 2, size=(16, 16)) + pictures(tmp_path / "x", 1, (2000, 3))
     page = page_of(tmp_path, run_of(n=3, wrong=3, model=model, paths=paths))
-    assert {(x["width"], x["height"]) for x in page.all("img")} == {
-        ("14", "14"),
-        ("12", "12"),
-        ("224", "1"),
-    } or {(x["width"], x["height"]) for x in page.all("img")} == {("14", "14"), ("224", "1")}
+    sizes = {(image["width"], image["height"]) for image in page.all("img")}
+    assert sizes == {("14", "14"), ("224", "1")}  # 7/8 of each side, as the model saw it
 
 
 def test_nothing_validated_is_said(tmp_path):
@@ -331,17 +336,16 @@ def test_metrics_of_another_run_are_refused_and_the_file_is_as_it_was(tmp_path):
 
 
 def test_browser_opens_it_without_a_complaint(full, tmp_path):
-    browser = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None
-    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         pytest.skip("needs Chromium, which is not on PATH")
-    (tmp_path / "report.html").write_text(full[1].text, encoding="utf-8")
-    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-               f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND",
-               "--dump-dom", (tmp_path / "report.html").as_uri()]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0
+    path = tmp_path / "report.html"
+    path.write_text(full[1].text, encoding="utf-8")
+    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
+               "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND",
+               f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr  # where a broken policy or a failed fetch would be told
     assert done.stdout.count("<img") == 48
 
@@ -357,12 +361,24 @@ def test_ticks_are_round_and_hold_the_range():
 
 
 def test_numbers_read_as_people_write_them():
-    told = [percent(0.875), percent(None), number(None), seconds(0.354), seconds(12.34),
-            seconds(59.96), seconds(125), seconds(3720), plural(1, "class"), plural(2000, "example"),
-            listed("abcd", 2), setting([1, 0.5, "x"]), setting({"a": [1]}), setting([]),
-            setting(False), number(float("inf")), seconds(float("nan"))]  # fmt: skip
-    assert [re.sub(r"\s", " ", words) for words in told] == [
-        "87.5 %", "–", "–", "0.35 s", "12.3 s", "1 min 00 s", "2 min 05 s", "1 h 02 min",
-        "1 class", "2,000 examples", "a, b and 2 more", "1, 0.5, x", '{"a": [1]}', "none", "no",
-        "inf", "nan",
-    ]  # fmt: skip
+    told = {
+        percent(0.875): "87.5 %",
+        seconds(0.354): "0.35 s",
+        seconds(12.34): "12.3 s",
+        seconds(59.96): "1 min 00 s",
+        seconds(125): "2 min 05 s",
+        seconds(3720): "1 h 02 min",
+        seconds(float("nan")): "nan",
+        number(float("inf")): "inf",
+        plural(1, "class"): "1 class",
+        plural(2000, "example"): "2,000 examples",
+        listed("abcd", 2): "a, b and 2 more",
+        setting([1, 0.5, "x"]): "1, 0.5, x",
+        setting({"a": [1]}): '{"a": [1]}',
+        setting([]): "none",
+        setting(False): "no",
+    }
+    assert {re.sub(r"\s", " ", words): wanted for words, wanted in told.items()} == {
+        wanted: wanted for wanted in told.values()
+    }
+    assert percent(None) == number(None) == NOTHING

@@ -81,7 +81,7 @@ def line_chart(
     return _svg(
         title,
         height,
-        (_stage(stage, i, x, y) for i, stage in enumerate(stages)),
+        _bands(stages, x, y),
         _rows(steps, y, told),
         _columns(count_ticks(int(x.high)), x, y.start, str),
         _words("epoch", (_LEFT + _WIDTH - _RIGHT) / 2, height - 6),
@@ -167,15 +167,19 @@ def _columns(
         yield _words(told(value), x(value), foot + 17)
 
 
-def _stage(stage: Stage, index: int, x: _Scale, y: _Scale) -> Html:
-    """Return a stage's band, with its name on top where there is room, else its number."""
-    left, width = x(stage.first - 0.5), x(stage.last + 0.5) - x(stage.first - 0.5)
-    name = stage.name if len(stage.name) * _LETTER <= width else str(index + 1)
-    kind = "band odd" if index % 2 else "band"
-    room = y.start - y.end
-    band = element("rect", x=left, y=y.end, width=width, height=room, class_=kind)
-    told = _words(name, left + width / 2, _TOP - 8, class_="stage")
-    return element("g", element("title", stage.name), band, told)
+def _bands(stages: Sequence[Stage], x: _Scale, y: _Scale) -> Iterator[Html]:
+    """Yield each stage's band, with its name on top, or its number where one has no room."""
+    ends = [(x(stage.first - 0.5), x(stage.last + 0.5)) for stage in stages]
+    roomy = all(
+        len(stage.name) * _LETTER <= right - left
+        for stage, (left, right) in zip(stages, ends, strict=True)
+    )
+    for i, (left, right) in enumerate(ends):
+        kind = "band odd" if i % 2 else "band"
+        size = {"width": right - left, "height": y.start - y.end}
+        yield element("rect", x=left, y=y.end, class_=kind, **size)
+        name = stages[i].name if roomy else str(i + 1)
+        yield _words(name, (left + right) / 2, _TOP - 8, class_="stage")
 
 
 def _line(line: Line, x: _Scale, y: _Scale) -> Html:

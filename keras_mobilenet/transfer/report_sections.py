@@ -45,8 +45,9 @@ def key_numbers(metrics: Metrics | None) -> Html:
         _tile(
             "Accuracy",
             percent(metrics.accuracy),
-            f"{metrics.correct} of {examples}; 95 % interval {percent(low)} to {percent(high)}",
+            f"95 % interval {percent(low)} to {percent(high)}",
             _interval_bar(metrics),
+            element("p", f"{metrics.correct} of {examples}", class_="note"),
         ),
         _tile("Log loss", number(metrics.log_loss), "nats an example; 0 is perfect"),
         _tile("Calibration error", percent(metrics.calibration_error),
@@ -161,8 +162,10 @@ def _chart(title: str, history: Sequence[Epoch], name: str, stages: Sequence[Sta
 
 
 def _stage_words(stages: Sequence[Stage]) -> str:
-    told = [f"{i} {_span(stage)}" for i, stage in enumerate(stages, 1)]
-    return f"{'Stages' if len(stages) > 1 else 'Stage'}: {'; '.join(told)}."
+    if len(stages) == 1:
+        return f"One stage: {_span(stages[0])}."
+    told = (f"{i} {_span(stage)}" for i, stage in enumerate(stages, 1))
+    return f"Stages: {'; '.join(told)}."
 
 
 def _span(stage: Stage) -> str:
