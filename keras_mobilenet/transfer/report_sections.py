@@ -47,7 +47,7 @@ def key_numbers(metrics: Metrics | None) -> Html:
             percent(metrics.accuracy),
             f"95 % interval {percent(low)} to {percent(high)}",
             _interval_bar(metrics),
-            element("p", f"{metrics.correct} of {examples}", class_="note"),
+            element("p", f"{metrics.correct:,} of {examples}", class_="note"),
         ),
         _tile("Log loss", number(metrics.log_loss), "nats an example; 0 is perfect"),
         _tile("Calibration error", percent(metrics.calibration_error),
