@@ -84,7 +84,8 @@ def write_report(path: str | PathLike[str], run: TrainedRun, metrics: Metrics | 
     """Write what was trained and how good it is as one HTML file.
 
     The file needs no network, no script and no other file. The pictures of at most 24 mistakes are
-    in it, made small; of files' paths it has the name and the folder.
+    in it, made small; of their paths it has the file's name and its folder's. Problems and settings
+    stand there as they are.
 
     Args:
         path: The file to write.
