@@ -18,10 +18,12 @@ class Settings:
 
     dropout: float
     classifier_activation: str | Callable[..., Any] | None
-    epsilon: float  # of the batch norms, and their momentum
-    bn_momentum: float
-    initializer: Any  # of the kernels: a name, a configuration, an object or a function
-    weight_decay: float | None
+    epsilon: float = spec.Conventions().epsilon  # of the batch norms, and their momentum
+    bn_momentum: float = 0.99
+    initializer: Any = (
+        "glorot_uniform"  # of kernels: a name, a configuration, an object, a function
+    )
+    weight_decay: float | None = None
 
     def new_initializer(self) -> Any:
         """Return an initializer for one layer: one object would give equal shapes equal values."""

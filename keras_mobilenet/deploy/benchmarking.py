@@ -13,7 +13,6 @@ import numpy as np
 from keras_mobilenet.deploy.calibration import calibration_samples
 from keras_mobilenet.deploy.comparison import (
     Difference,
-    concatenated,
     difference,
     generated_pictures,
 )
@@ -214,7 +213,7 @@ def _outputs(contender: Contender, inputs: Array, batch: int) -> Array:
     """Return the outputs for `inputs`, computed in batches of exactly `batch`."""
     whole = _repeated(inputs, math.ceil(len(inputs) / batch) * batch)
     parts = [np.array(contender.predict(whole[rows])) for rows in chunks(len(whole), batch)]
-    outputs: Array = concatenated(parts)[: len(inputs)]
+    outputs: Array = np.concatenate(parts)[: len(inputs)]
     return outputs
 
 

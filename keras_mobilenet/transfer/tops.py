@@ -56,9 +56,7 @@ def replace_top(
     outputs = graph.build(
         spec.top(features.shape[1 if channels_first else -1], classes, pooling),
         features,
-        dropout=arguments.share_dropped(dropout),
-        classifier_activation=activation,
-        epsilon=spec.Conventions().epsilon,  # of batch norms, which a top has none of
+        graph.Settings(arguments.share_dropped(dropout), activation),
     )
     new = keras.Model(model.input, outputs, name=model.name)
     set_recipe(new, replace(recipe_of(model), labels=names))
