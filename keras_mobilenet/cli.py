@@ -22,6 +22,7 @@ from keras_mobilenet import (
     bench_cli,
     classify_cli,
     costs,
+    export_cli,
     paper_tables,
     spec,
     tables,
@@ -49,6 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(weights_cli.app, name="weights")
+app.command("export")(export_cli.export_command)
 app.command("bench")(bench_cli.bench_command)
 
 

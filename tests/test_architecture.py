@@ -81,7 +81,7 @@ ROWS = (
     {"transfer.report_grid", "transfer.report_mistakes", "transfer.report_sections"},
     {"transfer.report"},
     {"classify_options"},
-    {"bench_cli", "classify_cli", "weights_cli"},
+    {"bench_cli", "classify_cli", "export_cli", "weights_cli"},
     {"cli"},
     {"__main__"},
 )

@@ -111,6 +111,13 @@ def test_onnx_has_names_and_batch_that_stay(model, tmp_path):
         assert session.run(["output"], {"input": x})[0].shape == (count, 5)
 
 
+@pytest.mark.parametrize("name", ["m.tflite", "m.onnx", "m.xml", "m/"])
+def test_generated_pictures_are_pixels_where_the_file_takes_pixels(model, tmp_path, name):
+    report = export(model, f"{tmp_path}/{name}", include_preprocessing=True)
+    assert report.generated
+    assert report.difference.rms_error < 1e-5
+
+
 def test_labels_lie_where_other_tools_look(model, tmp_path):
     export(model, tmp_path / "m.tflite", labels=["1", "2", "3", "4", "5"])
     with zipfile.ZipFile(tmp_path / "m.tflite") as archive:

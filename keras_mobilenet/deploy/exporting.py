@@ -131,17 +131,18 @@ def export(
     recipe = _recipe(model, labels)
     original, generated = _samples(model, recipe, quantize, calibration)
     portable = fold_batch_norm(model)
+    if quantize in (*_INT8, "dynamic"):
+        portable = bias_corrected(portable, original, to_int8)
     inputs: npt.NDArray[Any] = original  # what the file takes
     samples: npt.NDArray[Any] = original  # what a converter takes ranges from
     if include_preprocessing and not recipe.takes_pixels:
         inputs = _pixels(original, recipe)
+        original = recipe.scaled(inputs)  # the same pictures, without what lay between two pixels
         if quantize == "full_int8":  # pixels are int8 codes already: no scaling, but its range
             samples = np.concatenate([original, _black_and_white(original, recipe)])
         else:
             portable, samples = with_preprocessing(portable, recipe), inputs
         recipe = recipe.taking_pixels()
-    if quantize in (*_INT8, "dynamic"):
-        portable = bias_corrected(portable, samples, to_int8)
     with staged(path) as temporary:
         chosen.write(portable, temporary, quantize, samples, recipe)
         report = ExportReport(
