@@ -43,6 +43,11 @@ def to_bfloat16(layer: Any) -> npt.NDArray[np.float32]:
     return np.asarray(layer.kernel).astype(ml_dtypes.bfloat16).astype(np.float32)
 
 
+def to_float16(layer: Any) -> npt.NDArray[np.float32]:
+    """Return a kernel as float16 holds it."""
+    return np.asarray(layer.kernel).astype(np.float16).astype(np.float32)
+
+
 def bias_corrected(model: Any, samples: npt.NDArray[Any], rounding: Rounding) -> keras.Model:
     """Return a copy of `model` whose weights can be rounded: other biases, the same kernels.
 
