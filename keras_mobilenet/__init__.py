@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
     from keras_mobilenet.tables import summary
     from keras_mobilenet.transfer.activation_maps import cam
+    from keras_mobilenet.transfer.finetuning import finetune
     from keras_mobilenet.transfer.freezing import freeze
     from keras_mobilenet.transfer.tops import replace_top
 
@@ -28,6 +29,7 @@ __all__ = [
     "cam",
     "convert_weights",
     "decode_predictions",
+    "finetune",
     "fold_batch_norm",
     "freeze",
     "inspect_weights",
@@ -46,6 +48,7 @@ _MODULES = {
     "cam": "transfer.activation_maps",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
+    "finetune": "transfer.finetuning",
     "fold_batch_norm": "deploy.folding",
     "freeze": "transfer.freezing",
     "inspect_weights": "checkpoints.inspection",

@@ -55,7 +55,15 @@ ROWS = (
     {"deploy.predictor"},
     {"transfer.heat_maps", "transfer.nets", "transfer.picture_lists"},
     {"transfer.splits"},
+    {"transfer.progress", "transfer.runs", "transfer.softmax_regression", "transfer.views"},
+    {"transfer.feature_cache", "transfer.run_state"},
     {"transfer.activation_maps", "transfer.datasets", "transfer.freezing", "transfer.tops"},
+    {"transfer.base_nets", "transfer.boundaries", "transfer.run_files", "transfer.sources"},
+    {"transfer.features"},
+    {"transfer.top_training"},
+    {"transfer.settings", "transfer.tail_training"},
+    {"transfer.training"},
+    {"transfer.finetuning"},
     {"weights_cli"},
     {"cli"},
     {"__main__"},
@@ -74,8 +82,12 @@ KERAS = {
     "deploy.folding",
     "mobilenet",
     "transfer.activation_maps",
+    "transfer.base_nets",
+    "transfer.boundaries",
     "transfer.freezing",
+    "transfer.tail_training",
     "transfer.tops",
+    "transfer.training",
     "cli",
 }  # the last one only inside its commands, as the light uses below show
 TENSORFLOW = {"checkpoints.tflite_model", "deploy.conversion", "deploy.keras_engine"}
@@ -100,6 +112,7 @@ def imports(path, *, top_level_only=False):
                 "keras_mobilenet",
                 "keras_mobilenet.checkpoints",
                 "keras_mobilenet.deploy",
+                "keras_mobilenet.transfer",
             ):
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             else:
