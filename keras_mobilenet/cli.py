@@ -1,4 +1,4 @@
-"""The command `keras-mobilenet`: parses, calls, prints. Only it and `weights_cli` print.
+"""The command `keras-mobilenet`: parses, calls, prints. Only it and the other `_cli`s print.
 
 Keras and TensorFlow are imported inside the commands that build a net, so that `--help` and `cost`
 answer at once.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_mobilenet import costs, spec, tables, weights_cli
+from keras_mobilenet import costs, finetune_cli, spec, tables, weights_cli
 from keras_mobilenet.cli_options import (
     Alpha,
     Format,
@@ -41,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(weights_cli.app, name="weights")
+app.command()(finetune_cli.finetune)
 
 
 class By(enum.StrEnum):

@@ -63,8 +63,8 @@ ROWS = (
     {"transfer.top_training"},
     {"transfer.settings", "transfer.tail_training"},
     {"transfer.training"},
-    {"transfer.finetuning"},
-    {"weights_cli"},
+    {"transfer.finetuning", "transfer.probing"},
+    {"finetune_cli", "weights_cli"},
     {"cli"},
     {"__main__"},
 )
