@@ -9,6 +9,7 @@ import enum
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,8 @@ def finetune(
     with start_up_notes_hidden():
         from keras_mobilenet.transfer.finetuning import AUTO_CACHE  # noqa: PLC0415
         from keras_mobilenet.transfer.finetuning import finetune as train  # noqa: PLC0415
-    with _resumable(out), _drawn() as report:
+    with _resumable(out), _drawn() as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about pictures; the run names them all
         run = train(
             folder, out=out, validation=_validation(val), train_from=train_from, alpha=alpha,
             size=size, channels=1 if grey else 3, weights=None if weights == "none" else weights,

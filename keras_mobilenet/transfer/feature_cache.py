@@ -69,7 +69,7 @@ class FeatureCache:
         self._add(path)
 
     def _add(self, path: Path) -> None:
-        """Add a file's sound rows; a file that is not one of these, or of none, is removed."""
+        """Add a file's sound rows; a file with others is replaced, one with none removed."""
         try:
             table = np.load(path, mmap_mode="r", allow_pickle=False)
             keys, sums, values = table["key"], table["sum"], table["values"]
@@ -79,12 +79,14 @@ class FeatureCache:
             path.unlink(missing_ok=True)
             return
         sound = [_checksum(*row) == total for *row, total in zip(keys, values, sums, strict=True)]
-        for i in np.flatnonzero(sound):
-            self._rows[keys[i].tobytes()] = values[i]
+        rows = {keys[i].tobytes(): values[i] for i in np.flatnonzero(sound)}
+        self._rows.update(rows)
         if not all(sound):
             spoilt = sound.count(False)
-            logger.warning("%s: %d of %d rows are damaged", path, spoilt, len(sound))
+            logger.warning("%s: %d of %d rows are damaged and made again", path, spoilt, len(sound))
             self.damaged += spoilt
+            self.put(rows)  # in a file of their own, so that the damage is not found each time
+            path.unlink(missing_ok=True)
 
 
 def _table(rows: Mapping[bytes, Array]) -> Array:
