@@ -2,7 +2,6 @@
 
 import numpy as np
 from PIL import Image
-from random_models import randomise
 
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 NET = {"alpha": 0.25, "size": 32, "engine": "keras"}  # the engine that compiles the fastest
@@ -32,9 +31,12 @@ def write_shapes(folder, count, seed=0):
 
 
 def write_weights(path):
-    """Write a net's weights, all different, and return the path."""
+    """Write the weights of an untrained net, through which colours still show; return the path."""
+    import keras
+
     from keras_mobilenet import MobileNet, save_weights
 
-    model = randomise(MobileNet((32, 32, 3), 0.25, include_top=False, weights=None))
+    keras.utils.set_random_seed(0)
+    model = MobileNet((32, 32, 3), 0.25, include_top=False, weights=None)
     save_weights(model, path)
     return path

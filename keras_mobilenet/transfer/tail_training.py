@@ -132,7 +132,10 @@ class TailTraining:
 
     def _validate(self) -> Scores | None:
         held = self._validation
-        return scores(self.logits(held), held.classes) if held else None
+        # The loss that is trained, as Keras reports it: the other one would prefer the top alone,
+        # whose labels were not smoothed.
+        smoothing = self._plan.label_smoothing
+        return scores(self.logits(held), held.classes, smoothing) if held else None
 
     def _judge(self, state: State, held: Scores | None) -> None:
         """Keep the weights if they are the best; without validation the last ones are."""

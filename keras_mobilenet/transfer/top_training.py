@@ -29,11 +29,13 @@ class Scores:
     accuracy: float
 
 
-def scores(logits: Array, classes: npt.NDArray[np.int64]) -> Scores:
-    """Return the mean cross-entropy and the share that is right."""
+def scores(logits: Array, classes: npt.NDArray[np.int64], label_smoothing: float = 0.0) -> Scores:
+    """Return the mean cross-entropy, with smoothed labels, and the share that is right."""
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(classes)), classes]
+    own = logits[np.arange(len(classes)), classes]
+    targets = (1 - label_smoothing) * own + label_smoothing * logits.mean(axis=1)
+    losses = np.log(np.exp(logits).sum(axis=1)) - targets
     return Scores(float(losses.mean()), float((logits.argmax(axis=1) == classes).mean()))
 
 
