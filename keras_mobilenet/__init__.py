@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.transfer.activation_maps import cam
     from keras_mobilenet.transfer.finetuning import finetune
     from keras_mobilenet.transfer.freezing import freeze
+    from keras_mobilenet.transfer.probing import probe
     from keras_mobilenet.transfer.tops import replace_top
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "load_weights",
     "plot_model",
     "preprocess_input",
+    "probe",
     "replace_top",
     "save_weights",
     "summary",
@@ -56,6 +58,7 @@ _MODULES = {
     "load_weights": "checkpoints.loading",
     "plot_model": "diagrams",
     "preprocess_input": "preprocessing",
+    "probe": "transfer.probing",
     "replace_top": "transfer.tops",
     "save_weights": "checkpoints.loading",
     "summary": "tables",

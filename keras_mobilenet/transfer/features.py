@@ -177,14 +177,16 @@ def _results(
     return [(picture, future.result()) for picture, future in zip(chunk, futures, strict=True)]
 
 
-def put_through(model: Any, features: Features, engine: str) -> Features:
-    """Return the features that a model makes of features, all views of them."""
+def put_through(model: Any, several: Sequence[Features], engine: str) -> list[Features]:
+    """Return the features that a model makes of each of several features, all views of them."""
     with Predictor(model, engine=exact_engine(engine)) as predictor:
-        rows = tuple(_put_through(predictor, view) for view in features.rows)
-    return replace(features, rows=rows)
+        return [
+            replace(features, rows=tuple(_rows_from(predictor, view) for view in features.rows))
+            for features in several
+        ]
 
 
-def _put_through(predictor: Predictor, rows: Sequence[Array]) -> tuple[Array, ...]:
+def _rows_from(predictor: Predictor, rows: Sequence[Array]) -> tuple[Array, ...]:
     outputs: list[Array] = []
     for part in chunks(len(rows), _TOGETHER):  # the rows may be more than memory holds
         outputs += list(predictor.predict(np.stack(rows[part])))

@@ -62,9 +62,10 @@ class Training:
             with self._timed("features"):
                 self._extract(cache)
             state = load_state(self.folder, self._identity()) if self.folder else None
-            if state is None:
+            if state is None or not state.epochs:  # the top takes a second: it is trained again
                 with self._timed("top"):
                     state = self._train_top()
+                self._save(state)
             if self.settings.train_from != TOP:
                 with self._timed("tail"):
                     self._train_tail(state)
@@ -137,7 +138,7 @@ class Training:
         train, held = self.train, self.held
         if self.settings.train_from != TOP:
             net = boundaries.part(self.model, self.boundary, boundaries.pooled(self.model))
-            train, held = (put_through(net, features, self.engine) for features in (train, held))
+            train, held = put_through(net, (train, held), self.engine)
         only = self.settings.train_from == TOP
         steps = self.settings.epochs if only else top_training.STEPS
         state = State()
@@ -190,9 +191,12 @@ class Training:
         row = state.history[-1]
         callbacks.on_epoch_end(number, _logs(row))
         state.stopped = bool(state.stopped or self.tail.stop_training)
+        self._save(state)
+        self._tell(row, state.epochs * count, epochs * count, "pictures")
+
+    def _save(self, state: State) -> None:
         if self.folder is not None:
             save_state(self.folder, self._identity(), state)
-        self._tell(row, state.epochs * count, epochs * count, "pictures")
 
     def _plan(self) -> Plan:
         settings, recipe = self.settings, recipe_of(self.tail)
