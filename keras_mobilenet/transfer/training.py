@@ -23,7 +23,7 @@ from keras_mobilenet.transfer import boundaries, run_files, top_training
 from keras_mobilenet.transfer.base_nets import base_net
 from keras_mobilenet.transfer.boundaries import TOP
 from keras_mobilenet.transfer.feature_cache import FeatureCache
-from keras_mobilenet.transfer.features import Extractor, put_through
+from keras_mobilenet.transfer.features import Extractor, exact_engine, put_through
 from keras_mobilenet.transfer.freezing import freeze
 from keras_mobilenet.transfer.progress import Progress, Report
 from keras_mobilenet.transfer.run_state import State, load_state, save_state
@@ -129,7 +129,10 @@ class Training:
 
     def _identity(self) -> str:
         """Return a hash of all that the result depends on."""
-        told = [self.settings.to_json(), self.source.labels, self.weights_hash]
+        settings = self.settings.to_json()
+        for name in ("weights", "validation"):  # of which the contents count, not the paths
+            del settings[name]
+        told = [settings, self.source.labels, self.weights_hash]
         told += [self.train.digest, self.held.digest]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -217,10 +220,11 @@ class Training:
 
     def _result(self, state: State) -> Run:
         pairs = tuple((picture.path, picture.class_index) for picture in self.held.pictures)
+        settings = self.settings.to_json() | {"engine": exact_engine(self.engine)}
         problems = (*self.source.problems, *self.train.problems, *self.held.problems)
         return Run(
             labels=self.source.labels, history=state.history, validation=pairs,
-            probabilities=self._probabilities(), settings=self.settings.to_json(),
+            probabilities=self._probabilities(), settings=settings,
             timings=self.timings, versions=_versions(), weights_hash=self.weights_hash,
             model=self.model, problems=problems,
         )  # fmt: skip
