@@ -26,6 +26,7 @@ from keras_mobilenet.cli_options import (
     note,
     start_up_notes_hidden,
 )
+from keras_mobilenet.errors import DownloadError
 
 if TYPE_CHECKING:
     from keras_mobilenet.transfer.probing import ProbeScore
@@ -113,6 +114,8 @@ def _resumable(out: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         note(f"interrupted; {_to_resume(out)}")
         raise typer.Exit(INTERRUPTED) from None
+    except DownloadError:  # an OSError, too, but nothing was begun
+        raise
     except OSError:
         note(f"what was done is kept; {_to_resume(out)}")
         raise
@@ -183,8 +186,11 @@ def _say(run: Run, out: Path) -> None:
 def _probe(folder: Path, seed: int, table: Format) -> None:
     with start_up_notes_hidden():
         from keras_mobilenet.transfer.probing import probe  # noqa: PLC0415
-    with _drawn() as report:
+    with _drawn() as report, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
         scores = probe(folder, seed=seed, progress=report)
+    for message in dict.fromkeys(str(warning.message) for warning in told):
+        note(message)
     typer.echo(_score_table(scores, table))
 
 

@@ -94,6 +94,14 @@ def test_a_full_disk_says_how_to_go_on(pictures, weights, tmp_path, monkeypatch)
     assert "what was done is kept" in result.stderr
 
 
+def test_weights_that_are_nowhere_begin_nothing(pictures, tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("KERAS_MOBILENET_OFFLINE", "1")
+    result = run(pictures, "imagenet", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert type(result.exception).__name__ == "DownloadError"
+    assert "--resume" not in result.output
+
+
 def test_probe_prints_a_table(pictures, weights, monkeypatch):
     from keras_mobilenet.transfer import probing
 
