@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from keras_mobilenet.pyramids import features
     from keras_mobilenet.tables import summary
     from keras_mobilenet.transfer.activation_maps import cam
+    from keras_mobilenet.transfer.finetuning import finetune
     from keras_mobilenet.transfer.freezing import freeze
+    from keras_mobilenet.transfer.probing import probe
     from keras_mobilenet.transfer.tops import replace_top
     from keras_mobilenet.variants import select_variant
 
@@ -34,6 +36,7 @@ __all__ = [
     "decode_predictions",
     "export",
     "features",
+    "finetune",
     "fold_batch_norm",
     "freeze",
     "inspect_weights",
@@ -42,6 +45,7 @@ __all__ = [
     "peak_memory",
     "plot_model",
     "preprocess_input",
+    "probe",
     "replace_top",
     "save_weights",
     "select_variant",
@@ -56,6 +60,7 @@ _MODULES = {
     "decode_predictions": "preprocessing",
     "export": "deploy.exporting",
     "features": "pyramids",
+    "finetune": "transfer.finetuning",
     "fold_batch_norm": "deploy.folding",
     "freeze": "transfer.freezing",
     "inspect_weights": "checkpoints.inspection",
@@ -64,6 +69,7 @@ _MODULES = {
     "peak_memory": "memory",
     "plot_model": "diagrams",
     "preprocess_input": "preprocessing",
+    "probe": "transfer.probing",
     "replace_top": "transfer.tops",
     "save_weights": "checkpoints.loading",
     "select_variant": "variants",

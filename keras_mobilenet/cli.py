@@ -1,6 +1,4 @@
-"""The command `keras-mobilenet`: parses, calls, prints.
-
-Only it and the modules whose names end in `_cli` print.
+"""The command `keras-mobilenet`: parses, calls, prints. Only it and the other `_cli`s print.
 
 Keras and TensorFlow are imported inside the commands that build a net, so that `--help` and `cost`
 answer at once.
@@ -23,6 +21,7 @@ from keras_mobilenet import (
     classify_cli,
     costs,
     export_cli,
+    finetune_cli,
     paper_tables,
     spec,
     tables,
@@ -50,6 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(weights_cli.app, name="weights")
+app.command()(finetune_cli.finetune)
 app.command("export")(export_cli.export_command)
 app.command("bench")(bench_cli.bench_command)
 

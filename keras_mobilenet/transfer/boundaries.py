@@ -1,0 +1,87 @@
+"""Where a net is cut in two: what is computed once, and what trains."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_mobilenet import spec
+from keras_mobilenet.frozen import layers_within
+from keras_mobilenet.model_files import recipe_of, set_recipe
+from keras_mobilenet.transfer.nets import net_layers, part_of
+
+TOP, ALL = "top", "all"
+PARTS = ("stem", *(f"block_{i}" for i in range(1, len(spec.BLOCKS) + 1)))
+_POOL, _, CLASSIFIER, _LOGITS, _ = (layer.name for layer in spec.top(1, 1))
+
+
+def checked_train_from(value: str) -> str:
+    """Return the first part that trains; `"all"` is the stem.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    if value not in (TOP, ALL, *PARTS):
+        raise ValueError(
+            f"`train_from` must be 'top', 'all', or the first part that trains: {', '.join(PARTS)}."
+            f" Received: train_from={value!r}"
+        )
+    return PARTS[0] if value == ALL else value
+
+
+def frozen_until(train_from: str) -> str | None:
+    """Return what `freeze` is to be told, so that the parts from `train_from` on train."""
+    if train_from == TOP:
+        return ALL
+    place = PARTS.index(train_from)
+    return PARTS[place - 1] if place else None
+
+
+def boundary(model: Any, train_from: str) -> Any:
+    """Return the `KerasTensor` between what is computed once and what trains.
+
+    It is the model's own input where everything trains.
+    """
+    if train_from == TOP:
+        return model.get_layer(_POOL).output
+    until = frozen_until(train_from)
+    if until is None:
+        return model.inputs[0]
+    return [layer for layer in net_layers(model) if part_of(layer) == until][-1].output
+
+
+def pooled(model: Any) -> Any:
+    """Return the `KerasTensor` that goes into the classifier, `(batch, 1, 1, features)`."""
+    return model.get_layer(_POOL).output
+
+
+def logits(model: Any) -> Any:
+    """Return the `KerasTensor` before the last activation, `(batch, classes)`."""
+    return model.get_layer(_LOGITS).output
+
+
+def part(model: Any, start: Any, end: Any) -> keras.Model:
+    """Return the part of a model between two tensors; its layers are the model's own.
+
+    Its recipe is the model's, or takes what it is given where it begins within.
+    """
+    cut = keras.Model(start, end, name=f"{model.name}_part")
+    recipe = recipe_of(model)
+    set_recipe(cut, recipe if start is model.inputs[0] else replace(recipe, divisor=1.0, shift=0.0))
+    return cut
+
+
+def fingerprint(model: Any) -> str:
+    """Return a SHA-256 of what a model computes: its layers' settings, and every weight."""
+    digest = hashlib.sha256()
+    for layer in layers_within(model):
+        config = {key: x for key, x in layer.get_config().items() if key != "trainable"}
+        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+        for weight in layer.get_weights():
+            digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()

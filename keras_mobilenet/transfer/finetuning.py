@@ -1,0 +1,107 @@
+"""finetune(): a MobileNet for the user's own classes, in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+from keras_mobilenet.deploy.engines import AUTO
+from keras_mobilenet.transfer import run_files
+from keras_mobilenet.transfer.boundaries import TOP
+from keras_mobilenet.transfer.feature_cache import FeatureCache
+from keras_mobilenet.transfer.progress import Report, unreported
+from keras_mobilenet.transfer.runs import Run
+from keras_mobilenet.transfer.settings import ClassWeight, checked_settings
+from keras_mobilenet.transfer.sources import read_source
+from keras_mobilenet.transfer.training import Training
+
+AUTO_CACHE = "auto"
+
+
+def finetune(
+    data: Any,
+    *,
+    alpha: float = 1.0,
+    weights: str | PathLike[str] | None = "imagenet",
+    size: int | tuple[int, int] = 224,
+    channels: int = 3,
+    train_from: str = TOP,
+    epochs: int | None = None,
+    augment: int = 2,
+    validation: Any = 0.2,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    label_smoothing: float = 0.1,
+    weight_decay: float = 1e-4,
+    patience: int = 5,
+    class_weight: ClassWeight = None,
+    labels: Sequence[str] | None = None,
+    seed: int = 0,
+    out: str | PathLike[str] | None = None,
+    cache: str | PathLike[str] | None = AUTO_CACHE,
+    resume: bool = False,
+    callbacks: Sequence[Any] = (),
+    progress: Report = unreported,
+    engine: str = AUTO,
+) -> Run:
+    """Return a MobileNet that knows the classes of `data`, and how well.
+
+    What lies under the part that trains is computed once for each view of each picture, by a
+    compiled engine, and kept. The classifier is trained on it first, to its optimum; where more
+    than the top trains, the blocks from `train_from` on follow with a small rate, and the weights
+    of the lowest validation loss are kept. Batch norms stay frozen: a few hundred pictures would
+    spoil them. The same seed on the same machine gives the same numbers.
+
+    Args:
+        data: A folder with a folder of pictures for each class; a CSV file with the columns
+            `path` and `label`; pairs of these; a pair of arrays, pictures of shape `(count,
+            height, width, channels)`, `uint8` or floats from -1 to 1, and class numbers; or a
+            `tf.data.Dataset` of such pairs.
+        alpha: Width multiplier.
+        weights: What to begin with: `"imagenet"`, a file of weights, or None for random values.
+        size: `(height, width)` in pixels that whole pictures are resized to, or an int.
+        channels: 3, or 1 for greys, to which the weights are adapted.
+        train_from: `"top"` trains the classifier alone; `"block_13"` to `"block_1"` that block
+            and all behind it; `"all"` everything.
+        epochs: At most so many: of the second stage, or steps of the solver with `"top"`. None
+            for the default.
+        augment: Views of each picture to train on: 1 is the whole picture, 2 adds the mirrored
+            one, more add random parts.
+        validation: The share to validate with, or other data of the same kind, or None.
+        batch_size: Pictures a step of the second stage.
+        learning_rate: The highest of the second stage. None for the default.
+        label_smoothing: Share of each target spread over all classes in the second stage.
+        weight_decay: That of AdamW in the second stage.
+        patience: Epochs without a lower validation loss after which the second stage ends.
+        class_weight: `"balanced"`, or a weight for each class' name or number.
+        labels: The classes' names, for arrays.
+        seed: Fixes the split, the views and the order.
+        out: A folder for the model, its history and its metrics, and the state to resume from.
+        cache: A folder for what was computed. `"auto"` is one in `out`, or memory without it;
+            None is memory.
+        resume: Whether to go on with what is in `out`.
+        callbacks: Keras callbacks; their model is the part that trains.
+        progress: Is told how far the work is.
+        engine: As for `Predictor`; `"auto"` is the fastest one installed.
+
+    Returns:
+        The model, its history and its outputs for the validation pictures.
+
+    Raises:
+        ValueError: an argument is wrong, the data are none, or `out` holds another run.
+        CheckpointError: the file of weights cannot be read or does not fit.
+        DownloadError: the published weights are neither at hand nor to be fetched.
+        OSError: something cannot be written, as on a full disk. With `out`, what was done is kept.
+    """
+    settings = checked_settings(
+        alpha=alpha, weights=weights, size=size, channels=channels, train_from=train_from,
+        epochs=epochs, augment=augment, batch_size=batch_size, learning_rate=learning_rate,
+        label_smoothing=label_smoothing, weight_decay=weight_decay, patience=patience,
+        class_weight=class_weight, validation=validation, seed=seed,
+    )  # fmt: skip
+    folder = None if out is None else run_files.open_folder(out, resume=resume)
+    place = (folder and folder / run_files.CACHE) if cache == AUTO_CACHE else cache
+    source = read_source(data, validation=validation, seed=seed, labels=labels)
+    training = Training(settings, source, folder, callbacks, progress, engine)
+    return training.run(FeatureCache(place))

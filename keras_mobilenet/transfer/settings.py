@@ -1,0 +1,155 @@
+"""What a training was asked to do, checked before anything is read."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from keras_mobilenet.spec import MIN_SIZE, Size
+from keras_mobilenet.transfer.boundaries import TOP, checked_train_from
+from keras_mobilenet.transfer.top_training import STEPS
+
+# Of the second stage, measured on five classes of 100 flowers each.
+EPOCHS = 10
+# A higher rate, from 1e-5 on, overwrites within an epoch what ImageNet taught.
+LEARNING_RATE = 5e-6
+BALANCED = "balanced"
+ClassWeight = str | Mapping[Any, float] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that the result depends on, beside the data."""
+
+    alpha: float
+    weights: Any  # "imagenet", a path, or None
+    size: Size
+    channels: int
+    train_from: str
+    epochs: int
+    augment: int
+    batch_size: int
+    learning_rate: float
+    label_smoothing: float
+    weight_decay: float
+    patience: int
+    class_weight: ClassWeight
+    validation: Any  # as it was passed
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON holds them."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        told["size"] = list(self.size)
+        if isinstance(self.class_weight, Mapping):
+            told["class_weight"] = {str(k): float(x) for k, x in self.class_weight.items()}
+        if self.weights is not None:
+            told["weights"] = os.fspath(self.weights)
+        told["validation"] = _told(self.validation)
+        return told
+
+
+def _told(validation: Any) -> Any:
+    """Return what was validated with as JSON holds it: a share, a path, or the kind of data."""
+    if validation is None or isinstance(validation, (int, float)):
+        return validation
+    if isinstance(validation, (str, os.PathLike)):
+        return os.fspath(validation)
+    return type(validation).__name__
+
+
+def checked_settings(
+    *, size: Any, train_from: str, epochs: int | None, learning_rate: float | None, **others: Any
+) -> Settings:
+    """Return the settings with the defaults filled in.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    part = checked_train_from(train_from)
+    settings = Settings(
+        size=_size(size),
+        train_from=part,
+        epochs=(STEPS if part == TOP else EPOCHS) if epochs is None else epochs,
+        learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
+        **others,
+    )
+    for name in ("epochs", "augment", "batch_size", "patience"):
+        _check_whole(name, getattr(settings, name), 1)
+    _check_whole("seed", settings.seed, 0)
+    if settings.channels not in (1, 3):
+        raise ValueError(f"`channels` must be 3, or 1 for greys. Received: {settings.channels!r}")
+    _check_range("learning_rate", settings.learning_rate, 0, math.inf)
+    _check_range("label_smoothing", settings.label_smoothing, 0, 1, or_least=True)
+    _check_range("weight_decay", settings.weight_decay, 0, math.inf, or_least=True)
+    return settings
+
+
+def class_weights(
+    asked: ClassWeight, labels: Sequence[str], classes: Sequence[int]
+) -> tuple[float, ...]:
+    """Return how much each class' pictures count, 1 on average over the pictures.
+
+    Args:
+        asked: None for all alike; `"balanced"` for each class as much as another; or weights by
+            a class' name or number, 1 where none is given.
+        labels: The classes' names.
+        classes: Those of the pictures to train with.
+
+    Raises:
+        ValueError: a class is unknown, or a weight is not positive.
+    """
+    counts = np.bincount(classes, minlength=len(labels))
+    weights = np.ones(len(labels))
+    if asked == BALANCED:
+        weights = 1.0 / np.maximum(counts, 1)
+    elif isinstance(asked, Mapping):
+        for key, weight in asked.items():
+            weights[_class_index(key, labels)] = weight
+            _check_range("class_weight", weight, 0, math.inf)
+    elif asked is not None:
+        raise ValueError(
+            "`class_weight` must be None, 'balanced', or a weight for each class' name or number. "
+            f"Received: class_weight={asked!r}"
+        )
+    return tuple(map(float, weights * counts.sum() / (weights * counts).sum()))
+
+
+def _class_index(key: Any, labels: Sequence[str]) -> int:
+    if isinstance(key, str) and key in labels:
+        return labels.index(key)
+    if isinstance(key, (int, np.integer)) and 0 <= key < len(labels):
+        return int(key)
+    raise ValueError(
+        f"`class_weight` has a weight for {key!r}, which is no class. "
+        f"The classes are {', '.join(labels)}."
+    )
+
+
+def _size(value: Any) -> Size:
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"`size` must be (height, width) in pixels. Received: size={value!r}")
+    for length in pair:
+        _check_whole("size", length, MIN_SIZE)
+    return int(pair[0]), int(pair[1])
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(
+            f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}"
+        )
+
+
+def _check_range(name: str, value: Any, low: float, high: float, *, or_least: bool = False) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (low < value < high or (or_least and value == low)):
+        least = f"at least {low}" if or_least else f"above {low}"
+        most = "" if high == math.inf else f" and below {high}"
+        raise ValueError(f"`{name}` must be {least}{most}. Received: {name}={value!r}")
