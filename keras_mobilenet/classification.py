@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.images import read_picture
-from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+from keras_mobilenet.model_files import recipe_of
+from keras_mobilenet.preprocessing import decode_predictions
 from keras_mobilenet.recipes import Label
 
 BATCH = 32  # pictures that go through the net at once
@@ -51,7 +52,7 @@ def classify_pictures(
 
     # A plain call, not predict(): that would compile first, which takes longer than a few pictures.
     def predict(pixels: np.ndarray[Any, Any]) -> Any:
-        return model(preprocess_input(pixels), training=False)
+        return model(recipe_of(model).scaled(pixels), training=False)
 
     def read(path: str) -> np.ndarray[Any, Any]:
         return read_picture(path, size=size, crop=crop)
