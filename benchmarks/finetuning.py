@@ -11,8 +11,7 @@ start-up and memory included, and all take turns:
 - tail: the guide's second stage, the last blocks unfrozen and a small rate, beside
   `train_from="block_12"`, both with the first stage before it and the same number of epochs;
 - all: training steps of the whole net, the guide's with batch norms in training mode, beside
-  `freeze(model, until=None)`, compiled as `finetune` does. The guide's with `jit_compile=False`
-  tells how much of that is the batch norms' and how much XLA's.
+  `freeze(model, until=None)`, both with Adam and one batch of pictures.
 
 What the guide leaves open is as `finetune` has it: 224 x 224 pixels, 32 pictures a batch. Linux
 only.
@@ -43,19 +42,18 @@ GUIDE_TOP, GUIDE_TAIL = "guide: frozen base, new top", "guide: then the blocks f
 COLD, WARM = "finetune: top", "finetune: top, the cache full"
 TAIL = "finetune: block_12"
 GUIDE_ALL = "guide: whole net, batch norm trains"
-GUIDE_NO_XLA = "guide: the same, jit_compile=False"
 ALL = "freeze: whole net, batch norm frozen"
 TURNS = {
     "top": ((GUIDE_TOP,), (COLD, WARM)),  # what is in one pair of brackets goes in that order
     "tail": ((GUIDE_TAIL,), (TAIL,)),
-    "all": ((GUIDE_ALL,), (GUIDE_NO_XLA,), (ALL,)),
+    "all": ((GUIDE_ALL,), (ALL,)),
 }
 SIDES = [side for groups in TURNS.values() for group in groups for side in group]
 # Ours, what it is set beside, and how many times as fast it must be.
 TARGETS = {
     "top": [(COLD, GUIDE_TOP, 10.0), (WARM, COLD, 4.0), (WARM, GUIDE_TOP, None)],
     "tail": [(TAIL, GUIDE_TAIL, 2.3)],
-    "all": [(ALL, GUIDE_ALL, 3.0), (ALL, GUIDE_NO_XLA, None)],
+    "all": [(ALL, GUIDE_ALL, 3.0)],
 }
 SIZE, BATCH, FROM = (224, 224), 32, 12
 SMALL_RATE = 1e-5  # the guide's
@@ -112,14 +110,13 @@ def guide_model(base: Any, classes: int, **call: bool) -> Any:
     return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
 
 
-def compiled(model: Any, rate: float, **settings: bool) -> Any:
+def compiled(model: Any, rate: float) -> Any:
     import keras
 
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
         loss=keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
-        **settings,
     )
     return model
 
@@ -196,10 +193,9 @@ def steps_side(options: argparse.Namespace) -> Told:
     if options.side == ALL:
         net = MobileNet(weights=options.weights / "mobilenet_1_0_224_tf.h5")
         model = freeze(replace_top(net, classes), until=None)
-        compiled(model, SMALL_RATE, jit_compile=False)
+        compiled(model, SMALL_RATE)
     else:
-        xla = {"jit_compile": False} if options.side == GUIDE_NO_XLA else {}
-        model = compiled(guide_model(guide_base(options.weights), classes), SMALL_RATE, **xla)
+        model = compiled(guide_model(guide_base(options.weights), classes), SMALL_RATE)
     seconds = []
     for _ in range(WARM_UP + options.steps):
         start = time.perf_counter()
@@ -211,7 +207,7 @@ def steps_side(options: argparse.Namespace) -> Told:
 KINDS = {
     **dict.fromkeys((GUIDE_TOP, GUIDE_TAIL), guide_side),
     **dict.fromkeys((COLD, WARM, TAIL), our_side),
-    **dict.fromkeys((GUIDE_ALL, GUIDE_NO_XLA, ALL), steps_side),
+    **dict.fromkeys((GUIDE_ALL, ALL), steps_side),
 }
 
 
