@@ -268,7 +268,7 @@ def show(part: str, told: Mapping[str, Sequence[Told]], options: argparse.Namesp
         print(f"{line}   {peak / 1e6:6.0f} MB{within(found)}")
     for ours, theirs, target in TARGETS[part]:
         ratio = cost(told[theirs]) / cost(told[ours])
-        print(f"  {ours} / {theirs}: {ratio:.2f} x{verdict(ratio, target)}")
+        print(f"  [{ours}] is {ratio:.2f} x as fast as [{theirs}]{verdict(ratio, target)}")
 
 
 def within(found: Sequence[Told]) -> str:
