@@ -51,9 +51,9 @@ TURNS = {
 SIDES = [side for groups in TURNS.values() for group in groups for side in group]
 # Ours, what it is set beside, and how many times as fast it must be.
 TARGETS = {
-    "top": [(COLD, GUIDE_TOP, 10.0), (WARM, COLD, 4.0), (WARM, GUIDE_TOP, None)],
-    "tail": [(TAIL, GUIDE_TAIL, 2.3)],
-    "all": [(ALL, GUIDE_ALL, 3.0)],
+    "top": [(COLD, GUIDE_TOP, 10.0), (WARM, COLD, 3.0), (WARM, GUIDE_TOP, None)],
+    "tail": [(TAIL, GUIDE_TAIL, 4.0)],
+    "all": [(ALL, GUIDE_ALL, 2.3)],
 }
 SIZE, BATCH, FROM = (224, 224), 32, 12
 SMALL_RATE = 1e-5  # the guide's

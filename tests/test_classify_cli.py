@@ -22,7 +22,7 @@ from keras_mobilenet.deploy.metadata import write_recipe
 from keras_mobilenet.model_files import recipe_of
 
 COUNT = 40
-MANY = 60 * BATCH  # pictures that take seconds: time to stop in
+MANY = 120 * BATCH  # pictures that take seconds: time to stop in
 
 
 @pytest.fixture(scope="module")

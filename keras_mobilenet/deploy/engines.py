@@ -21,7 +21,7 @@ ENGINES: dict[str, tuple[str, tuple[str, ...]]] = {
 AUTO = "auto"
 # For each precision, the engine that was the fastest where it was measured comes first.
 _PREFERRED: dict[Precision, tuple[str, ...]] = {
-    "float32": ("litert",),  # the first of the default install; benchmarks/inference.py compares
+    "float32": ("openvino", "litert"),  # benchmarks/inference.py compares them
     "bfloat16": ("openvino",),
     "int8": ("openvino", "litert"),
 }
@@ -44,8 +44,7 @@ def is_installed(name: str, precision: Precision = "float32") -> bool:
 def engine_for(name: str, precision: Precision) -> str:
     """Return the engine to compile a model with.
 
-    `"auto"` is LiteRT for float32, OpenVINO for bfloat16, and for int8 OpenVINO where it is
-    installed with NNCF, LiteRT otherwise.
+    `"auto"` is OpenVINO where it is installed, for int8 with NNCF, and LiteRT otherwise.
 
     Raises:
         ValueError: the engine is unknown, or does not compute in that precision.
