@@ -9,7 +9,7 @@ Source: Zhou et al., 2016, Learning Deep Features for Discriminative Localizatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -22,7 +22,7 @@ from keras_mobilenet import spec
 from keras_mobilenet.arguments import as_int
 from keras_mobilenet.images import fit_pixels, read_picture
 from keras_mobilenet.model_files import recipe_of
-from keras_mobilenet.recipes import Label, Recipe
+from keras_mobilenet.recipes import Label
 from keras_mobilenet.transfer.heat_maps import overlaid
 from keras_mobilenet.transfer.nets import BLOCKS_END
 
@@ -72,13 +72,43 @@ def cam(
         ValueError: the model's top is another, or it has no such class.
         PictureError: the file is no picture, or a damaged one.
     """
+    (found,) = cams(model, [picture], classes=None if class_ is None else [class_])
+    return found
+
+
+def cams(
+    model: Any,
+    pictures: Sequence[str | PathLike[str] | Pixels],
+    *,
+    classes: Sequence[int | str] | None = None,
+) -> list[ActivationMap]:
+    """Return what `cam` returns for each of some pictures, computed at once.
+
+    Args:
+        model: As for `cam`.
+        pictures: Files or pixels; all of them are held in memory.
+        classes: A class for each picture; None for the most probable ones.
+
+    Raises:
+        ValueError: the model's top is another, or it has no such class.
+        PictureError: a file is no picture, or a damaged one.
+    """
     features, weights, bias = _linear_top(model)
     recipe = recipe_of(model)
-    chosen = None if class_ is None else _class_index(class_, len(bias), recipe.labels)
-    maps = _features(model, features, picture, recipe) @ weights + bias
-    index = int(maps.mean(axis=(0, 1)).argmax()) if chosen is None else chosen
-    label = None if recipe.labels is None else _name(recipe.labels[index])
-    return ActivationMap(maps[..., index], index, label, _pixels(picture, recipe.crop))
+    chosen: list[int | None] = [None] * len(pictures)
+    if classes is not None:
+        chosen = [_class_index(class_, len(bias), recipe.labels) for class_ in classes]
+    cropped = [_pixels(picture, recipe.crop) for picture in pictures]
+    inputs = [recipe.scaled(fit_pixels(pixels, size=recipe.size)) for pixels in cropped]
+    found = []
+    for values, pixels, index in zip(
+        _features(model, features, inputs), cropped, chosen, strict=True
+    ):
+        maps = values @ weights + bias
+        best = int(maps.mean(axis=(0, 1)).argmax()) if index is None else index
+        label = None if recipe.labels is None else _name(recipe.labels[best])
+        found.append(ActivationMap(maps[..., best], best, label, pixels))
+    return found
 
 
 def _linear_top(model: Any) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any]]:
@@ -98,24 +128,22 @@ def _linear_top(model: Any) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any]]:
 
 
 def _features(
-    model: Any, features: Any, picture: str | PathLike[str] | Pixels, recipe: Recipe
-) -> npt.NDArray[np.float32]:
-    """Return the net's last features of a picture, `(height, width, features)`."""
-    x = recipe.scaled(_pixels(picture, recipe.crop, recipe.size))[None]
+    model: Any, features: Any, inputs: Sequence[npt.NDArray[np.float32]]
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the net's last features of each input, `(height, width, features)`."""
     channels_first = model.get_layer("conv_preds").data_format == "channels_first"
-    if channels_first:
-        x = x.transpose(0, 3, 1, 2)
-    values = keras.Model(model.inputs, features)([x], training=False)
-    array: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(values)[0].astype("float32")
-    return array.transpose(1, 2, 0) if channels_first else array
+    net = keras.Model(model.inputs, features)
+    same = len({x.shape for x in inputs}) == 1  # a net of any size may get all sizes
+    for batch in [np.stack(inputs)] if same else [x[None] for x in inputs]:
+        x = batch.transpose(0, 3, 1, 2) if channels_first else batch
+        values = keras.ops.convert_to_numpy(net([x], training=False)).astype("float32")
+        yield from values.transpose(0, 2, 3, 1) if channels_first else values
 
 
-def _pixels(
-    picture: str | PathLike[str] | Pixels, crop: float, size: spec.Size | None = None
-) -> Pixels:
+def _pixels(picture: str | PathLike[str] | Pixels, crop: float) -> Pixels:
     if isinstance(picture, (str, PathLike)):
-        return read_picture(picture, size=size, crop=crop)
-    return fit_pixels(picture, size=size, crop=crop)
+        return read_picture(picture, crop=crop)
+    return fit_pixels(picture, crop=crop)
 
 
 def _class_index(class_: int | str, classes: int, labels: Sequence[Label] | None) -> int:

@@ -16,7 +16,7 @@ from PIL import Image
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.images import fit_pixels, read_picture
 from keras_mobilenet.model_files import recipe_of
-from keras_mobilenet.transfer.activation_maps import cam
+from keras_mobilenet.transfer.activation_maps import cams
 from keras_mobilenet.transfer.markup import Html, element
 from keras_mobilenet.transfer.report_tables import table
 from keras_mobilenet.transfer.report_words import percent
@@ -71,8 +71,7 @@ def find_mistakes(
 
 def mistakes_shown(mistakes: Sequence[Mistake], labels: Sequence[str], model: Any) -> Html:
     """Return a card for each mistake whose picture can be read, and a table of the others."""
-    pictures = [_pictures(mistake, labels, model) for mistake in mistakes]
-    pairs = list(zip(mistakes, pictures, strict=True))
+    pairs = list(zip(mistakes, _pictures(mistakes, labels, model), strict=True))
     cards = [_card(mistake, labels, shown) for mistake, shown in pairs if shown is not None]
     rest = [mistake for mistake, shown in pairs if shown is None]
     return element(
@@ -82,29 +81,46 @@ def mistakes_shown(mistakes: Sequence[Mistake], labels: Sequence[str], model: An
     )
 
 
-def _pictures(mistake: Mistake, labels: Sequence[str], model: Any) -> list[Html] | None:
-    """Return the picture and, where the model's top permits, the map over it; None without one."""
-    if mistake.path is None:
-        return None
-    taken = f"{labels[mistake.true]}, taken for {labels[mistake.predicted]}"
+def _pictures(
+    mistakes: Sequence[Mistake], labels: Sequence[str], model: Any
+) -> list[list[Html] | None]:
+    """Return, for each mistake, the picture and the map over it; None where it cannot be read.
+
+    Where the model's top permits no exact map, it is the picture alone.
+    """
+    pixels = [_read(mistake) for mistake in mistakes]
+    readable = [i for i, found in enumerate(pixels) if found is not None]
+    whole = [found for found in pixels if found is not None]
+    shown: list[list[Html] | None] = [None] * len(mistakes)
+    if not readable:
+        return shown
     try:
-        found = cam(model, mistake.path, class_=mistake.predicted)
-        overlay = found.overlay(size=_fitting(found.picture))
-    except PictureError:
-        return None
-    except ValueError:  # no average pooling: the model has no exact map
-        return _alone(mistake.path, taken, recipe_of(model).crop)
-    over = f"Heat map over it: where the model saw {labels[mistake.predicted]}"
-    small = fit_pixels(found.picture, size=_fitting(found.picture))
-    return [_image(small, f"Picture of {taken}"), _image(overlay, over)]
+        maps = cams(model, whole, classes=[mistakes[i].predicted for i in readable])
+    except ValueError:  # no average pooling
+        crop = recipe_of(model).crop
+        for i, picture in zip(readable, whole, strict=True):
+            cropped = fit_pixels(picture, crop=crop)
+            small = fit_pixels(cropped, size=_fitting(cropped))
+            shown[i] = [_image(small, f"Picture of {_taken(mistakes[i], labels)}")]
+        return shown
+    for i, found in zip(readable, maps, strict=True):
+        size = _fitting(found.picture)
+        over = f"Heat map over it: where the model saw {labels[mistakes[i].predicted]}"
+        small = fit_pixels(found.picture, size=size)
+        picture_of = f"Picture of {_taken(mistakes[i], labels)}"
+        shown[i] = [_image(small, picture_of), _image(found.overlay(size=size), over)]
+    return shown
 
 
-def _alone(path: str, taken: str, crop: float) -> list[Html] | None:
+def _read(mistake: Mistake) -> _Pixels | None:
     try:
-        picture = read_picture(path, crop=crop)
+        return None if mistake.path is None else read_picture(mistake.path)
     except PictureError:
         return None
-    return [_image(fit_pixels(picture, size=_fitting(picture)), f"Picture of {taken}")]
+
+
+def _taken(mistake: Mistake, labels: Sequence[str]) -> str:
+    return f"{labels[mistake.true]}, taken for {labels[mistake.predicted]}"
 
 
 def _fitting(pixels: _Pixels) -> tuple[int, int]:
