@@ -62,8 +62,9 @@ def finetune(
     batch_size: Annotated[int, typer.Option(help="Pictures a step.", min=1)] = 32,
     learning_rate: Annotated[float | None, typer.Option(help="The highest.")] = None,
     augment: Annotated[
-        int, typer.Option(help="Views of a picture: 1 whole, 2 also mirrored, more: parts.", min=1)
-    ] = 2,
+        int | None,
+        typer.Option(help="Views of a picture: 1 whole, 2 also mirrored, more: parts.", min=1),
+    ] = None,
     class_weight: Annotated[
         Balance, typer.Option(help="Whether each class counts as much as another.")
     ] = Balance.NONE,

@@ -21,7 +21,7 @@ from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import load_model, recipe_of
 from keras_mobilenet.transfer import features, run_state, softmax_regression
 from keras_mobilenet.transfer.probing import probe
-from keras_mobilenet.transfer.settings import class_weights
+from keras_mobilenet.transfer.settings import checked_settings, class_weights
 from keras_mobilenet.transfer.views import View
 
 pytestmark = [
@@ -418,3 +418,14 @@ def test_flowers_are_told_apart(shared_data, monkeypatch, tmp_path, train_from, 
     ]  # fmt: skip
     # 88.5 and 89.3 % when it was written; another engine or processor may turn a picture or two.
     assert np.mean([run.accuracy for run in runs]) >= least
+
+
+@pytest.mark.parametrize(("train_from", "views"), [("top", 1), ("block_12", 2), ("all", 2)])
+def test_the_top_alone_is_trained_on_one_view(train_from, views):
+    asked = {"epochs": None, "learning_rate": None, "augment": None}
+    others = {"alpha": 1.0, "weights": None, "channels": 3, "batch_size": 32, "patience": 5}
+    rates = {"label_smoothing": 0.1, "weight_decay": 1e-4, "class_weight": None, "seed": 0}
+    settings = checked_settings(
+        size=224, train_from=train_from, validation=None, **asked, **others, **rates
+    )
+    assert settings.augment == views

@@ -28,7 +28,7 @@ def finetune(
     channels: int = 3,
     train_from: str = TOP,
     epochs: int | None = None,
-    augment: int = 2,
+    augment: int | None = None,
     validation: Any = 0.2,
     batch_size: int = 32,
     learning_rate: float | None = None,
@@ -67,7 +67,8 @@ def finetune(
         epochs: At most so many: of the second stage, or steps of the solver with `"top"`. None
             for the default.
         augment: Views of each picture to train on: 1 is the whole picture, 2 adds the mirrored
-            one, more add random parts.
+            one, more add random parts. None is 1 for `"top"`, where a second view takes as long
+            again for a point of accuracy at most, and 2 otherwise.
         validation: The share to validate with, or other data of the same kind, or None.
         batch_size: Pictures a step of the second stage.
         learning_rate: The highest of the second stage. None for the default.

@@ -64,7 +64,13 @@ def _told(validation: Any) -> Any:
 
 
 def checked_settings(
-    *, size: Any, train_from: str, epochs: int | None, learning_rate: float | None, **others: Any
+    *,
+    size: Any,
+    train_from: str,
+    epochs: int | None,
+    learning_rate: float | None,
+    augment: int | None,
+    **others: Any,
 ) -> Settings:
     """Return the settings with the defaults filled in.
 
@@ -77,6 +83,7 @@ def checked_settings(
         train_from=part,
         epochs=(STEPS if part == TOP else EPOCHS) if epochs is None else epochs,
         learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
+        augment=(1 if part == TOP else 2) if augment is None else augment,
         **others,
     )
     for name in ("epochs", "augment", "batch_size", "patience"):
