@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupts import heard
 from pictures import SIZE, small_model, write_model, write_pictures
 from test_cli import fail, run
 
@@ -49,10 +50,14 @@ def many(here):
 def command(*arguments):
     """Start the command in a process of its own, with this copy of the package."""
     environment = os.environ | {"PYTHONPATH": str(Path(keras_mobilenet.__file__).parents[1])}
-    return subprocess.Popen(
-        [sys.executable, "-m", "keras_mobilenet", *map(str, arguments)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    with heard():
+        return subprocess.Popen(
+            [sys.executable, "-m", "keras_mobilenet", *map(str, arguments)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def stop_when_writing(process, out, how):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from coloured_shapes import COLOURS, write_shapes, write_weights
+from interrupts import heard
 from typer.testing import CliRunner
 
 from keras_mobilenet import finetune_cli
@@ -66,13 +67,14 @@ def test_ctrl_c_leaves_a_run_that_goes_on(pictures, weights, tmp_path):
     typed = arguments(
         pictures, weights, "--out", out, "--train-from", "block_13", "--epochs", 100000
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "keras_mobilenet", *typed],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
+    with heard():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keras_mobilenet", *typed],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
     for _ in range(600):
         if (out / "state.npz").exists():
             break
