@@ -27,6 +27,7 @@ from keras_mobilenet.transfer.heat_maps import overlaid
 from keras_mobilenet.transfer.nets import BLOCKS_END
 
 Pixels = npt.NDArray[np.uint8]
+_BATCH = 4  # pictures at once: Keras holds all that lies between, 50 MB each
 _TOP = [(layer.name, layer.kind) for layer in spec.top(1, 1)]
 
 
@@ -134,7 +135,9 @@ def _features(
     channels_first = model.get_layer("conv_preds").data_format == "channels_first"
     net = keras.Model(model.inputs, features)
     same = len({x.shape for x in inputs}) == 1  # a net of any size may get all sizes
-    for batch in [np.stack(inputs)] if same else [x[None] for x in inputs]:
+    some = _BATCH if same else 1
+    for start in range(0, len(inputs), some):
+        batch = np.stack(inputs[start : start + some])
         x = batch.transpose(0, 3, 1, 2) if channels_first else batch
         values = keras.ops.convert_to_numpy(net([x], training=False)).astype("float32")
         yield from values.transpose(0, 2, 3, 1) if channels_first else values
