@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_mobilenet import pretrained, spec
+from keras_mobilenet.arguments import IMAGENET
 from keras_mobilenet.cli_options import (
     Alpha,
     Format,
@@ -22,7 +23,7 @@ from keras_mobilenet.cli_options import (
 from keras_mobilenet.files import replacing
 from keras_mobilenet.local_files import copies
 
-_IMAGENET, _NONE = "imagenet", "none"
+_NONE = "none"
 _SUFFIX = ".keras"
 _CLEAR_LINE = "\r\x1b[K"
 
@@ -118,17 +119,17 @@ def _net(model: str | None, alpha: float, size: int) -> tuple[Any, str]:
         from keras_mobilenet.model_files import load_model  # noqa: PLC0415 - loads Keras
 
         return load_model(model), model
-    if model not in (None, _IMAGENET, _NONE):
+    if model not in (None, IMAGENET, _NONE):
         raise ValueError(
-            f"--model takes '{_IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
+            f"--model takes '{IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
         )
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
 
-    trained = model == _IMAGENET or (model is None and _weights_are_here(alpha, size))
+    trained = model == IMAGENET or (model is None and _weights_are_here(alpha, size))
     if model is None and not trained:
         note("the ImageNet weights are not here, so the weights are random; --model imagenet "
              "fetches them")  # fmt: skip
-    net = MobileNet((size, size, 3), alpha=alpha, weights=_IMAGENET if trained else None)
+    net = MobileNet((size, size, 3), alpha=alpha, weights=IMAGENET if trained else None)
     weights = "ImageNet weights" if trained else "random weights"
     return net, f"MobileNet, alpha {alpha:g}, {size} x {size}, {weights}"
 

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from keras_mobilenet import spec
+from keras_mobilenet.arguments import IMAGENET
 from keras_mobilenet.cli_options import Alpha, Size, note, start_up_notes_hidden
-
-_IMAGENET = "imagenet"
 
 
 class Quantize(enum.StrEnum):
@@ -68,5 +67,5 @@ def _model(model: str, alpha: float, size: int, names: list[str] | None) -> Any:
 
     if model.endswith(SUFFIX):
         return load_model(model)
-    classes = len(names) if names and model != _IMAGENET else 1000
+    classes = len(names) if names and model != IMAGENET else 1000
     return MobileNet((size, size, 3), alpha=alpha, weights=model, classes=classes)

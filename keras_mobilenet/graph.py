@@ -35,6 +35,21 @@ class Settings:
         return None if self.weight_decay is None else keras.regularizers.L2(self.weight_decay / 2)
 
 
+def activation(argument: str, value: Any) -> Any:
+    """Return the function that a Keras activation stands for.
+
+    Raises:
+        ValueError: it is unknown; the message names `argument`.
+    """
+    try:
+        return keras.activations.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{argument}` must be the name of a Keras activation, a function or None. "
+            f"Received: {argument}={value!r}"
+        ) from error
+
+
 def build(layers: Sequence[spec.Layer], input_tensor: Any, settings: Settings) -> Any:
     """Return the output `KerasTensor` of `layers`, applied to `input_tensor`.
 

@@ -146,13 +146,7 @@ def _check_activation(activation: Any, include_top: bool, weights: Any) -> None:
     """Raise if the activation is unknown, or not one that the published weights go with."""
     if not include_top:
         return
-    try:
-        function = keras.activations.get(activation)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "`classifier_activation` must be the name of a Keras activation, a function or None. "
-            f"Received: classifier_activation={activation!r}"
-        ) from error
+    function = graph.activation("classifier_activation", activation)
     allowed = (keras.activations.softmax, keras.activations.linear)
     if weights == arguments.IMAGENET and function not in allowed:
         raise ValueError(

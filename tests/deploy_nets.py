@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from keras_mobilenet import MobileNet
+from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.deploy.comparison import generated_pictures
+from keras_mobilenet.model_files import set_recipe
+from keras_mobilenet.recipes import recipe_for
 
 SIZE = 32
 
@@ -21,6 +23,18 @@ def net(shape=(SIZE, SIZE, 3), seed=1, classes=5, **options):
             values = random.normal(size=values.shape) / 4  # outputs far from all alike
         variable.assign(values)
     return model
+
+
+def named_net(labels):
+    """Such a net whose recipe names its classes."""
+    model = net()
+    set_recipe(model, recipe_for((SIZE, SIZE), len(labels), labels))
+    return model
+
+
+def outputs_of(model):
+    """What Keras puts out for `pictures(7)`."""
+    return np.asarray(model(preprocess_input(pictures(7)), training=False))
 
 
 def pictures(count=4, size=(SIZE, SIZE), channels=3, seed=0):

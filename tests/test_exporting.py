@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploy_nets import SIZE, net, pictures
+from deploy_nets import SIZE, named_net, net, outputs_of, pictures
 
 from keras_mobilenet import Predictor, export, preprocess_input
 from keras_mobilenet.deploy import exporting
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.errors import AccuracyError, MissingExtraError
-from keras_mobilenet.model_files import set_recipe
 from keras_mobilenet.recipes import recipe_for, recipe_from
 
 LABELS = ("ant", "bee", "çat", "dog", "eel")
@@ -36,14 +35,12 @@ KINDS = [
 
 @pytest.fixture(scope="module")
 def model():
-    model = net()
-    set_recipe(model, recipe_for((SIZE, SIZE), 5, LABELS))
-    return model
+    return named_net(LABELS)
 
 
 @pytest.fixture(scope="module")
 def reference(model):
-    return np.asarray(model(preprocess_input(pictures(7)), training=False))
+    return outputs_of(model)
 
 
 @pytest.mark.parametrize("pixels", [False, True])

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from deploy_nets import SIZE, net, pictures
+from deploy_nets import SIZE, named_net, net, outputs_of, pictures
 from PIL import Image
 
 from keras_mobilenet import MobileNet, Predictor, preprocess_input
@@ -16,8 +16,7 @@ from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.deploy.exporting import export
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PictureError
 from keras_mobilenet.images import read_picture
-from keras_mobilenet.model_files import save_model, set_recipe
-from keras_mobilenet.recipes import recipe_for
+from keras_mobilenet.model_files import save_model
 
 ENGINES = ("keras", "litert", "openvino", "onnxruntime")
 LABELS = ("ant", "bee", "cat", "dog", "eel")
@@ -25,15 +24,12 @@ LABELS = ("ant", "bee", "cat", "dog", "eel")
 
 @pytest.fixture(scope="module")
 def model():
-    model = net()
-    set_recipe(model, recipe_for((SIZE, SIZE), 5, LABELS))
-    return model
+    return named_net(LABELS)
 
 
 @pytest.fixture(scope="module")
 def reference(model):
-    """What Keras puts out for `pictures(7)`."""
-    return np.asarray(model(preprocess_input(pictures(7)), training=False))
+    return outputs_of(model)
 
 
 @pytest.fixture(scope="module", params=ENGINES)

@@ -22,7 +22,7 @@ from keras_mobilenet.recipes import Recipe
 
 Quantize = Literal["float16", "dynamic", "int8", "full_int8"]
 INPUT, OUTPUT = "input", "output"  # the tensors' names in every format
-_SIGNATURE = "serving_default"
+SIGNATURE = "serving_default"
 _CALIBRATION = 100  # pictures: TensorFlow's converter takes a tenth of a second for each
 
 
@@ -62,7 +62,7 @@ def save_graph(model: Any, folder: str | PathLike[str]) -> None:
 
     module = tf.Module()
     module.variables_kept = [variable.value for variable in model.variables]
-    signatures = {_SIGNATURE: serve.get_concrete_function()}
+    signatures = {SIGNATURE: serve.get_concrete_function()}
     with quiet():
         tf.saved_model.save(module, str(folder), signatures=signatures)
 

@@ -21,6 +21,7 @@ from keras_mobilenet.deploy.bias_correction import bias_corrected, to_float16, t
 from keras_mobilenet.deploy.calibration import calibration_samples
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
 from keras_mobilenet.deploy.conversion import (
+    SIGNATURE,
     check_image_model,
     import_openvino,
     save_graph,
@@ -269,7 +270,7 @@ def _write_saved_model(model: Any, path: Path, quantize: Any, samples: Any, reci
 def _saved_model_operators(path: Path) -> Sequence[str]:
     import tensorflow as tf  # noqa: PLC0415
 
-    function = tf.saved_model.load(str(path)).signatures["serving_default"]
+    function = tf.saved_model.load(str(path)).signatures[SIGNATURE]
     graph = function.graph.as_graph_def()
     return [node.op for body in graph.library.function for node in body.node_def]
 

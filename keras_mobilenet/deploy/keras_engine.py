@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.conversion import INPUT, OUTPUT
+from keras_mobilenet.deploy.conversion import INPUT, OUTPUT, SIGNATURE
 from keras_mobilenet.deploy.engine import Engine, Settings, chunks, known
 from keras_mobilenet.errors import CheckpointError, fault
 
@@ -66,7 +66,7 @@ def open_file(path: str, settings: Settings) -> Engine:
 
     try:
         module = tf.saved_model.load(path)
-        function = module.signatures["serving_default"]
+        function = module.signatures[SIGNATURE]
         function.module_kept = module  # its variables live as long as it does
         return KerasEngine(function, settings)
     except Exception as error:  # TensorFlow raises nearly any type at a damaged folder

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.calibration import as_channels
 from keras_mobilenet.deploy.engine import all_cores, chunks
-from keras_mobilenet.deploy.engines import AUTO, engine_for, is_installed
+from keras_mobilenet.deploy.engines import AUTO, engine_for
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.spec import Size
@@ -75,7 +75,7 @@ class Extractor:
         self, model: Any, *, size: Size, channels: int, cache: FeatureCache, engine: str = AUTO
     ) -> None:
         self._model, self._size, self._channels, self._cache = model, size, channels, cache
-        self.engine = exact_engine(engine)
+        self.engine = engine_for(engine, "float32")
         self._predictor: Predictor | None = None  # compiled when something is to be computed
         name = "pixels" if model is None else f"{self.engine} {fingerprint(model)}"
         self._prefix = f"{_FORMAT} {name} {size} {channels}"
@@ -164,13 +164,6 @@ class Extractor:
         return dict(zip(pixels, outputs, strict=True))
 
 
-def exact_engine(name: str) -> str:
-    """Return the engine to compute features with, in float32."""
-    if name == AUTO and is_installed("openvino"):
-        return "openvino"  # on many pictures the fastest, where it is there
-    return engine_for(name, "float32")
-
-
 def _results(
     chunk: Sequence[Picture], futures: Sequence[Future[Any]]
 ) -> list[tuple[Picture, dict[bytes, Array | None] | str]]:
@@ -179,7 +172,7 @@ def _results(
 
 def put_through(model: Any, several: Sequence[Features], engine: str) -> list[Features]:
     """Return the features that a model makes of each of several features, all views of them."""
-    with Predictor(model, engine=exact_engine(engine)) as predictor:
+    with Predictor(model, engine=engine_for(engine, "float32")) as predictor:
         return [
             replace(features, rows=tuple(_rows_from(predictor, view) for view in features.rows))
             for features in several

@@ -94,13 +94,7 @@ def _nested(model: Any) -> str:
 def _check(classes: int, pooling: Any, activation: Any) -> None:
     if pooling not in POOLINGS:
         raise ValueError(f"`pooling` must be 'avg' or 'max'. Received: pooling={pooling!r}")
-    try:
-        function = keras.activations.get(activation)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "`activation` must be the name of a Keras activation, a function or None. "
-            f"Received: activation={activation!r}"
-        ) from error
+    function = graph.activation("activation", activation)
     if classes == 1 and function is keras.activations.softmax:
         raise ValueError(
             "`activation` must not be 'softmax' with classes=1: the softmax of one output is 1, "

@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.engine import chunks
+from keras_mobilenet.deploy.engines import engine_for
 from keras_mobilenet.model_files import recipe_of
 from keras_mobilenet.transfer import boundaries, run_files, top_training
 from keras_mobilenet.transfer.base_nets import base_net
 from keras_mobilenet.transfer.boundaries import TOP
 from keras_mobilenet.transfer.feature_cache import FeatureCache
-from keras_mobilenet.transfer.features import Extractor, exact_engine, put_through
+from keras_mobilenet.transfer.features import Extractor, put_through
 from keras_mobilenet.transfer.freezing import freeze
 from keras_mobilenet.transfer.progress import Progress, Report
 from keras_mobilenet.transfer.run_state import State, load_state, save_state
@@ -220,7 +221,7 @@ class Training:
 
     def _result(self, state: State) -> Run:
         pairs = tuple((picture.path, picture.class_index) for picture in self.held.pictures)
-        settings = self.settings.to_json() | {"engine": exact_engine(self.engine)}
+        settings = self.settings.to_json() | {"engine": engine_for(self.engine, "float32")}
         problems = (*self.source.problems, *self.train.problems, *self.held.problems)
         return Run(
             labels=self.source.labels, history=state.history, validation=pairs,
