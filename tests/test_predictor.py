@@ -11,12 +11,13 @@ from deploy_nets import SIZE, named_net, net, outputs_of, pictures
 from PIL import Image
 
 from keras_mobilenet import MobileNet, Predictor, preprocess_input
-from keras_mobilenet.deploy import engines
+from keras_mobilenet.deploy import calibration, engines
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.deploy.exporting import export
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PictureError
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import save_model
+from keras_mobilenet.recipes import recipe_for
 
 ENGINES = ("keras", "litert", "openvino", "onnxruntime")
 LABELS = ("ant", "bee", "cat", "dog", "eel")
@@ -152,9 +153,19 @@ def test_bad_calibration_is_refused(model, calibration, message):
         Predictor(model, precision="int8", calibration=calibration)
 
 
+def test_calibration_takes_pictures_from_all_over_a_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(calibration, "MOST", 4)
+    for i in range(6):  # sorted by class, as folders of pictures are
+        Image.fromarray(np.full((SIZE, SIZE, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    recipe = recipe_for((SIZE, SIZE), 5)
+    samples = calibration.calibration_samples(tmp_path, recipe, (SIZE, SIZE, 3))
+    found = np.rint((samples[:, 0, 0, 0] + 1) * 127.5)
+    assert found.tolist() == [0, 80, 160]
+
+
 def test_calibration_reads_a_folder_and_paths(model, files):
-    for calibration in (files[0].parent, str(files[0].parent), files):
-        Predictor(model, engine="litert", precision="int8", calibration=calibration).close()
+    for some in (files[0].parent, str(files[0].parent), files):
+        Predictor(model, engine="litert", precision="int8", calibration=some).close()
 
 
 @pytest.mark.parametrize(

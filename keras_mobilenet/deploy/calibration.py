@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from keras_mobilenet.deploy.comparison import spread
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.recipes import Recipe
@@ -73,8 +74,7 @@ def _paths(calibration: Any) -> Iterator[Any]:
             raise ValueError(f"`calibration` is no folder: {os.fspath(calibration)!r}. {_REMEDY}")
         known = set(Image.registered_extensions())
         files = sorted(p for p in Path(calibration).rglob("*") if p.suffix.lower() in known)
-        step = max(1, len(files) // MOST)
-        yield from files[::step]
+        yield from spread(files, MOST)
     elif isinstance(calibration, Iterable):
         yield from calibration
     else:

@@ -77,6 +77,6 @@ def _smooth(colours: npt.NDArray[np.float32], height: int, width: int) -> Any:
     return np.clip(np.asarray(image), 0.0, 1.0)
 
 
-def spread(rows: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
+def spread(rows: Any, most: int) -> Any:
     """Return at most that many rows, from all over: pictures often come sorted by class."""
     return rows[:: -(-len(rows) // most) or 1]
