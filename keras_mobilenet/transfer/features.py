@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ from keras_mobilenet.transfer.views import View
 
 Array = npt.NDArray[Any]
 _TOGETHER = 32  # pictures that are read, computed and written at once
+# Rows are computed in multiples of so many: what is over from whole batches an engine computes in
+# another way, and a row's last bits would depend on the rows beside it.
+_ALIKE = 8
+# Of pixels read ahead: the engine takes seconds to compile, in which hundreds of pictures can be
+# decoded.
+_AHEAD_BYTES = 100_000_000
 _FORMAT = 1  # of what the keys stand for; a change of the views or the reading wants another
 
 
@@ -118,15 +125,16 @@ class Extractor:
     def _chunks(
         self, pictures: Sequence[Picture], views: Sequence[View]
     ) -> Iterator[list[tuple[Picture, dict[bytes, Array | None] | str]]]:
-        """Yield pictures with what was read of them, one chunk read ahead."""
+        """Yield pictures with what was read of them, some chunks read ahead."""
         starts = range(0, len(pictures), _TOGETHER)
+        ahead = max(1, _AHEAD_BYTES // (_TOGETHER * len(views) * prod(self._size) * self._channels))
         with ThreadPoolExecutor(all_cores(), "pictures") as pool:
             waiting: list[tuple[Sequence[Picture], list[Future[Any]]]] = []
             try:
                 for start in starts:
                     chunk = pictures[start : start + _TOGETHER]
                     waiting.append((chunk, [pool.submit(self._read, p, views) for p in chunk]))
-                    if len(waiting) > 1:
+                    if len(waiting) > ahead:
                         yield _results(*waiting.pop(0))
                 for chunk, futures in waiting:
                     yield _results(chunk, futures)
@@ -160,8 +168,9 @@ class Extractor:
             return pixels
         if self._predictor is None:
             self._predictor = Predictor(self._model, engine=self.engine)
-        outputs = self._predictor.predict(np.stack(list(pixels.values())))
-        return dict(zip(pixels, outputs, strict=True))
+        rows = list(pixels.values())
+        rows += rows[:1] * (-len(rows) % _ALIKE)
+        return dict(zip(pixels, self._predictor.predict(np.stack(rows)), strict=False))
 
 
 def _results(
