@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported anywhere
@@ -138,13 +139,24 @@ def peak():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """The folder of Keras' cache, not made yet; no other folder named, and little patience."""
+    """The folder of Keras' cache, not made yet; no other folder named, and little patience.
+
+    An answer that does come has time to, however busy the machine is.
+    """
     from keras_mobilenet import http_files
 
     for name in ("WEIGHTS", "BASE_URL", "OFFLINE", "HASHES"):
         monkeypatch.delenv(f"KERAS_MOBILENET_{name}", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    quick = http_files.Patience(timeout=0.4, attempts=3, pause=0.01)
+    quick = http_files.Patience(timeout=SOON, attempts=3, pause=0.01)
     monkeypatch.setattr(http_files, "PATIENCE", quick)
     return tmp_path / "home" / "models"
+
+
+@pytest.fixture
+def impatient(cache, monkeypatch):
+    """No patience with a server that falls silent: for tests of that alone."""
+    from keras_mobilenet import http_files
+
+    monkeypatch.setattr(http_files, "PATIENCE", replace(http_files.PATIENCE, timeout=1.0))
