@@ -76,7 +76,7 @@ def test_own_net_may_begin_with_a_file_of_its_own(tmp_path):
 
 def test_own_net_trains_and_is_saved_whole(tmp_path):
     model = build(OWN)  # full and separable convolutions
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
     model.fit(x, np.array([0, 1]), verbose=0)
     model.save(tmp_path / "model.keras")
