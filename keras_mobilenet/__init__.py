@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.deploy.folding import fold_batch_norm
     from keras_mobilenet.deploy.predictor import Predictor
     from keras_mobilenet.diagrams import plot_model
+    from keras_mobilenet.latency import estimate_latency
     from keras_mobilenet.memory import peak_memory
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
@@ -34,6 +35,7 @@ __all__ = [
     "cam",
     "convert_weights",
     "decode_predictions",
+    "estimate_latency",
     "export",
     "features",
     "finetune",
@@ -58,6 +60,7 @@ _MODULES = {
     "cam": "transfer.activation_maps",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
+    "estimate_latency": "latency",
     "export": "deploy.exporting",
     "features": "pyramids",
     "finetune": "transfer.finetuning",

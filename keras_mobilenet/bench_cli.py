@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from keras_mobilenet import pretrained, spec
+from keras_mobilenet import pretrained
 from keras_mobilenet.arguments import IMAGENET
 from keras_mobilenet.cli_options import (
+    DEFAULT_SIZE,
     Alpha,
+    AnySize,
     Format,
     FormatOption,
-    Size,
+    PictureSize,
     note,
+    progress_line,
     start_up_notes_hidden,
 )
 from keras_mobilenet.files import replacing
@@ -25,7 +25,6 @@ from keras_mobilenet.local_files import copies
 
 _NONE = "none"
 _SUFFIX = ".keras"
-_CLEAR_LINE = "\r\x1b[K"
 
 
 def bench_command(
@@ -38,7 +37,7 @@ def bench_command(
         ),
     ] = None,
     alpha: Alpha = 1.0,
-    size: Size = spec.DEFAULT_SIZE,
+    size: AnySize = DEFAULT_SIZE,
     engines: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +70,7 @@ def bench_command(
         from keras_mobilenet.deploy.bench_tables import bench_table  # noqa: PLC0415 - loads Keras
         from keras_mobilenet.deploy.benchmarking import bench  # noqa: PLC0415
     net, name = _net(model, alpha, size)
-    with _progress() as progress:
+    with progress_line() as progress:
         report = bench(
             net,
             name=name,
@@ -113,7 +112,7 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _net(model: str | None, alpha: float, size: int) -> tuple[Any, str]:
+def _net(model: str | None, alpha: float, size: PictureSize) -> tuple[Any, str]:
     """Return the model to time, and words for it that say where its weights come from."""
     if model is not None and model.endswith(_SUFFIX):
         from keras_mobilenet.model_files import load_model  # noqa: PLC0415 - loads Keras
@@ -125,31 +124,21 @@ def _net(model: str | None, alpha: float, size: int) -> tuple[Any, str]:
         )
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
 
-    trained = model == IMAGENET or (model is None and _weights_are_here(alpha, size))
+    height, width = size.known()
+    trained = model == IMAGENET or (model is None and _weights_are_here(alpha, (height, width)))
     if model is None and not trained:
         note("the ImageNet weights are not here, so the weights are random; --model imagenet "
              "fetches them")  # fmt: skip
-    net = MobileNet((size, size, 3), alpha=alpha, weights=IMAGENET if trained else None)
+    net = MobileNet((height, width, 3), alpha=alpha, weights=IMAGENET if trained else None)
     weights = "ImageNet weights" if trained else "random weights"
-    return net, f"MobileNet, alpha {alpha:g}, {size} x {size}, {weights}"
+    return net, f"MobileNet, alpha {alpha:g}, {height} x {width}, {weights}"
 
 
-def _weights_are_here(alpha: float, size: int) -> bool:
+def _weights_are_here(alpha: float, size: tuple[int, int]) -> bool:
+    if pretrained.nearest_size(size) != size[0]:
+        return False  # none were published
     try:
-        row = pretrained.find(alpha, size)
+        row = pretrained.find(alpha, size[0])
     except LookupError:  # none were published
         return False
     return any(copies(row.file_name(include_top=True)))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Yield what shows a line of what is being done, on stderr if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    # A spinner would draw all the time, and so take part in what is timed.
-    try:
-        yield lambda text: typer.echo(f"{_CLEAR_LINE}{text}", nl=False, err=True)
-    finally:
-        typer.echo(_CLEAR_LINE, nl=False, err=True)

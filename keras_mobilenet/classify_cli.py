@@ -77,7 +77,7 @@ def _net(job: Job) -> Any:
 
     names = _names(job)
     classes = 1000 if names is None else len(names)
-    shape = (job.size, job.size, 3)
+    shape = (*job.size.known(), 3)
     model = MobileNet(shape, alpha=job.alpha, weights=job.weights, classes=classes)
     set_recipe(model, replace(recipe_for(shape[:2], classes, names), crop=_crop(job)))
     return features_model(model) if job.features else model
@@ -229,7 +229,7 @@ def _results(job: Job, paths: list[str]) -> Iterator[Classified]:
         return
     from keras_mobilenet.classification import classify_pictures  # noqa: PLC0415
 
-    size = (job.size, job.size)
+    size = job.size.known()
     model = _net(job)
     yield from classify_pictures(
         model, paths, size=size, crop=_crop(job), top=job.top, labels=_names(job)

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from keras_mobilenet import spec
-from keras_mobilenet.cli_options import Alpha, Size
+from keras_mobilenet.cli_options import DEFAULT_SIZE, Alpha, AnySize
 from keras_mobilenet.recipes import EVALUATION_CROP
 
 _OF_NET = ("alpha", "size", "weights", "labels")  # options that say what a --model knows itself
@@ -36,7 +35,7 @@ class Job:
         list[str], typer.Argument(help="Picture files, folders, .txt files with a path a line.")
     ]
     alpha: Alpha = 1.0
-    size: Size = spec.DEFAULT_SIZE
+    size: AnySize = DEFAULT_SIZE
     weights: Annotated[str, typer.Option(help="'imagenet', or a file of weights.")] = "imagenet"
     top: Annotated[int, typer.Option(help="How many classes a picture.", min=1)] = 5
     crop: Annotated[

@@ -20,23 +20,29 @@ from keras_mobilenet import (
     bench_cli,
     classify_cli,
     costs,
+    device_tables,
     export_cli,
     finetune_cli,
+    latency,
+    latency_cli,
     paper_tables,
-    spec,
+    sizes,
     tables,
     variants,
     weights_cli,
 )
 from keras_mobilenet.classify_options import ClassifyCommand
 from keras_mobilenet.cli_options import (
+    DEFAULT_SIZE,
     Alpha,
+    AnySize,
     Format,
     FormatOption,
     NoTop,
-    Size,
+    PictureSize,
     note,
     parameters_of,
+    picture_size,
     start_up_notes_hidden,
     with_signature,
 )
@@ -52,6 +58,7 @@ app.add_typer(weights_cli.app, name="weights")
 app.command()(finetune_cli.finetune)
 app.command("export")(export_cli.export_command)
 app.command("bench")(bench_cli.bench_command)
+app.command("latency")(latency_cli.latency_command)
 
 
 class By(enum.StrEnum):
@@ -76,6 +83,14 @@ class Runtime(enum.StrEnum):
     MINIMAL = "minimal"
 
 
+class Padding(enum.StrEnum):
+    """How a strided convolution pads its input: as Keras, TF-slim or PyTorch."""
+
+    KERAS = "keras"
+    SAME = "same"
+    SYMMETRIC = "symmetric"
+
+
 class Pooling(enum.StrEnum):
     """What follows the last block of a net without a top."""
 
@@ -88,7 +103,7 @@ class Net:
     """The options that describe a net; see `takes_net`."""
 
     alpha: Alpha = 1.0
-    size: Size = spec.DEFAULT_SIZE
+    size: AnySize = DEFAULT_SIZE
     depth_multiplier: Annotated[
         int, typer.Option(help="Depthwise filters for each input channel.")
     ] = 1
@@ -99,21 +114,23 @@ class Net:
     output_stride: Annotated[
         int, typer.Option(help="Of the last block: 32, or 16 or 8 by dilation.")
     ] = 32
+    padding: Annotated[Padding, typer.Option(help="Of the strided convolutions.")] = Padding.KERAS
 
     def costs(self) -> tuple[costs.LayerCost, ...]:
         """Return the net's costs, without building it."""
-        return costs.layer_costs(**self._arguments(), size=self.size, channels=self.channels)
+        known = self.size.known()
+        return costs.layer_costs(**self._arguments(), size=known, channels=self.channels)
 
     def build(self) -> Any:
         """Return the net as a Keras model with random weights."""
         _load_tensorflow()
         from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
 
-        shape = (self.size, self.size, self.channels)
+        shape = (*self.size.lengths, self.channels)
         return MobileNet(**self._arguments(), input_shape=shape, weights=None)
 
     def _arguments(self) -> dict[str, Any]:
-        names = ("alpha", "depth_multiplier", "classes", "pooling", "output_stride")
+        names = ("alpha", "depth_multiplier", "classes", "pooling", "output_stride", "padding")
         return {name: getattr(self, name) for name in names} | {"include_top": not self.no_top}
 
 
@@ -167,17 +184,52 @@ def _draw(model: Any, to_file: Path, *, full: bool) -> None:
 def cost(
     net: Net,
     by: Annotated[By, typer.Option(help="What a row stands for.")] = By.PART,
+    device: Annotated[
+        bool, typer.Option("--device", help="What it needs of a device: memory and room.")
+    ] = False,
+    latencies: Annotated[
+        Path | None,
+        typer.Option("--latency", help="With an estimate of the time, from `latency`'s FILE."),
+    ] = None,
     table: FormatOption = Format.TEXT,
     chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
 ) -> None:
     """Print parameters, MACs and activation bytes, counted without building the net."""
     layers = net.costs()
-    typer.echo(cost_table(layers, by=by.value, format=table.value))
+    if device or latencies is not None:
+        measured = None if latencies is None else latency.read_latencies(latencies)
+        text = device_tables.device_table(layers, latencies=measured, format=table.value)
+    else:
+        text = cost_table(layers, by=by.value, format=table.value)
+    typer.echo(text)
     if chart is not None:
         from keras_mobilenet.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
 
-        cost_chart(layers, chart, title=f"alpha {net.alpha:g}, {net.size} x {net.size}: ")
+        height, width = net.size.known()
+        cost_chart(layers, chart, title=f"alpha {net.alpha:g}, {height} x {width}: ")
         note(f"wrote {chart}")
+
+
+@app.command("sizes")
+def sizes_command(
+    inputs: Annotated[
+        list[PictureSize] | None,
+        typer.Argument(
+            parser=picture_size, metavar="[N|HxW|any]...", help="By default some examples."
+        ),
+    ] = None,
+    padding: Annotated[Padding | None, typer.Option(help="By default all three.")] = None,
+    output_stride: Annotated[int, typer.Option(help="32, 16 or 8.")] = 32,
+    table: FormatOption = Format.TEXT,
+) -> None:
+    """Print the picture's size after each stride, and where paddings make one function."""
+    text = sizes.size_table(
+        [size.lengths for size in inputs] if inputs else sizes.EXAMPLES,
+        paddings=sizes.PADDINGS if padding is None else (padding.value,),
+        output_stride=output_stride,  # type: ignore[arg-type]  # checked there
+        format=table.value,
+    )
+    typer.echo(text)
 
 
 @app.command()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import enum
 import inspect
 import os
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
+from keras_mobilenet import spec
 from keras_mobilenet.quiet import quiet
 
 
@@ -22,8 +26,63 @@ class Format(enum.StrEnum):
     JSON = "json"
 
 
+@dataclass(frozen=True)
+class PictureSize:
+    """The value of --size, in pixels; None where any length goes."""
+
+    height: int | None = spec.DEFAULT_SIZE
+    width: int | None = spec.DEFAULT_SIZE
+
+    def __str__(self) -> str:
+        lengths = dict.fromkeys("any" if n is None else str(n) for n in (self.height, self.width))
+        return "x".join(lengths)
+
+    @property
+    def lengths(self) -> tuple[int | None, int | None]:
+        """The (height, width)."""
+        return self.height, self.width
+
+    def known(self) -> spec.Size:
+        """Return the (height, width).
+
+        Raises:
+            ValueError: one of them is not known.
+        """
+        if self.height is None or self.width is None:
+            raise ValueError(f"--size must be known here, as in 224 or 224x320. Received: {self}")
+        return self.height, self.width
+
+
+DEFAULT_SIZE = PictureSize()
+_CLEAR_LINE = "\r\x1b[K"
+
+
+def picture_size(text: Any) -> PictureSize:
+    """Return what a text such as `"224"`, `"224x320"`, `"any"` or `"anyx320"` stands for.
+
+    Raises:
+        typer.BadParameter: it is none of those.
+    """
+    if isinstance(text, PictureSize):  # the default
+        return text
+    length = r"(\d{1,9}|any)"
+    match = re.fullmatch(rf"{length}(?:x{length})?", str(text), re.ASCII)
+    if match is None:
+        raise typer.BadParameter(f"one length, height x width, or any: 224, 224x320. Not {text!r}")
+    height, width = (None if n == "any" else int(n) for n in (match[1], match[2] or match[1]))
+    return PictureSize(height, width)
+
+
 Alpha = Annotated[float, typer.Option(help="Width multiplier.")]
 Size = Annotated[int, typer.Option(help="Height and width of the input in pixels.")]
+AnySize = Annotated[
+    PictureSize,
+    typer.Option(
+        parser=picture_size,
+        metavar="N|HxW|any",
+        help="Of the input in pixels: one length, or height x width.",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
 NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 
@@ -60,3 +119,16 @@ def start_up_notes_hidden() -> Iterator[None]:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with quiet():
         yield
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line of what is being done, on stderr if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    # A spinner would draw all the time, and so take part in what is timed.
+    try:
+        yield lambda text: typer.echo(f"{_CLEAR_LINE}{text}", nl=False, err=True)
+    finally:
+        typer.echo(_CLEAR_LINE, nl=False, err=True)

@@ -8,9 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_mobilenet import spec
 from keras_mobilenet.arguments import IMAGENET
-from keras_mobilenet.cli_options import Alpha, Size, note, start_up_notes_hidden
+from keras_mobilenet.cli_options import (
+    DEFAULT_SIZE,
+    Alpha,
+    AnySize,
+    PictureSize,
+    note,
+    start_up_notes_hidden,
+)
 
 
 class Quantize(enum.StrEnum):
@@ -41,7 +47,7 @@ def export_command(
         float | None, typer.Option(help="Root mean square error allowed, of the outputs' own.")
     ] = None,
     alpha: Alpha = 1.0,
-    size: Size = spec.DEFAULT_SIZE,
+    size: AnySize = DEFAULT_SIZE,
 ) -> None:
     """Write a model for another runtime, and compare it there before it counts."""
     with start_up_notes_hidden():
@@ -61,11 +67,11 @@ def export_command(
     typer.echo(str(report))
 
 
-def _model(model: str, alpha: float, size: int, names: list[str] | None) -> Any:
+def _model(model: str, alpha: float, size: PictureSize, names: list[str] | None) -> Any:
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
     from keras_mobilenet.model_files import SUFFIX, load_model  # noqa: PLC0415
 
     if model.endswith(SUFFIX):
         return load_model(model)
     classes = len(names) if names and model != IMAGENET else 1000
-    return MobileNet((size, size, 3), alpha=alpha, weights=model, classes=classes)
+    return MobileNet((*size.lengths, 3), alpha=alpha, weights=model, classes=classes)

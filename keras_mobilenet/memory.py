@@ -16,10 +16,15 @@ from keras_mobilenet.costs import LayerCost
 
 DType = Literal["float32", "int8"]
 Runtime = Literal["litert", "minimal"]
+WeightFormat = Literal["float32", "float16", "int8"]
 BYTES: dict[DType, int] = {"float32": 4, "int8": 1}
-_BIAS_BYTES = 4  # float32, or int32 in an int8 net
-# Of each channel of an int8 net: the kernel's and the bias' scale and zero point.
-_SCALE_BYTES = 2 * (4 + 8)
+# Of a kernel's value, and of each channel: its bias, float32, float16 or int32; in an int8 net also
+# the kernel's and the bias' scale and zero point.
+_WEIGHTS: dict[WeightFormat, tuple[int, int]] = {
+    "float32": (4, 4),
+    "float16": (2, 2),
+    "int8": (1, 4 + 2 * (4 + 8)),
+}
 _ALIGNMENT = 64  # bytes that each buffer in LiteRT's arena begins on a multiple of
 _FREE = ("BatchNormalization", "ReLU", "Dropout", "Reshape")
 
@@ -66,19 +71,23 @@ def peak_memory(
     return best
 
 
-def weight_bytes(layers: Sequence[LayerCost], dtype: DType = "float32") -> int:
+def weight_bytes(layers: Sequence[LayerCost], dtype: WeightFormat = "float32") -> int:
     """Return the bytes of a net's weights with its batch norms folded, one bias a channel.
 
-    An int8 net has a scale for each channel. A file of LiteRT's holds its graph too.
+    `dtype` is `"float32"`, `"float16"` or `"int8"`, which has a scale for each channel. A file of
+    LiteRT's holds its graph too.
 
     Raises:
-        ValueError: `dtype` is unknown.
+        ValueError: `dtype` is unknown, or there are no layers.
     """
-    _check(layers, dtype, "minimal", in_place=False)
+    if dtype not in _WEIGHTS:
+        known = ", ".join(_WEIGHTS)
+        raise ValueError(f"`dtype` must be one of {known}. Received: dtype={dtype!r}")
+    _check(layers, "float32", "minimal", in_place=False)
     kernels = [layer for layer in layers if layer.kernel]
     channels = sum(layer.output_shape[-1] for layer in kernels)
-    per_channel = _BIAS_BYTES + (_SCALE_BYTES if dtype == "int8" else 0)
-    return sum(prod(k.kernel) for k in kernels) * BYTES[dtype] + channels * per_channel
+    per_value, per_channel = _WEIGHTS[dtype]
+    return sum(prod(k.kernel) for k in kernels) * per_value + channels * per_channel
 
 
 def _aligned(length: int, runtime: Runtime) -> int:

@@ -7,7 +7,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported anywhere
+# Before TensorFlow is imported anywhere. Processes that test side by side share the cores.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if count := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
 import pytest
 from checkpoint_files import (

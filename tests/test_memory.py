@@ -16,9 +16,8 @@ SLACK = 64 << 10  # bytes that a file's graph may take beside its weights
 
 @pytest.mark.parametrize(
     ("alpha", "size", "dtype", "arena"),
-    # Read from ai-edge-litert's arena, as the test below does for a net that converts sooner.
+    # Read from ai-edge-litert's arena, as the test below does: slowly, for those of alpha 1.0.
     [(1.0, 224, "float32", 5_419_008), (1.0, 224, "int8", 1_354_752),
-     (0.25, 128, "float32", 770_048), (0.25, 128, "int8", 192_512),
      (0.25, 100, "float32", 470_016)],
 )  # fmt: skip
 def test_peak_is_the_arena_that_litert_took(alpha, size, dtype, arena):
@@ -64,16 +63,36 @@ def arena(content):
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's converter has some of its own
 @pytest.mark.parametrize(
-    ("dtype", "padding"), [("float32", "keras"), ("int8", "keras"), ("float32", "symmetric")]
+    ("alpha", "size", "dtype", "padding"),
+    [
+        (0.25, 128, "float32", "keras"),
+        (0.25, 128, "int8", "keras"),
+        (0.25, 64, "float32", "symmetric"),
+        pytest.param(1.0, 224, "float32", "keras", marks=pytest.mark.slow),
+        pytest.param(1.0, 224, "int8", "keras", marks=pytest.mark.slow),
+    ],
 )
-def test_litert_takes_what_is_counted(dtype, padding, capfd):
-    net = {"alpha": 0.25, "padding": padding}
-    model = randomise(MobileNet((64, 64, 3), weights=None, **net))
-    content = converted(model, dtype, 64)
-    costs = layer_costs(size=64, **net)
+def test_litert_takes_what_is_counted(alpha, size, dtype, padding, capfd):
+    net = {"alpha": alpha, "padding": padding}
+    model = randomise(MobileNet((size, size, 3), weights=None, **net))
+    content = converted(model, dtype, size)
+    costs = layer_costs(size=size, **net)
     assert arena(content) == peak_memory(costs, dtype).bytes
     assert 0 <= len(content) - weight_bytes(costs, dtype) < SLACK
     capfd.readouterr()  # the converter prints
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_float16_weights_take_what_is_counted(capfd):
+    import tensorflow as tf
+
+    model = randomise(MobileNet((64, 64, 3), 0.25, weights=None))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    found = len(converter.convert()) - weight_bytes(layer_costs(0.25, size=64), "float16")
+    assert 0 <= found < SLACK
+    capfd.readouterr()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
@@ -128,3 +147,5 @@ def test_wrong_arguments_are_named(arguments, message):
         peak_memory(layer_costs(), **arguments)
     with pytest.raises(ValueError, match="Received: nothing"):
         peak_memory(())
+    with pytest.raises(ValueError, match="float32, float16, int8. Received: dtype='int4'"):
+        weight_bytes(layer_costs(), "int4")

@@ -1,6 +1,7 @@
 """The paper's tables: every printed number is met, or its difference is explained."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -59,6 +60,20 @@ def test_one_net_has_one_set_of_printed_numbers():
         key = repr(sorted(entry.net.items())) if entry.net is not None else entry.label
         numbers = (entry.macs, entry.params, entry.top_1)
         assert printed.setdefault(key, numbers) == numbers
+
+
+@pytest.mark.parametrize("number", range(3, 10))
+def test_figures_are_those_of_the_reference_page(shared_data, number):
+    """The page has accuracy / MACs / parameters as printed, then its own arithmetic."""
+    page = (shared_data.parent / "reference" / "paper.md").read_text()
+    (line,) = re.findall(
+        rf"(?:\* \*\*|\* |\. )T{number}(?:\*\*|:)? (.*?)(?:Arithmetic|\. T|\n)", page
+    )
+    triples = re.findall(r"(?:(\d[\d.]*) ?/ ?)?(\d*[\d.]+) ?/ ?(\d*\.?\d+)", line)
+    first = 1 if number == 8 else 0  # the page does not repeat MobileNet's own row there
+    for entry, figures in zip(ENTRIES[number][first:], triples, strict=True):
+        found = [float(figure or 0) for figure in figures]
+        assert found == [float(x or 0) for x in (entry.top_1, entry.macs, entry.params)]
 
 
 @pytest.mark.parametrize("number", [0, 10, 15])

@@ -127,6 +127,25 @@ def test_command_prints_the_best_and_the_next_step():
     assert "The next step up, 3.6 % more, needs 44,800 bytes of RAM more." in result.stdout
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_command_answers_as_brute_force_does(dtype):
+    """256 kB and 1 MB, over the 16 nets, whatever they are stored as."""
+    result = run("--ram", "256kB", "--flash", "1MB", "--dtype", dtype, "--format", "json")
+    found, rows = json.loads(result.stdout), table(dtype)
+    fitting = [row for row in rows if row["ram"] <= 256_000 and row["flash"] <= 1_000_000]
+    fitting.sort(key=lambda row: -row["top_1"])
+    told = [v for v in (found["best"], *found["runners_up"]) if v is not None]
+    assert [(v["alpha"], v["size"]) for v in told] == [row["net"] for row in fitting]
+    assert result.exit_code == (0 if fitting else 1)
+    if fitting:
+        up = min(r["top_1"] for r in rows if r["top_1"] > fitting[0]["top_1"])
+        assert found["next_up"]["top_1"] == up
+    else:
+        miss = [max(row["ram"] / 256_000, row["flash"] / 1e6) for row in rows]
+        nearest = (found["nearest"]["alpha"], found["nearest"]["size"])
+        assert nearest == rows[miss.index(min(miss))]["net"]
+
+
 def test_command_says_by_how_much_nothing_fits():
     result = run("--ram", "100kB", "--runtime", "minimal")
     assert result.exit_code == 0
