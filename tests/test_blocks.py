@@ -5,7 +5,19 @@ import numpy as np
 import pytest
 from random_models import randomise
 
-from keras_mobilenet import MobileNet, layer_costs, load_weights, save_weights
+from keras_mobilenet import (
+    MobileNet,
+    Predictor,
+    export,
+    features,
+    fold_batch_norm,
+    freeze,
+    layer_costs,
+    load_weights,
+    replace_top,
+    save_weights,
+)
+from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.spec import BLOCKS, FULL_BLOCKS, SHALLOW_BLOCKS, Block
 from keras_mobilenet.tables import layer_rows
 
@@ -81,6 +93,32 @@ def test_own_net_trains_and_is_saved_whole(tmp_path):
     model.fit(x, np.array([0, 1]), verbose=0)
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
+
+
+def test_own_net_folds_exports_and_gives_features(tmp_path):
+    model = randomise(build(OWN))
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    assert difference(model(x), fold_batch_norm(model)(x)).rms_error < 1e-5
+    report = export(model, tmp_path / "own.tflite", calibration=x)
+    assert report.difference.rms_error < 1e-5
+    with Predictor(tmp_path / "own.tflite") as predictor:
+        assert difference(model(x), predictor.predict(x)).rms_error < 1e-5
+    assert features(model, strides=(4,))(x)["stride_4"].shape == (2, 16, 16, 16)  # 64 x alpha
+
+
+def test_own_net_is_fine_tuned():
+    mine = freeze(replace_top(randomise(build(OWN)), 3), until="block_10")
+    mine.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    before = {w.path: np.asarray(w) for w in mine.weights}
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 64, 64, 3)).astype("float32")
+    mine.fit(x, np.array([0, 1, 2, 0]), verbose=0)
+    moved = {
+        w.path.partition("/")[0] for w in mine.weights if not np.array_equal(w, before[w.path])
+    }
+    assert "conv_preds" in moved
+    assert moved <= {f"conv_{kind}_{i}" for kind in ("dw", "pw") for i in range(11, 16)} | {
+        "conv_preds"
+    }
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])

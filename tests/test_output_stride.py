@@ -42,6 +42,31 @@ def test_last_grid_is_that_of_slims_end_points(output_stride, last):
     assert rates == expected[output_stride]
 
 
+# The end points Conv2d_0 to Conv2d_13 of slim's mobilenet_v1_test.py: testBuildAndCheckAll...
+# and the two that begin with testOutputStride16 and testOutputStride8.
+GRIDS = {
+    32: [112, 112, 56, 56, 28, 28, 14, 14, 14, 14, 14, 14, 7, 7],
+    16: [112, 112, 56, 56, 28, 28, 14, 14, 14, 14, 14, 14, 14, 14],
+    8: [112, 112, 56, 56, 28, 28, 28, 28, 28, 28, 28, 28, 28, 28],
+}
+POINTWISE = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
+
+
+@pytest.mark.parametrize("padding", ["keras", "same", "symmetric"])
+@pytest.mark.parametrize("output_stride", GRIDS)
+def test_shapes_are_those_of_slims_end_points(output_stride, padding):
+    costs = layer_costs(output_stride=output_stride, padding=padding)
+    found = {cost.name: cost.output_shape for cost in costs if cost.name.endswith("_relu")}
+    first, *grids = GRIDS[output_stride]
+    expected = {"conv1_relu": (first, first, 32)}
+    depthwise = [32, *POINTWISE[:-1]]
+    rows = zip(grids, depthwise, POINTWISE, strict=True)
+    for i, (n, before, after) in enumerate(rows, start=1):
+        expected[f"conv_dw_{i}_relu"] = (n, n, before)
+        expected[f"conv_pw_{i}_relu"] = (n, n, after)
+    assert found == expected
+
+
 @pytest.mark.parametrize("output_stride", [16, 8])
 @pytest.mark.parametrize("size", [64, 96, 128, 225])
 def test_keras_padding_keeps_every_output_where_strides_meet_even_lengths(size, output_stride):
@@ -94,12 +119,15 @@ def test_costs_are_those_of_the_model(padding, output_stride):
         assert (None, *cost.output_shape) == row.output_shape
 
 
-@pytest.mark.parametrize(("alpha", "digits"), [(0.25, "2_5"), (1.0, "1_0")])
-def test_published_weights_load_and_keep_every_output(alpha, digits, shared_data):
+@pytest.mark.parametrize(
+    ("alpha", "digits", "output_stride"), [(0.25, "2_5", 16), (0.25, "2_5", 8), (1.0, "1_0", 16)]
+)
+def test_published_weights_load_and_keep_every_output(alpha, digits, output_stride, shared_data):
     path = shared_data / "weights" / "keras" / f"mobilenet_{digits}_224_tf.h5"
-    sparse, dense = (build(224, stride, alpha=alpha, weights=path) for stride in (32, 16))
+    sparse, dense = (build(224, s, alpha=alpha, weights=path) for s in (32, output_stride))
     x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype("float32")
-    np.testing.assert_allclose(dense(x)[:, ::2, ::2], sparse(x), rtol=1e-4, atol=1e-4)
+    step = 32 // output_stride
+    np.testing.assert_allclose(dense(x)[:, ::step, ::step], sparse(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [4, 64, 16.0, "16", True, None])
