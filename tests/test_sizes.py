@@ -69,10 +69,10 @@ def test_stages_are_what_counting_windows_gives(padding, output_stride):
         assert stages[-1].stride == output_stride
 
 
-@pytest.mark.parametrize("n", range(32, 300))
-def test_last_length_is_that_of_the_formula(n):
-    last = {padding: stage_sizes(n, padding=padding)[-1].size[0] for padding in PADDINGS}
-    assert last == {"keras": -(-n // 2) // 16, "same": -(-n // 32), "symmetric": -(-n // 32)}
+def test_last_length_is_that_of_the_formula():
+    for n in range(32, 300):
+        last = {padding: stage_sizes(n, padding=padding)[-1].size[0] for padding in PADDINGS}
+        assert last == {"keras": -(-n // 2) // 16, "same": -(-n // 32), "symmetric": -(-n // 32)}
 
 
 @pytest.mark.parametrize("output_stride", STRIDES)
