@@ -7,6 +7,7 @@
     OSError
     └── DownloadError      published weights that are neither at hand nor to be fetched
     ImportError
+    ├── BackendError       a feature that needs TensorFlow under another Keras backend
     └── MissingExtraError  an optional part that is not installed
 
 A wrong argument raises a plain `ValueError`, as Keras does.
@@ -40,6 +41,17 @@ class MissingExtraError(ImportError):
         super().__init__(
             f"{feature} needs a part that is not installed. "
             f"Run: pip install 'keras-mobilenet[{extra}]'"
+        )
+
+
+class BackendError(ImportError):
+    """A feature needs TensorFlow as Keras' backend, and Keras was imported with another one."""
+
+    def __init__(self, feature: str, backend: str, remedy: str = "") -> None:
+        super().__init__(
+            f"{feature} needs TensorFlow as Keras' backend. Found: {backend!r}. "
+            f"{remedy}Set KERAS_BACKEND=tensorflow before Keras is imported; a model goes into "
+            "such a process as a .keras file."
         )
 
 

@@ -51,6 +51,7 @@ ROWS = (
     {"diagrams"},
     {"classification", "mobilenet"},
     {
+        "deploy.backends",
         "deploy.comparison",
         "deploy.engine",
         "deploy.metadata",
@@ -115,6 +116,7 @@ KERAS = {
     "preprocessing",
     "pyramids",
     "classification",
+    "deploy.backends",
     "deploy.bias_correction",
     "deploy.conversion",
     "deploy.exporting",
@@ -133,7 +135,7 @@ KERAS = {
 }  # the last two only inside their commands, as the light uses below show
 TENSORFLOW = {
     "checkpoints.tflite_model",
-    "deploy.contenders",
+    "deploy.backends",
     "deploy.conversion",
     "deploy.exporting",
     "deploy.keras_engine",

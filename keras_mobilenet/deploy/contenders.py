@@ -10,14 +10,16 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.backends import import_tensorflow
 from keras_mobilenet.deploy.engine import Precision
 from keras_mobilenet.deploy.engines import ENGINES, engine_module
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.errors import MissingExtraError
+from keras_mobilenet.errors import BackendError, MissingExtraError
 
 Array = npt.NDArray[Any]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 KERAS = "Keras predict"  # what all others are compared with
+TRACED = "tf.function"
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,19 @@ def invited(
 
     Raises:
         MissingExtraError: an engine is not installed, and not optional.
+        BackendError: likewise, an engine needs another backend of Keras.
     """
-    found = Field([Contender(KERAS, "float32", _keras_predict(model)), _traced(model)])
+    found = Field([Contender(KERAS, "float32", _keras_predict(model))])
+    try:
+        found.contenders.append(_traced(model))
+    except BackendError as error:
+        found.skipped[TRACED] = str(error)
     for engine, precision in pairs:
         name = f"Predictor {engine}"
         progress(f"compiling {engine} {precision}")
         try:
             predictor = Predictor(model, engine=engine, precision=precision, calibration=samples)
-        except MissingExtraError as error:
+        except (BackendError, MissingExtraError) as error:
             if not optional:
                 raise
             found.skipped[f"{name} {precision}"] = str(error)
@@ -121,12 +128,11 @@ def _keras_predict(model: Any) -> Callable[[Array], Array]:
 
 def _traced(model: Any) -> Contender:
     """Return the model as TensorFlow's guides say to speed it up: traced once, for any batch."""
-    import tensorflow as tf  # noqa: PLC0415 - not needed to check names
-
+    tf = import_tensorflow(TRACED)
     (tensor,) = model.inputs
     function = tf.function(
         lambda x: model(x, training=False),
         input_signature=[tf.TensorSpec(tensor.shape, tensor.dtype)],
         autograph=False,
     )
-    return Contender("tf.function", "float32", lambda x: function(tf.constant(x)).numpy())
+    return Contender(TRACED, "float32", lambda x: function(tf.constant(x)).numpy())

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.backends import import_tensorflow, in_tensorflow, is_tensorflow
 from keras_mobilenet.deploy.comparison import spread
 from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.quiet import quiet
@@ -50,9 +51,16 @@ def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
 
 
 def save_graph(model: Any, folder: str | PathLike[str]) -> None:
-    """Write `model` as a SavedModel with the signature `input` to `output`."""
-    import tensorflow as tf  # noqa: PLC0415 - not needed to import the package
+    """Write `model` as a SavedModel with the signature `input` to `output`.
 
+    Under another backend than TensorFlow a process of its own does so, and takes its start more.
+
+    Raises:
+        BackendError: that process failed.
+    """
+    if not is_tensorflow():
+        return in_tensorflow("save_graph", "Tracing a model", model, folder)
+    tf = import_tensorflow("Tracing a model")
     (tensor,) = model.inputs
     spec = tf.TensorSpec(tensor.shape, tensor.dtype, name=INPUT)
 
@@ -85,7 +93,7 @@ def to_tflite(
     *,
     pixels: bool = False,
 ) -> bytes:
-    """Return `model` as a TFLite flatbuffer of builtin operators.
+    """Return `model` as a TFLite flatbuffer of builtin operators, under any backend of Keras.
 
     Args:
         model: A Keras model.
@@ -120,14 +128,19 @@ def _ask_for_int8(converter: Any, tf: Any, samples: Any) -> None:
 def to_onnx(model: Any, path: str | PathLike[str]) -> None:
     """Write `model` to an ONNX file of any batch size.
 
+    Under another backend than TensorFlow a process of its own does so, and takes its start more.
+
     Raises:
         MissingExtraError: `onnx` or `tf2onnx` is not installed.
+        BackendError: that process failed.
     """
     try:
         import onnx  # noqa: PLC0415
         import tf2onnx  # noqa: F401, PLC0415
     except ImportError as error:
         raise MissingExtraError("Writing ONNX files", "onnx") from error
+    if not is_tensorflow():
+        return in_tensorflow("to_onnx", "Writing ONNX files", model, path)
     (tensor,) = model.inputs
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras' own, about NumPy

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.backends import import_tensorflow
 from keras_mobilenet.deploy.conversion import INPUT, OUTPUT, SIGNATURE
 from keras_mobilenet.deploy.engine import Engine, Settings, chunks, known
 from keras_mobilenet.errors import CheckpointError, fault
@@ -29,7 +30,7 @@ class KerasEngine(Engine):
 
     def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the outputs for `x`."""
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf  # noqa: PLC0415 - a SavedModel opens under any backend
 
         parts = [
             self._function(**{INPUT: tf.constant(x[rows])})[OUTPUT].numpy()
@@ -43,9 +44,12 @@ class KerasEngine(Engine):
 
 
 def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
-    """Return the engine of a folded Keras model; it takes no `samples`."""
-    import tensorflow as tf  # noqa: PLC0415
+    """Return the engine of a folded Keras model; it takes no `samples`.
 
+    Raises:
+        BackendError: Keras' backend is not TensorFlow.
+    """
+    tf = import_tensorflow("The engine 'keras'", "Pass engine='auto'. ")
     (tensor,) = model.inputs
     spec = tf.TensorSpec(tensor.shape, tensor.dtype, name=INPUT)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from math import prod
 from typing import Any, Literal
 
 import keras
@@ -90,7 +91,7 @@ def trainable_summary(model: Any) -> str:
     As in `"trains block_12 to conv_preds: 1,234 of 5,678 parameters; batch norm frozen"`.
     """
     training = {id(weight) for weight in model.trainable_weights}
-    count = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    count = sum(prod(weight.shape) for weight in model.trainable_weights)
     where = ", ".join(_ranges(model, training)) or "nothing"
     text = f"trains {where}: {count:,} of {model.count_params():,} parameters"
     return "; ".join([text, *_batch_norms(model, training)])
