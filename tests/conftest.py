@@ -36,6 +36,20 @@ def shared_data():
     return SHARED_DATA
 
 
+@pytest.fixture(scope="session", autouse=True)
+def tensors_as_arrays():
+    """Let NumPy take PyTorch's outputs as it takes TensorFlow's and JAX's, without `detach`."""
+    if os.environ.get("KERAS_BACKEND") != "torch":
+        yield
+        return
+    import torch
+
+    as_array = torch.Tensor.__array__
+    torch.Tensor.__array__ = lambda self, dtype=None, copy=None: as_array(self.detach(), dtype)
+    yield
+    torch.Tensor.__array__ = as_array
+
+
 @pytest.fixture
 def silent(capfd):
     """Nothing is printed, whatever happens."""

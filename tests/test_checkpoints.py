@@ -25,6 +25,8 @@ from keras_mobilenet.errors import CheckpointError
 SMALL = {"weights": None, "alpha": 0.25}
 BASE = SMALL | {"include_top": False, "pooling": "avg"}
 
+pytestmark = pytest.mark.backends
+
 
 @pytest.fixture(scope="module")
 def built():

@@ -41,6 +41,7 @@ def built(channels=3, **options):
     return model
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(
     "options",
     [

@@ -262,6 +262,7 @@ def test_net_that_two_models_share_counts_once():
     assert trainable_summary(model).startswith("trains block_12 to conv_preds: 103,045 of ")
 
 
+@pytest.mark.backends
 @pytest.mark.builds
 def test_summary_line_says_what_trains():
     model = flat()

@@ -9,6 +9,7 @@ from keras_mobilenet import MobileNet, load_weights, preprocess_input, save_weig
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.model_files import load_model, recipe_of, save_model
 
+pytestmark = pytest.mark.backends
 SIZE = 64
 
 

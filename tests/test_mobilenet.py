@@ -7,6 +7,8 @@ import pytest
 from keras_mobilenet import MobileNet, pretrained
 from keras_mobilenet.errors import CheckpointError, DownloadError
 
+pytestmark = pytest.mark.backends
+
 
 def test_reference_counts():
     model = MobileNet(weights=None)

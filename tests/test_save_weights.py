@@ -13,6 +13,8 @@ from keras_mobilenet import files, load_weights, save_weights
 from keras_mobilenet.checkpoints import writing
 from keras_mobilenet.errors import CheckpointError
 
+pytestmark = pytest.mark.backends
+
 
 def small_head(dtype="float32"):
     """A model that is quick to build, with a batch norm."""

@@ -30,6 +30,16 @@ def is_tensorflow() -> bool:
     return str(keras.backend.backend()) == TENSORFLOW
 
 
+def inferred(model: Any, inputs: Any) -> Any:
+    """Return what `model` puts out at inference for one batch, in tensors or NumPy arrays.
+
+    TensorFlow computes layer by layer: to trace the net takes longer than one batch. JAX would
+    compile each operation by itself, five times as long as all at once, and PyTorch keep what
+    gradients need.
+    """
+    return model(inputs, training=False) if is_tensorflow() else model.predict_on_batch(inputs)
+
+
 def import_tensorflow(feature: str, remedy: str = "") -> Any:
     """Return the package `tensorflow`, for what traces a Keras model.
 

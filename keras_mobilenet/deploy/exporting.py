@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.checkpoints import tflite_model
 from keras_mobilenet.deploy import openvino_engine
+from keras_mobilenet.deploy.backends import inferred
 from keras_mobilenet.deploy.bias_correction import bias_corrected, to_float16, to_int8
 from keras_mobilenet.deploy.calibration import calibration_samples
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
@@ -211,7 +212,7 @@ def _black_and_white(samples: npt.NDArray[np.float32], recipe: Recipe) -> Any:
 def _compare(model: Any, samples: Any, engine: str, path: Path, inputs: Any) -> Difference:
     opened = engine_module(engine).open_file(str(path), Settings(all_cores()))
     try:
-        reference = model(samples[:_COMPARED], training=False)
+        reference = inferred(model, samples[:_COMPARED])
         found = opened.run(np.ascontiguousarray(inputs[:_COMPARED]))
         return difference(keras.ops.convert_to_numpy(reference), found)
     finally:

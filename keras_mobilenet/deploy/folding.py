@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_mobilenet.deploy.backends import inferred
 from keras_mobilenet.deploy.comparison import difference, generated_pictures
 from keras_mobilenet.errors import AccuracyError
 
@@ -227,5 +228,5 @@ def _outputs(model: keras.Model, inputs: Any) -> list[Any]:
     last = model.layers[-1]
     if isinstance(last, keras.layers.Activation) and model.output is last.output:
         model = keras.Model(model.input, last.input)
-    outputs = keras.tree.flatten(model(inputs, training=False))
+    outputs = keras.tree.flatten(inferred(model, inputs))
     return [keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in outputs]

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from keras_mobilenet import spec
 from keras_mobilenet.arguments import as_int
+from keras_mobilenet.deploy.backends import inferred
 from keras_mobilenet.images import fit_pixels, read_picture
 from keras_mobilenet.model_files import recipe_of
 from keras_mobilenet.recipes import Label
@@ -139,7 +140,7 @@ def _features(
     for start in range(0, len(inputs), some):
         batch = np.stack(inputs[start : start + some])
         x = batch.transpose(0, 3, 1, 2) if channels_first else batch
-        values = keras.ops.convert_to_numpy(net([x], training=False)).astype("float32")
+        values = keras.ops.convert_to_numpy(inferred(net, [x])).astype("float32")
         yield from values.transpose(0, 2, 3, 1) if channels_first else values
 
 

@@ -1,0 +1,125 @@
+"""What the package computes under Keras' present backend: `backend_outputs.py FILE [DATA]`.
+
+Writes a .npz of named outputs for fixed weights, inputs and pictures, for `test_backends.py` to
+compare. DATA is the folder of real weights and pictures, where it is there.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from random_models import randomise
+
+import keras_mobilenet
+from keras_mobilenet import MobileNet, fold_batch_norm, freeze, load_weights, save_weights
+from keras_mobilenet.frozen import batch_norms_of
+from keras_mobilenet.images import read_picture
+from keras_mobilenet.model_files import load_model, save_model
+
+SIZE = 64
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+X = keras_mobilenet.preprocess_input(PIXELS)
+CLASSES = np.array([0, 2])
+
+
+def build(**options):
+    fixed = {"input_shape": (SIZE, SIZE, 3), "alpha": 0.25, "classes": 3, "weights": None}
+    return MobileNet(**fixed | options)
+
+
+def nets():
+    """The builder's options, each with random weights."""
+    no_top = {"include_top": False}
+    yield "plain", randomise(build(classifier_activation=None)), X
+    yield "symmetric", randomise(build(padding="symmetric", epsilon=1e-5, **no_top)), X
+    yield "dense", randomise(build(output_stride=8, **no_top)), X
+    yield "pixels", randomise(build(include_preprocessing=True)), PIXELS.astype("float32")
+
+
+def pyramid():
+    model = randomise(build(include_top=False))
+    for name, values in keras_mobilenet.features(model).predict_on_batch(X).items():
+        yield f"features {name}", values
+
+
+def channels_first(plain):
+    """The same net in the other data format; TensorFlow cannot compute it on a processor."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = build(input_shape=(3, SIZE, SIZE), classifier_activation=None)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    model.set_weights(plain.get_weights())
+    return model.predict_on_batch(X.transpose(0, 3, 1, 2))
+
+
+def fitted(folder):
+    """A frozen net after `trainable = True`, `fit`, its file and `fit` again."""
+    base = randomise(build(input_shape=(32, 32, 3)))
+    model = freeze(keras_mobilenet.replace_top(base, 3, dropout=0), until=None)
+    randomise(model)
+    before = statistics(model)
+    model.trainable = False
+    model.trainable = True
+    fit(model)
+    # Up to here; Keras itself imports it to write a configuration, as to save or to clone a model.
+    if keras.backend.backend() != "tensorflow":
+        assert "tensorflow" not in sys.modules, "TensorFlow was imported"
+    save_model(model, folder / "model.keras")
+    opened = load_model(folder / "model.keras")
+    opened.trainable = False
+    opened.trainable = True
+    fit(opened)
+    assert np.array_equal(statistics(opened), before), "a frozen batch norm moved"
+    yield "fit kernel", opened.get_layer("conv_pw_13").get_weights()[0]
+    yield "fit top", opened.get_layer("conv_preds").get_weights()[0]
+
+
+def fit(model):
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+    model.fit(X[:, ::2, ::2], CLASSES, epochs=2, batch_size=2, verbose=0)
+
+
+def statistics(model):
+    norms = [norm for layer in batch_norms_of(model) for norm in layer.get_weights()]
+    return np.concatenate(norms)
+
+
+def real(data):
+    """The published net of alpha 0.25 on four photographs, and its folded copy."""
+    model = MobileNet(alpha=0.25, weights=data / "weights/keras/mobilenet_2_5_224_tf.h5")
+    paths = sorted((data / "images" / "imagenet_sample").iterdir())[::50][:4]
+    x = keras_mobilenet.preprocess_input(np.stack([read_picture(p, size=224) for p in paths]))
+    yield "real", model.predict_on_batch(x)
+    yield "real folded", fold_batch_norm(model).predict_on_batch(x)
+
+
+def outputs(folder, data):
+    models = {}
+    for name, model, x in nets():
+        models[name] = model
+        yield name, model.predict_on_batch(x)
+    plain = models["plain"]
+    yield "cam", keras_mobilenet.cam(plain, PIXELS[0], class_=1).array
+    yield from pyramid()
+    for end in (".safetensors", ".weights.h5", ".h5"):
+        save_weights(plain, folder / f"plain{end}")
+        again = build(classifier_activation=None)
+        load_weights(again, folder / f"plain{end}")
+        assert all(map(np.array_equal, again.get_weights(), plain.get_weights())), end
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    yield "channels first", plain.predict_on_batch(X) if on_tensorflow else channels_first(plain)
+    yield from fitted(folder)
+    yield "folded", fold_batch_norm(plain).predict_on_batch(X)
+    if data is not None:
+        yield from real(data)
+
+
+if __name__ == "__main__":
+    target, *rest = map(Path, sys.argv[1:])
+    with tempfile.TemporaryDirectory() as temporary:
+        found = dict(outputs(Path(temporary), rest[0] if rest else None))
+    np.savez(target, **found)
