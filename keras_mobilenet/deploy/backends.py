@@ -21,7 +21,11 @@ import sys
 from keras_mobilenet.deploy import conversion
 from keras_mobilenet.model_files import load_model
 task, model, path = sys.argv[1:]
-getattr(conversion, task)(load_model(model), path)
+try:
+    getattr(conversion, task)(load_model(model), path)
+except Exception as error:
+    print(error)  # without the traceback, and apart from what libraries write to stderr
+    sys.exit(1)
 """
 
 
@@ -69,7 +73,7 @@ def in_tensorflow(task: str, feature: str, model: Any, path: str | PathLike[str]
         path: What it writes.
 
     Raises:
-        BackendError: the process failed; the error ends in its last words.
+        BackendError: the process failed; the error holds its own.
     """
     # The folders that imports are found in here: the package need not be installed.
     paths = os.pathsep.join(entry for entry in sys.path if entry)
@@ -82,10 +86,10 @@ def in_tensorflow(task: str, feature: str, model: Any, path: str | PathLike[str]
             command, env=environment, capture_output=True, text=True, check=False
         )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        words = done.stdout.strip() or done.stderr.strip().rpartition("\n")[2]
         raise BackendError(
             feature,
             str(keras.backend.backend()),
             f"A process with TensorFlow, which was given the model as a .keras file, failed: "
-            f"{last}\n",
+            f"{words}\n",
         )
