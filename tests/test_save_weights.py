@@ -142,6 +142,8 @@ def test_a_model_that_has_diverged_is_saved_as_it_is_and_refused_on_loading(tmp_
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_models_of_other_float_types_come_back_bit_by_bit(tmp_path, dtype):
+    if dtype == "float64" and keras.backend.backend() == "jax":
+        pytest.skip("JAX computes in float64 only where the whole process is told to")
     source, target = small_head(dtype), small_head(dtype)
     source.layers[0].kernel.assign(np.arange(6).reshape(3, 2) / 7)
     save_weights(source, tmp_path / "x.safetensors")
