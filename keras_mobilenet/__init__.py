@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
     from keras_mobilenet.pyramids import features
     from keras_mobilenet.tables import summary
+    from keras_mobilenet.training.scratch import train
     from keras_mobilenet.transfer.activation_maps import cam
     from keras_mobilenet.transfer.finetuning import finetune
     from keras_mobilenet.transfer.freezing import freeze
@@ -52,6 +53,7 @@ __all__ = [
     "save_weights",
     "select_variant",
     "summary",
+    "train",
 ]
 
 _MODULES = {
@@ -77,6 +79,7 @@ _MODULES = {
     "save_weights": "checkpoints.loading",
     "select_variant": "variants",
     "summary": "tables",
+    "train": "training.scratch",
 }
 
 

@@ -28,6 +28,7 @@ from keras_mobilenet import (
     paper_tables,
     sizes,
     tables,
+    train_cli,
     variants,
     weights_cli,
 )
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 app.add_typer(weights_cli.app, name="weights")
 app.command()(finetune_cli.finetune)
+app.command()(train_cli.train)
 app.command("export")(export_cli.export_command)
 app.command("bench")(bench_cli.bench_command)
 app.command("latency")(latency_cli.latency_command)

@@ -6,14 +6,9 @@ Keras is imported inside the command.
 from __future__ import annotations
 
 import enum
-import os
-import shlex
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,14 +21,10 @@ from keras_mobilenet.cli_options import (
     note,
     start_up_notes_hidden,
 )
-from keras_mobilenet.errors import DownloadError
+from keras_mobilenet.run_cli import drawn, resumable, say, validation
 
 if TYPE_CHECKING:
     from keras_mobilenet.transfer.probing import ProbeScore
-    from keras_mobilenet.transfer.progress import Report
-    from keras_mobilenet.transfer.runs import Run
-
-INTERRUPTED = 130  # as the shell reports a command that Ctrl-C ended
 
 
 class Balance(enum.StrEnum):
@@ -87,107 +78,22 @@ def finetune(
     with start_up_notes_hidden():
         from keras_mobilenet.transfer.finetuning import AUTO_CACHE  # noqa: PLC0415
         from keras_mobilenet.transfer.finetuning import finetune as train  # noqa: PLC0415
-    with _resumable(out), _drawn() as report, warnings.catch_warnings():
+    with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about pictures; the run names them all
         run = train(
-            folder, out=out, validation=_validation(val), train_from=train_from, alpha=alpha,
+            folder, out=out, validation=validation(val), train_from=train_from, alpha=alpha,
             size=size, channels=1 if grey else 3, weights=None if weights == "none" else weights,
             epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, augment=augment,
             class_weight=None if class_weight is Balance.NONE else class_weight.value, seed=seed,
             cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
         )  # fmt: skip
-    _say(run, out)
-
-
-def _validation(text: str) -> Any:
-    """Return a share, or a path."""
-    try:
-        return text if os.path.exists(text) else float(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--val is neither a share nor a path: {text!r}") from error
-
-
-@contextmanager
-def _resumable(out: Path) -> Iterator[None]:
-    """On Ctrl-C, or where the disk is full, say how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        note(f"interrupted; {_to_resume(out)}")
-        raise typer.Exit(INTERRUPTED) from None
-    except DownloadError:  # an OSError, too, but nothing was begun
-        raise
-    except OSError:
-        note(f"what was done is kept; {_to_resume(out)}")
-        raise
-
-
-def _to_resume(out: Path) -> str:
-    """Return how to go on: the command as it was typed."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    line = shlex.join(["keras-mobilenet", *arguments, "--resume"])
-    return f"to go on with {out}:\n  {line}"
-
-
-@contextmanager
-def _drawn() -> Iterator[Report]:
-    """Yield a report that draws a bar a stage on stderr, with its rate and the time left."""
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[values]}"),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(now: Any) -> None:
-            if now.stage not in tasks:
-                tasks[now.stage] = bars.add_task(now.stage, total=now.total, rate="", values="")
-            task = tasks[now.stage]
-            speed = bars.tasks[task].finished_speed or bars.tasks[task].speed
-            rate = f"{speed:.0f} {now.unit}/s" if speed else ""
-            bars.update(task, completed=now.done, rate=rate, values=_values(now.values))
-
-        yield report
-
-
-def _values(values: Any) -> str:
-    shown = {"loss": "loss {:.3f}", "val_accuracy": "validation {:.1%}"}
-    return ", ".join(text.format(values[key]) for key, text in shown.items() if key in values)
-
-
-def _say(run: Run, out: Path) -> None:
-    for problem in run.problems:
-        note(problem)
-    if run.accuracy is not None:
-        right = round(run.accuracy * len(run.validation))
-        typer.echo(
-            f"validation accuracy {100 * run.accuracy:.1f} % "
-            f"({right} of {len(run.validation)} pictures)"
-        )
-    times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.timings.items())
-    note(f"time: {times}")
-    typer.echo(f"wrote {out / 'model.keras'}")
-    note(f"try: keras-mobilenet classify --model {shlex.quote(str(out / 'model.keras'))} PICTURE")
+    say(run, out)
 
 
 def _probe(folder: Path, seed: int, table: Format) -> None:
     with start_up_notes_hidden():
         from keras_mobilenet.transfer.probing import probe  # noqa: PLC0415
-    with _drawn() as report, warnings.catch_warnings(record=True) as told:
+    with drawn() as report, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         scores = probe(folder, seed=seed, progress=report)
     for message in dict.fromkeys(str(warning.message) for warning in told):

@@ -76,6 +76,7 @@ ROWS = (
     {"deploy.folder_job"},
     {"deploy.ray_job"},
     {
+        "transfer.checks",
         "transfer.heat_maps",
         "transfer.markup",
         "transfer.metrics",
@@ -98,8 +99,21 @@ ROWS = (
     {"transfer.settings", "transfer.tail_training"},
     {"transfer.training"},
     {"transfer.finetuning", "transfer.probing"},
-    {"classify_options"},
-    {"bench_cli", "classify_cli", "export_cli", "finetune_cli", "latency_cli", "weights_cli"},
+    {"training.options"},
+    {"training.nets", "training.reading", "training.schedules", "training.workers"},
+    {"training.learning", "training.pipeline"},
+    {"training.session"},
+    {"training.scratch"},
+    {"classify_options", "run_cli"},
+    {
+        "bench_cli",
+        "classify_cli",
+        "export_cli",
+        "finetune_cli",
+        "latency_cli",
+        "train_cli",
+        "weights_cli",
+    },
     {"cli"},
     {"__main__"},
 )
@@ -123,6 +137,10 @@ KERAS = {
     "deploy.features",
     "deploy.folding",
     "mobilenet",
+    "training.learning",
+    "training.nets",
+    "training.schedules",
+    "training.session",
     "transfer.activation_maps",
     "transfer.base_nets",
     "transfer.boundaries",
@@ -140,6 +158,9 @@ TENSORFLOW = {
     "deploy.exporting",
     "deploy.keras_engine",
     "deploy.machine",
+    "training.learning",
+    "training.pipeline",
+    "training.workers",
 }
 
 
@@ -162,6 +183,7 @@ def imports(path, *, top_level_only=False):
                 "keras_mobilenet",
                 "keras_mobilenet.checkpoints",
                 "keras_mobilenet.deploy",
+                "keras_mobilenet.training",
                 "keras_mobilenet.transfer",
             ):
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -218,6 +240,7 @@ HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests"
         "from keras_mobilenet.cli import app; app(['bench', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['classify', '--help'], standalone_mode=False)",
+        "from keras_mobilenet.cli import app; app(['train', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', '--help'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'list'], standalone_mode=False)",
         "from keras_mobilenet.cli import app; app(['weights', 'where'], standalone_mode=False)",

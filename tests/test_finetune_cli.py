@@ -14,7 +14,7 @@ from coloured_shapes import COLOURS, write_shapes, write_weights
 from interrupts import heard
 from typer.testing import CliRunner
 
-from keras_mobilenet import finetune_cli
+from keras_mobilenet import run_cli
 from keras_mobilenet.cli import app
 
 pytestmark = pytest.mark.builds
@@ -132,6 +132,6 @@ def test_help_names_every_option_of_the_brief():
 
 def test_the_line_to_go_on_is_what_was_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x", "finetune", "my pictures", "--resume"])
-    assert finetune_cli._to_resume(Path("run")).endswith(
+    assert run_cli.to_resume(Path("run")).endswith(
         "keras-mobilenet finetune 'my pictures' --resume"
     )

@@ -44,7 +44,7 @@ def base_net(
             "finetune works with the data format 'channels_last' only. "
             "Call keras.config.set_image_data_format('channels_last') first."
         )
-    with _seeded(seed):
+    with seeded(seed):
         net = MobileNet(
             (*size, channels),
             alpha,
@@ -68,7 +68,7 @@ def _only_with_top(alpha: float, weights: Any, size: Size) -> bool:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Fix Keras' random values; Python's and NumPy's own go on afterwards as they would have."""
     python, numpy = random.getstate(), np.random.get_state()
     keras.utils.set_random_seed(seed)

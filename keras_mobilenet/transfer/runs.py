@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "pillow")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,3 +37,8 @@ class Run:
             return None
         truth = np.array([index for _, index in self.validation])
         return float((self.probabilities.argmax(axis=1) == truth).mean())
+
+
+def versions() -> dict[str, str]:
+    """Return those of what a training depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.spec import MIN_SIZE, Size
+from keras_mobilenet.spec import Size
 from keras_mobilenet.transfer.boundaries import TOP, checked_train_from
+from keras_mobilenet.transfer.checks import check_range, check_whole, checked_size
 from keras_mobilenet.transfer.top_training import STEPS
 
 # Of the second stage, measured on five classes of 100 flowers each.
@@ -79,7 +80,7 @@ def checked_settings(
     """
     part = checked_train_from(train_from)
     settings = Settings(
-        size=_size(size),
+        size=checked_size(size),
         train_from=part,
         epochs=(STEPS if part == TOP else EPOCHS) if epochs is None else epochs,
         learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
@@ -87,13 +88,13 @@ def checked_settings(
         **others,
     )
     for name in ("epochs", "augment", "batch_size", "patience"):
-        _check_whole(name, getattr(settings, name), 1)
-    _check_whole("seed", settings.seed, 0)
+        check_whole(name, getattr(settings, name), 1)
+    check_whole("seed", settings.seed, 0)
     if settings.channels not in (1, 3):
         raise ValueError(f"`channels` must be 3, or 1 for greys. Received: {settings.channels!r}")
-    _check_range("learning_rate", settings.learning_rate, 0, math.inf)
-    _check_range("label_smoothing", settings.label_smoothing, 0, 1, or_least=True)
-    _check_range("weight_decay", settings.weight_decay, 0, math.inf, or_least=True)
+    check_range("learning_rate", settings.learning_rate, 0, math.inf)
+    check_range("label_smoothing", settings.label_smoothing, 0, 1, or_least=True)
+    check_range("weight_decay", settings.weight_decay, 0, math.inf, or_least=True)
     return settings
 
 
@@ -118,7 +119,7 @@ def class_weights(
     elif isinstance(asked, Mapping):
         for key, weight in asked.items():
             weights[_class_index(key, labels)] = weight
-            _check_range("class_weight", weight, 0, math.inf)
+            check_range("class_weight", weight, 0, math.inf)
     elif asked is not None:
         raise ValueError(
             "`class_weight` must be None, 'balanced', or a weight for each class' name or number. "
@@ -136,27 +137,3 @@ def _class_index(key: Any, labels: Sequence[str]) -> int:
         f"`class_weight` has a weight for {key!r}, which is no class. "
         f"The classes are {', '.join(labels)}."
     )
-
-
-def _size(value: Any) -> Size:
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2:
-        raise ValueError(f"`size` must be (height, width) in pixels. Received: size={value!r}")
-    for length in pair:
-        _check_whole("size", length, MIN_SIZE)
-    return int(pair[0]), int(pair[1])
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}"
-        )
-
-
-def _check_range(name: str, value: Any, low: float, high: float, *, or_least: bool = False) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (low < value < high or (or_least and value == low)):
-        least = f"at least {low}" if or_least else f"above {low}"
-        most = "" if high == math.inf else f" and below {high}"
-        raise ValueError(f"`{name}` must be {least}{most}. Received: {name}={value!r}")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +26,12 @@ from keras_mobilenet.transfer.features import Extractor, put_through
 from keras_mobilenet.transfer.freezing import freeze
 from keras_mobilenet.transfer.progress import Progress, Report
 from keras_mobilenet.transfer.run_state import State, load_state, save_state
-from keras_mobilenet.transfer.runs import Run
+from keras_mobilenet.transfer.runs import Run, versions
 from keras_mobilenet.transfer.settings import Settings, class_weights
 from keras_mobilenet.transfer.softmax_regression import Step
 from keras_mobilenet.transfer.sources import Source
 from keras_mobilenet.transfer.tail_training import Plan, TailTraining
 from keras_mobilenet.transfer.views import views
-
-_PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "pillow")
 
 
 @dataclass
@@ -226,7 +222,7 @@ class Training:
         return Run(
             labels=self.source.labels, history=state.history, validation=pairs,
             probabilities=self._probabilities(), settings=settings,
-            timings=self.timings, versions=_versions(), weights_hash=self.weights_hash,
+            timings=self.timings, versions=versions(), weights_hash=self.weights_hash,
             model=self.model, problems=problems,
         )  # fmt: skip
 
@@ -244,7 +240,3 @@ def _logs(row: dict[str, Any]) -> dict[str, float]:
     """Return the numbers of a row of the history, under Keras' names."""
     names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
     return {name: float(row[name]) for name in names if row.get(name) is not None}
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

@@ -17,7 +17,7 @@ from keras_mobilenet.images import fit_pixels
 from keras_mobilenet.spec import Size
 
 Pixels = npt.NDArray[np.uint8]
-_AREAS = (0.35, 1.0)  # share of the picture that a part shows; objects fill most of theirs
+LEAST_AREA = 0.35  # share of the picture that a part shows; objects fill most of theirs
 _ASPECTS = (3 / 4, 4 / 3)  # width to height, against the picture's own
 _TRIES = 10  # for a part that lies within the picture
 
@@ -42,7 +42,7 @@ class View:
             part = pixels[:, ::-1]
         elif self.number > 1:
             digest = hashlib.sha256(f"{self.key()}/{content}".encode()).digest()
-            part = _random_part(pixels, np.random.default_rng(list(digest)))
+            part = random_part(pixels, np.random.default_rng(list(digest)))
         return fit_pixels(np.ascontiguousarray(part), size=size)
 
 
@@ -51,18 +51,31 @@ def views(count: int, seed: int) -> tuple[View, ...]:
     return tuple(View(number, seed) for number in range(count))
 
 
-def _random_part(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Return a part of random place, area and aspect, mirrored every other time."""
+def random_part(
+    pixels: Pixels, rng: np.random.Generator, *, least_area: float = LEAST_AREA
+) -> Pixels:
+    """Return a part of random place, area and aspect, mirrored every other time.
+
+    Args:
+        pixels: A picture, `(height, width, 3)`.
+        rng: Where the randomness is from.
+        least_area: Share of the picture that a part shows at least.
+
+    Returns:
+        A view of `pixels`, of no more rows and columns than they have.
+    """
     height, width = pixels.shape[:2]
-    rows, columns = _lengths(height, width, rng)
+    rows, columns = _lengths(height, width, rng, least_area)
     top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     part = pixels[top : top + rows, left : left + columns]
     return part[:, ::-1] if rng.random() < 0.5 else part
 
 
-def _lengths(height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
+def _lengths(
+    height: int, width: int, rng: np.random.Generator, least_area: float
+) -> tuple[int, int]:
     for _ in range(_TRIES):
-        area = rng.uniform(*_AREAS)
+        area = rng.uniform(least_area, 1.0)
         aspect = math.exp(rng.uniform(math.log(_ASPECTS[0]), math.log(_ASPECTS[1])))
         rows = max(1, round(height * math.sqrt(area / aspect)))
         columns = max(1, round(width * math.sqrt(area * aspect)))
