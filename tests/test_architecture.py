@@ -77,6 +77,7 @@ ROWS = (
     {"deploy.ray_job"},
     {
         "transfer.checks",
+        "transfer.cluster",
         "transfer.heat_maps",
         "transfer.markup",
         "transfer.metrics",

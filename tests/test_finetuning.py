@@ -429,3 +429,13 @@ def test_the_top_alone_is_trained_on_one_view(train_from, views):
         size=224, train_from=train_from, validation=None, **asked, **others, **rates
     )
     assert settings.augment == views
+
+
+def test_one_of_several_workers_is_refused(pictures, monkeypatch):
+    cluster = {"chief": ["a:1"], "worker": ["b:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
+    with pytest.raises(ValueError, match="one process; TF_CONFIG names 2 workers"):
+        finetune(pictures)
+    monkeypatch.setenv("TF_CONFIG", "[]")
+    with pytest.raises(ValueError, match="TF_CONFIG is not"):
+        finetune(pictures)

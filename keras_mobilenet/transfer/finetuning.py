@@ -9,6 +9,7 @@ from typing import Any
 from keras_mobilenet.deploy.engines import AUTO
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.boundaries import TOP
+from keras_mobilenet.transfer.cluster import check_alone
 from keras_mobilenet.transfer.feature_cache import FeatureCache
 from keras_mobilenet.transfer.progress import Report, unreported
 from keras_mobilenet.transfer.runs import Run
@@ -90,11 +91,13 @@ def finetune(
         The model, its history and its outputs for the validation pictures.
 
     Raises:
-        ValueError: an argument is wrong, the data are none, or `out` holds another run.
+        ValueError: an argument is wrong, the data are none, `out` holds another run, or
+            `TF_CONFIG` names several workers.
         CheckpointError: the file of weights cannot be read or does not fit.
         DownloadError: the published weights are neither at hand nor to be fetched.
         OSError: something cannot be written, as on a full disk. With `out`, what was done is kept.
     """
+    check_alone()
     settings = checked_settings(
         alpha=alpha, weights=weights, size=size, channels=channels, train_from=train_from,
         epochs=epochs, augment=augment, batch_size=batch_size, learning_rate=learning_rate,
