@@ -12,13 +12,12 @@ The recipe, and where it is from:
   epochs. It takes plain gradient descent.
 - TF-slim's `train_image_classifier.py`: RMSprop with decay 0.9, momentum 0.9 and epsilon 1.0.
 - Inception V3 (arXiv 1512.00567, section 8), which the paper follows: the same RMSprop and rate.
-- The published checkpoints hold moving averages of the weights; 0.9999 is what slim's scripts for
-  ImageNet keep a step.
+- The published checkpoints hold moving averages of the weights.
 
-What is not published, and is chosen here: 100 epochs; parts of at least 0.35 of a picture, mirrored
-every other time, and no change of colours; no dropout, of which TF-slim has 0.001, because two
-processes could not drop what one does. A short training could not fill averages of thousands of
-steps: they reach over a twentieth of its steps at most.
+What is not published, and is chosen here: 100 epochs; averages that keep 0.9999 a step; parts of at
+least 0.35 of a picture, mirrored every other time, and no change of colours; no dropout, of which
+TF-slim has 0.001, because two processes could not drop what one does. A short training could not
+fill averages of thousands of steps: they reach over a twentieth of its steps at most.
 """
 
 from __future__ import annotations
