@@ -21,7 +21,7 @@ from keras_mobilenet.cli_options import (
     note,
     start_up_notes_hidden,
 )
-from keras_mobilenet.run_cli import drawn, resumable, say, validation
+from keras_mobilenet.run_cli import drawn, resumable, say, start_up, validation
 
 if TYPE_CHECKING:
     from keras_mobilenet.transfer.probing import ProbeScore
@@ -75,7 +75,7 @@ def finetune(
         return
     if out is None:
         raise typer.BadParameter("--out RUN is needed: the folder that the model goes into.")
-    with start_up_notes_hidden():
+    with start_up():
         from keras_mobilenet.transfer.finetuning import AUTO_CACHE  # noqa: PLC0415
         from keras_mobilenet.transfer.finetuning import finetune as train  # noqa: PLC0415
     with resumable(out), drawn() as report, warnings.catch_warnings():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from keras_mobilenet.cli_options import note
+from keras_mobilenet.cli_options import note, start_up_notes_hidden
 from keras_mobilenet.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from keras_mobilenet.transfer.runs import Run
 
 INTERRUPTED = 130  # as the shell reports a command that Ctrl-C ended
+
+
+@contextmanager
+def start_up() -> Iterator[None]:
+    """Have TensorFlow, imported within, hide its notes and use oneDNN.
+
+    On processors without AVX-512's VNNI it leaves oneDNN off by itself, and trains the whole net
+    at 15 to 17 pictures a second where it could do 26.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    with start_up_notes_hidden():
+        yield
 
 
 def validation(text: str) -> Any:

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from keras_mobilenet import spec
-from keras_mobilenet.cli_options import Alpha, Size, start_up_notes_hidden
-from keras_mobilenet.run_cli import drawn, resumable, say, validation
+from keras_mobilenet.cli_options import Alpha, Size
+from keras_mobilenet.run_cli import drawn, resumable, say, start_up, validation
 
 
 class Schedule(enum.StrEnum):
@@ -75,7 +75,7 @@ def train(
 
     With TF_CONFIG set, the processes that it names train one net together.
     """
-    with start_up_notes_hidden():
+    with start_up():
         from keras_mobilenet.training.scratch import train as train_net  # noqa: PLC0415
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about pictures; the run names them all

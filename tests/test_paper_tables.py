@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_mobilenet.cli import app
-from keras_mobilenet.paper_tables import ENTRIES, TITLES, _explained, paper_table, written
+from keras_mobilenet.paper_tables import ENTRIES, REST, TITLES, _explained, paper_table, written
 
 
 def notes(number):
@@ -44,8 +44,11 @@ def test_what_cannot_be_explained_is_said():
     ]
 
 
-def test_table_1_has_a_row_for_each_kernel_from_input_to_classes():
-    rows = paper_table(1).rows
+def test_table_1_has_a_row_for_each_layer_of_the_paper_from_input_to_classes():
+    *rows, pooling, last, softmax = paper_table(1).rows
+    assert (pooling["filter"], pooling["input"]) == ("pool 7 x 7", "7 x 7 x 1024")
+    assert (softmax["filter"], softmax["input"]) == ("classifier", "1 x 1 x 1000")
+    rows.append(last)
     assert len(rows) == 28  # the paper's "28 layers"
     assert rows[0]["input"] == "224 x 224 x 3"
     assert rows[3]["input"] == "112 x 112 x 64"  # of the block, not of its padding
@@ -76,6 +79,14 @@ def test_figures_are_those_of_the_reference_page(shared_data, number):
         assert found == [float(x or 0) for x in (entry.top_1, entry.macs, entry.params)]
 
 
+def test_figures_that_are_not_derived_are_those_of_the_reference_page(shared_data):
+    page = (shared_data.parent / "reference" / "paper.md").read_text()
+    (line,) = re.findall(r"T10 Dogs: (.*?)\. T12", page)
+    assert set(re.findall(r"\d+(?:\.\d)?", line.replace("V3", ""))) <= set(
+        re.findall(r"[\d.]+", REST)
+    )
+
+
 @pytest.mark.parametrize("number", [0, 10, 15])
 def test_other_tables_are_refused_with_those_there(number):
     with pytest.raises(ValueError, match="one of 1, 2, 3, 4, 5, 6, 7, 8, 9.*Received: number="):
@@ -90,6 +101,7 @@ def test_unknown_format_is_named():
 def test_command_prints_all_tables_or_one():
     result = CliRunner().invoke(app, ["paper"])
     assert all(f"Table {number}. {title}" in result.stdout for number, title in TITLES.items())
+    assert "7.5 M parameters there and 75 M in the text" in result.stdout
     result = CliRunner().invoke(app, ["paper", "--table", "3", "--format", "json"])
     (table,) = json.loads(result.stdout)
     assert table["rows"][1]["derived MACs, M"] == "52.28"
