@@ -217,8 +217,15 @@ def _body() -> _Rows:
         if cost.kernel or filters:
             stride = strides.get(cost.name, 1)
             paper = TABLE_1_STRIDES.get(cost.name, stride)
-            rows.append({"layer": cost.name, "paper: stride": str(paper), "stride": str(stride),
-                         "filter": filters or _times(cost.kernel), "input": _times(shape)})  # fmt: skip
+            rows.append(
+                {
+                    "layer": cost.name,
+                    "paper: stride": str(paper),
+                    "stride": str(stride),
+                    "filter": filters or _times(cost.kernel),
+                    "input": _times(shape),
+                }
+            )
             if paper != stride:
                 sizes = f"{_times(shape)} goes in and {_times(cost.output_shape)} comes out"
                 printed = f"{cost.name}: the paper prints stride {paper}"
