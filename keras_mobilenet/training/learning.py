@@ -43,6 +43,7 @@ class Learner:
         import tensorflow as tf  # noqa: PLC0415 - loads for seconds
 
         self.net, self.optimizer = net, optimizer
+        net.optimizer = optimizer  # where callbacks look for it, as in a compiled model
         self._workers, self._batch, self._classes = workers, batch, net.outputs[0].shape[-1]
         self._loss = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=label_smoothing, reduction=None
