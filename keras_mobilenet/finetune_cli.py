@@ -69,7 +69,10 @@ def finetune(
     ] = False,
     table: FormatOption = Format.TEXT,
 ) -> None:
-    """Train the net for your own classes, and save it with their names."""
+    """Train the net for your own classes, and save it with their names.
+
+    With TF_CONFIG set, the processes that it names train one net together.
+    """
     if probe:
         _probe(folder, seed, table)
         return

@@ -13,7 +13,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
-    {"errors", "files", "frozen", "quiet", "spec"},
+    {"errors", "files", "frozen", "quiet", "spec", "workers"},
     {"cli_options", "labels", "naming", "pretrained", "sources"},
     {"arguments"},
     {"costs", "recipes"},
@@ -77,7 +77,6 @@ ROWS = (
     {"deploy.ray_job"},
     {
         "transfer.checks",
-        "transfer.cluster",
         "transfer.heat_maps",
         "transfer.markup",
         "transfer.metrics",
@@ -87,6 +86,7 @@ ROWS = (
         "transfer.report_words",
         "transfer.runs",
         "transfer.softmax_regression",
+        "transfer.tail_steps",
         "transfer.views",
     },
     {"transfer.report_charts", "transfer.report_tables", "transfer.splits"},
@@ -101,7 +101,7 @@ ROWS = (
     {"transfer.training"},
     {"transfer.finetuning", "transfer.probing"},
     {"training.options"},
-    {"training.nets", "training.reading", "training.schedules", "training.workers"},
+    {"training.nets", "training.reading", "training.schedules"},
     {"training.learning", "training.pipeline"},
     {"training.session"},
     {"training.scratch"},
@@ -146,6 +146,7 @@ KERAS = {
     "transfer.base_nets",
     "transfer.boundaries",
     "transfer.freezing",
+    "transfer.tail_steps",
     "transfer.tail_training",
     "transfer.tops",
     "transfer.training",
@@ -161,7 +162,8 @@ TENSORFLOW = {
     "deploy.machine",
     "training.learning",
     "training.pipeline",
-    "training.workers",
+    "transfer.tail_steps",
+    "workers",
 }
 
 

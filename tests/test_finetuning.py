@@ -431,10 +431,26 @@ def test_the_top_alone_is_trained_on_one_view(train_from, views):
     assert settings.augment == views
 
 
-def test_one_of_several_workers_is_refused(pictures, monkeypatch):
+def test_the_history_tells_the_loss_of_all_pictures(pictures, weights):
+    # At a rate of almost 0 the net stays as it is, whatever the batches; the last one is 1 picture.
+    options = {"epochs": 1, "learning_rate": 1e-12, "train_from": "block_12", "augment": 1}
+    one, several = (
+        finetune(pictures, weights=weights, batch_size=size, **options, **NET).history[-1]
+        for size in (32, 3)
+    )
+    assert several["loss"] == pytest.approx(one["loss"], rel=TOLERANCE)
+    assert several["accuracy"] == pytest.approx(one["accuracy"])
+
+
+def test_workers_want_a_scope_of_their_own(pictures, monkeypatch):
+    import tensorflow as tf
+
     cluster = {"chief": ["a:1"], "worker": ["b:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
-    with pytest.raises(ValueError, match="one process; TF_CONFIG names 2 workers"):
+    with (
+        tf.distribute.MirroredStrategy(["CPU:0"]).scope(),
+        pytest.raises(ValueError, match="names 2 workers.*outside of any strategy"),
+    ):
         finetune(pictures)
     monkeypatch.setenv("TF_CONFIG", "[]")
     with pytest.raises(ValueError, match="TF_CONFIG is not"):

@@ -19,7 +19,7 @@ from keras_mobilenet import train
 from keras_mobilenet.cli import app
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.model_files import load_model, recipe_of
-from keras_mobilenet.training.workers import Workers
+from keras_mobilenet.workers import Workers
 from keras_mobilenet.transfer import run_state
 from keras_mobilenet.transfer.metrics import evaluate
 
@@ -214,7 +214,7 @@ def test_a_worker_that_is_gone_is_said():
 
 
 def test_roles_that_do_not_train_are_refused(monkeypatch):
-    from keras_mobilenet.training.workers import workers
+    from keras_mobilenet.workers import workers
 
     cluster = {"worker": ["a:1"], "ps": ["b:1"], "chief": ["c:1"]}
     config = {"cluster": cluster, "task": {"type": "ps", "index": 0}}

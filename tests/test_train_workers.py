@@ -5,16 +5,11 @@ rate makes differences of any size out of rounding within an epoch, on one proce
 another number of threads.
 """
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from coloured_shapes import write_shapes
+from worker_processes import ended, losses, start
 
 pytestmark = [pytest.mark.builds, pytest.mark.slow]
 TOLERANCE = 1e-5  # of the loss of each epoch; about 1e-9 in the first, 1e-6 in the last
@@ -43,64 +38,19 @@ def pictures(tmp_path_factory):
     return write_shapes(tmp_path_factory.mktemp("pictures"), 16)
 
 
-def ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    numbers = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return numbers
-
-
-def start(pictures, out, count, killed=None):
-    """Return the started processes of one training, of which one may kill itself."""
-    addresses = [f"127.0.0.1:{port}" for port in ports(count)]
-    processes = []
-    for number in range(count):
-        task = {"type": "worker", "index": number}
-        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        command = [sys.executable, "-c", SCRIPT.replace("{epochs}", str(EPOCHS)), str(pictures)]
-        command += [str(out), "kill" if number == killed else "no"]
-        environment = {**os.environ, "TF_CONFIG": config} if count > 1 else dict(os.environ)
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-        processes.append(
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                env=environment, cwd=Path(__file__).parents[1],
-            )
-        )  # fmt: skip
-    return processes
-
-
-def ended(processes):
-    """Return each process' exit code, history and errors."""
-    told = []
-    try:
-        for process in processes:
-            output, errors = process.communicate(timeout=400)
-            lines = [x for x in output.splitlines() if x.startswith("history ")]
-            history = json.loads(lines[-1].removeprefix("history ")) if lines else None
-            told.append((process.returncode, history, errors))
-    finally:
-        for process in processes:
-            process.kill()
-    return told
-
-
-def losses(history):
-    return [row[name] for row in history for name in ("loss", "val_loss")]
+def started(pictures, out, count, killed=None):
+    return start(SCRIPT.replace("{epochs}", str(EPOCHS)), [pictures, out], count, killed)
 
 
 @pytest.fixture(scope="module")
 def alone(pictures, tmp_path_factory):
-    ((code, history, errors),) = ended(start(pictures, tmp_path_factory.mktemp("alone"), 1))
+    ((code, history, errors),) = ended(started(pictures, tmp_path_factory.mktemp("alone"), 1))
     assert code == 0, errors
     return losses(history)
 
 
 def test_two_processes_give_the_curve_of_one(pictures, alone, tmp_path):
-    both = ended(start(pictures, tmp_path, 2))
+    both = ended(started(pictures, tmp_path, 2))
     for code, history, errors in both:
         assert code == 0, errors
         assert losses(history) == pytest.approx(alone, rel=TOLERANCE)
@@ -109,13 +59,13 @@ def test_two_processes_give_the_curve_of_one(pictures, alone, tmp_path):
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_other_and_the_run_goes_on(pictures, alone, tmp_path, killed):
-    both = ended(start(pictures, tmp_path, 2, killed))
+    both = ended(started(pictures, tmp_path, 2, killed))
     assert both[killed][0] == -signal.SIGKILL
     code, history, errors = both[1 - killed]
     assert code not in (0, -signal.SIGKILL)
     assert history is None
     if killed == 1:
         assert "Another worker of TF_CONFIG has stopped" in errors
-    ((code, history, errors),) = ended(start(pictures, tmp_path, 1))  # one can go on for two
+    ((code, history, errors),) = ended(started(pictures, tmp_path, 1))  # one can go on for two
     assert code == 0, errors
     assert losses(history) == pytest.approx(alone, rel=TOLERANCE)

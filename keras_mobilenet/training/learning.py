@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.training.workers import Workers
+from keras_mobilenet.workers import Workers
 
 Array = npt.NDArray[Any]
 _EVERY = 20  # steps after which the loss is looked at; each look waits for the device

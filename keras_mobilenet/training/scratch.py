@@ -9,7 +9,7 @@ from typing import Any
 from keras_mobilenet.training import options as published
 from keras_mobilenet.training.options import checked_options
 from keras_mobilenet.training.session import Session, locked
-from keras_mobilenet.training.workers import workers
+from keras_mobilenet.workers import workers
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.datasets import read_dataset
 from keras_mobilenet.transfer.progress import Report, unreported

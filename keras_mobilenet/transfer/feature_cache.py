@@ -43,8 +43,18 @@ class FeatureCache:
         self._rows: dict[bytes, Array] = {}
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
-                self._add(path)
+            self.read()
+
+    def read(self) -> None:
+        """Read what is in the folder now, other processes' rows too; equal keys, the same for all.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        if self.folder is None:
+            return
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            self._add(path)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._rows

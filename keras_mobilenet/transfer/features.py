@@ -7,9 +7,11 @@ neither read nor computed.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -27,6 +29,7 @@ from keras_mobilenet.transfer.feature_cache import FeatureCache
 from keras_mobilenet.transfer.progress import Progress, Report
 from keras_mobilenet.transfer.sources import Picture
 from keras_mobilenet.transfer.views import View
+from keras_mobilenet.workers import ALONE, Workers
 
 Array = npt.NDArray[Any]
 _TOGETHER = 32  # pictures that are read, computed and written at once
@@ -56,6 +59,13 @@ class Features:
         """The pictures' class numbers."""
         return np.array([picture.class_index for picture in self.pictures], np.int64)
 
+    def checksum(self) -> int:
+        """Return a CRC-32 of all rows, whose last bits depend on the machine."""
+        total = 0
+        for row in chain.from_iterable(self.rows):
+            total = zlib.crc32(np.ascontiguousarray(row).data, total)
+        return total
+
     def flat(self) -> Features:
         """Return the same with rows of one axis."""
         rows = tuple(tuple(row.reshape(-1) for row in view) for view in self.rows)
@@ -76,12 +86,15 @@ class Extractor:
         channels: 3, or 1 for greys.
         cache: Where rows are kept.
         engine: As for `Predictor`; `"auto"` is the fastest one installed that is exact.
+        workers: Those that compute together.
     """
 
     def __init__(
-        self, model: Any, *, size: Size, channels: int, cache: FeatureCache, engine: str = AUTO
-    ) -> None:
+        self, model: Any, *, size: Size, channels: int, cache: FeatureCache, engine: str = AUTO,
+        workers: Workers = ALONE,
+    ) -> None:  # fmt: skip
         self._model, self._size, self._channels, self._cache = model, size, channels, cache
+        self._workers = workers
         self.engine = engine_for(engine, "float32")
         self._predictor: Predictor | None = None  # compiled when something is to be computed
         name = "pixels" if model is None else f"{self.engine} {fingerprint(model)}"
@@ -92,9 +105,23 @@ class Extractor:
     ) -> Features:
         """Return the features of the views of pictures; what cannot be read is left out and told.
 
+        Several workers with a cache in a folder compute a share each; then each reads the others'
+        rows. Without a folder, each computes all.
+
         Raises:
             OSError: the cache cannot be written, as on a full disk.
         """
+        workers = self._workers
+        if workers.count > 1 and self._cache.folder is not None:
+            own = pictures[workers.number :: workers.count]
+            self._extract(own, views, f"{stage}, this worker's share", report)
+            workers.total([0])  # all have written theirs
+            self._cache.read()
+        return self._extract(pictures, views, stage, report)
+
+    def _extract(
+        self, pictures: Sequence[Picture], views: Sequence[View], stage: str, report: Report
+    ) -> Features:
         kept: list[tuple[Picture, list[bytes]]] = []
         problems: list[str] = []
         done = 0

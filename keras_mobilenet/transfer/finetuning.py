@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
+from keras_mobilenet.deploy.backends import import_tensorflow
 from keras_mobilenet.deploy.engines import AUTO
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.boundaries import TOP
-from keras_mobilenet.transfer.cluster import check_alone
 from keras_mobilenet.transfer.feature_cache import FeatureCache
 from keras_mobilenet.transfer.progress import Report, unreported
 from keras_mobilenet.transfer.runs import Run
 from keras_mobilenet.transfer.settings import ClassWeight, checked_settings
 from keras_mobilenet.transfer.sources import read_source
 from keras_mobilenet.transfer.training import Training
+from keras_mobilenet.workers import ALONE, Workers, named, workers
 
 AUTO_CACHE = "auto"
 
@@ -54,6 +55,14 @@ def finetune(
     of the lowest validation loss are kept. Batch norms stay frozen: a few hundred pictures would
     spoil them. The same seed on the same machine gives the same numbers.
 
+    With `TF_CONFIG` set, as for `tf.distribute.MultiWorkerMirroredStrategy`, the processes that it
+    names train one net together: each computes its share of the features into the cache's folder,
+    where the others read them - without a folder, each computes all - and its part of every batch
+    of the second stage. The first stage's second of work is the chief's, as are the files. All but
+    rounding is what one process would compute. The pictures, `out` and `cache` must be where all of
+    them see them. When one stops, the others do with an error, and all, or one of them alone, can
+    be started again with `resume`.
+
     Args:
         data: A folder with a folder of pictures for each class; a CSV file with the columns
             `path` and `label`; pairs of these; a pair of arrays, pictures of shape `(count,
@@ -91,21 +100,45 @@ def finetune(
         The model, its history and its outputs for the validation pictures.
 
     Raises:
-        ValueError: an argument is wrong, the data are none, `out` holds another run, or
-            `TF_CONFIG` names several workers.
+        ValueError: an argument is wrong, the data are none, `out` holds another run, or the workers
+            are not alike.
         CheckpointError: the file of weights cannot be read or does not fit.
         DownloadError: the published weights are neither at hand nor to be fetched.
+        ConnectionError: another worker stopped. With `out`, what was done is kept.
+        BackendError: `TF_CONFIG` names several workers, and Keras' backend is not TensorFlow.
         OSError: something cannot be written, as on a full disk. With `out`, what was done is kept.
     """
-    check_alone()
     settings = checked_settings(
         alpha=alpha, weights=weights, size=size, channels=channels, train_from=train_from,
         epochs=epochs, augment=augment, batch_size=batch_size, learning_rate=learning_rate,
         label_smoothing=label_smoothing, weight_decay=weight_decay, patience=patience,
         class_weight=class_weight, validation=validation, seed=seed,
     )  # fmt: skip
+    together = _workers()  # before anything else uses TensorFlow
     folder = None if out is None else run_files.open_folder(out, resume=resume)
     place = (folder and folder / run_files.CACHE) if cache == AUTO_CACHE else cache
     source = read_source(data, validation=validation, seed=seed, labels=labels)
-    training = Training(settings, source, folder, callbacks, progress, engine)
-    return training.run(FeatureCache(place))
+    training = Training(settings, source, folder, callbacks, progress, engine, together)
+    with together.together(
+        "Start it again." if folder is None else f"{folder} holds what was done, to be resumed."
+    ):
+        return training.run(FeatureCache(place))
+
+
+def _workers() -> Workers:
+    """Return the workers that `TF_CONFIG` names; one alone needs nothing of TensorFlow.
+
+    Raises:
+        ValueError: there are several, and the caller has chosen another strategy already.
+        BackendError: there are several, and Keras' backend is not TensorFlow.
+    """
+    if named() < 2:
+        return ALONE
+    import_tensorflow("finetune() with the workers of TF_CONFIG")
+    found = workers()
+    if found.count == 1:
+        raise ValueError(
+            f"TF_CONFIG names {named()} workers. Call finetune outside of any strategy's scope: it "
+            "makes its own, as TF_CONFIG says."
+        )
+    return found

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -18,7 +19,9 @@ import numpy.typing as npt
 
 from keras_mobilenet.transfer.features import Features
 from keras_mobilenet.transfer.run_state import State
+from keras_mobilenet.transfer.tail_steps import Examples, OwnSteps, SharedSteps
 from keras_mobilenet.transfer.top_training import Scores, scores
+from keras_mobilenet.workers import ALONE, Workers
 
 Array = npt.NDArray[Any]
 Scaled = Callable[[Array], Array]
@@ -52,28 +55,38 @@ class TailTraining:
         train: The rows at the boundary, all views.
         validation: The first view of other pictures; None for none.
         plan: How.
+        workers: Those that train together. All have the same pictures and rows.
     """
 
     def __init__(
-        self, model: Any, train: Features, validation: Features | None, plan: Plan
-    ) -> None:
+        self, model: Any, train: Features, validation: Features | None, plan: Plan,
+        workers: Workers = ALONE,
+    ) -> None:  # fmt: skip
         self.model, self._train, self._validation, self._plan = model, train, validation, plan
-        model.compile(
-            optimizer=_optimizer(plan, len(train)),
-            loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=plan.label_smoothing
-            ),
-            metrics=["accuracy"],
-            jit_compile=False,  # XLA's depthwise gradients on processors take three times as long
-        )
-        model.optimizer.build(model.trainable_variables)
+        self._workers = workers
+        new_optimizer = partial(_optimizer, plan, len(train))
+        self._steps = (
+            OwnSteps(model, plan.label_smoothing, new_optimizer)
+            if workers.count == 1
+            else SharedSteps(
+                workers, model, plan.label_smoothing, new_optimizer,
+                batch=min(plan.batch_size, len(train)),
+            )
+        )  # fmt: skip
+
+    @property
+    def trained(self) -> Any:
+        """The model that a step changes: `model`, or a copy of it."""
+        return self._steps.model
 
     def begin(self, state: State) -> None:
         """Take up a state; a new one is given the weights as they are as the best so far."""
         if state.epochs:
             self.model.set_weights(state.weights)
+            if self.trained is not self.model:
+                self.trained.set_weights(state.weights)
             for variable, value in zip(
-                self.model.optimizer.variables, state.optimizer, strict=True
+                self._steps.optimizer.variables, state.optimizer, strict=True
             ):
                 variable.assign(value)
             return
@@ -84,25 +97,27 @@ class TailTraining:
     def epoch(self, state: State, after_batch: Callable[[int, dict[str, Any]], None]) -> None:
         """Train for one epoch and write it into the state, its row of the history too."""
         started = time.perf_counter()
-        self.model.reset_metrics()
-        logs: dict[str, Any] = {}
-        for batch, (x, y, weights) in enumerate(self._batches(state.epochs)):
-            logs = self.model.train_on_batch(x, y, sample_weight=weights, return_dict=True)
-            after_batch(batch, logs)
+        seen, sums = 0, np.zeros(2)
+        for batch, (count, examples) in enumerate(self._batches(state.epochs)):
+            seen, sums = seen + count, sums + count * np.array(self._steps.step(count, examples))
+            loss, accuracy = map(float, sums / seen)
+            after_batch(batch, {"loss": loss, "accuracy": accuracy})
+        state.weights = self.trained.get_weights()
+        if self.trained is not self.model:
+            self.model.set_weights(state.weights)
         held = self._validate()
         state.epochs += 1
-        state.weights = self.model.get_weights()
-        state.optimizer = [np.asarray(v) for v in self.model.optimizer.variables]
+        state.optimizer = [np.asarray(v) for v in self._steps.optimizer.variables]
         self._judge(state, held)
         state.history.append(
             {
                 "stage": "tail",
                 "epoch": state.epochs,
-                "loss": float(logs["loss"]),
-                "accuracy": float(logs["accuracy"]),
+                "loss": loss,
+                "accuracy": accuracy,
                 "val_loss": held.loss if held else None,
                 "val_accuracy": held.accuracy if held else None,
-                "learning_rate": float(self.model.optimizer.learning_rate),
+                "learning_rate": float(self._steps.optimizer.learning_rate),
                 "seconds": time.perf_counter() - started,
             }
         )
@@ -111,31 +126,48 @@ class TailTraining:
         """Give the layers the best weights."""
         self.model.set_weights(state.best)
 
-    def logits(self, features: Features) -> Array:
-        """Return the outputs for the first view of pictures."""
+    def _logits(self, features: Features, places: Array) -> Array:
+        """Return the outputs for the first view of some pictures."""
         size = self._plan.batch_size
         parts = [
             self.model.predict_on_batch(self._plan.scaled(features.take(rows)))
-            for rows in np.split(np.arange(len(features)), range(size, len(features), size))
+            for rows in np.split(places, range(size, len(places), size))
         ]
         return np.concatenate(parts)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Array, Array, Array]]:
+    def _batches(self, epoch: int) -> Iterator[tuple[int, Examples]]:
+        """Yield each batch's length, and what gives its examples at some of its places."""
         plan, count = self._plan, len(self._train)
         rng = np.random.default_rng([plan.seed, epoch])
         order, views = rng.permutation(count), rng.integers(len(self._train.rows), size=count)
         targets = np.eye(len(plan.class_weights), dtype=np.float32)[self._train.classes]
         weights = np.asarray(plan.class_weights, np.float32)[self._train.classes]
-        for rows in np.split(order, range(plan.batch_size, count, plan.batch_size)):
+
+        def examples(batch: Array, places: Array) -> tuple[Array, Array, Array]:
+            rows = batch[places]
             x = plan.scaled(self._train.take(rows, views[rows]))
-            yield x, targets[rows], weights[rows]
+            return x, targets[rows], weights[rows]
+
+        for batch in np.split(order, range(plan.batch_size, count, plan.batch_size)):
+            yield len(batch), partial(examples, batch)
 
     def _validate(self) -> Scores | None:
-        held = self._validation
+        """Return how good the model is now; each worker looks at its share."""
+        held, workers = self._validation, self._workers
+        if not held:
+            return None
+        own = np.arange(workers.number, len(held), workers.count)
+        sums = np.zeros(2)
         # The loss that is trained, as Keras reports it: the other one would prefer the top alone,
         # whose labels were not smoothed.
         smoothing = self._plan.label_smoothing
-        return scores(self.logits(held), held.classes, smoothing) if held else None
+        if len(own):
+            found = scores(self._logits(held, own), held.classes[own], smoothing)
+            if workers.count == 1:
+                return found
+            sums += len(own) * np.array([found.loss, found.accuracy])
+        loss, accuracy = map(float, workers.total(sums) / len(held))
+        return Scores(loss, accuracy)
 
     def _judge(self, state: State, held: Scores | None) -> None:
         """Keep the weights if they are the best; without validation the last ones are."""

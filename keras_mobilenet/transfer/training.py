@@ -32,6 +32,7 @@ from keras_mobilenet.transfer.softmax_regression import Step
 from keras_mobilenet.transfer.sources import Source
 from keras_mobilenet.transfer.tail_training import Plan, TailTraining
 from keras_mobilenet.transfer.views import views
+from keras_mobilenet.workers import ALONE, Workers
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Training:
     callbacks: Sequence[Any]
     report: Report
     engine: str
+    workers: Workers = ALONE  # all have the same pictures
     timings: dict[str, float] = field(default_factory=dict)
 
     def run(self, cache: FeatureCache) -> Run:
@@ -58,17 +60,18 @@ class Training:
                 self._build()
             with self._timed("features"):
                 self._extract(cache)
-            state = load_state(self.folder, self._identity()) if self.folder else None
-            if state is None or not state.epochs:  # the top takes a second: it is trained again
+            state = self._state()
+            if not state.epochs:
                 with self._timed("top"):
-                    state = self._train_top()
+                    self._train_top(state)
                 self._save(state)
             if self.settings.train_from != TOP:
                 with self._timed("tail"):
                     self._train_tail(state)
             run = self._result(state)
-        if self.folder is not None:
+        if self.folder is not None and self.workers.chief:
             run_files.write_run(self.folder, run)
+        self.workers.total([0])  # a worker that ended first would be missed
         return run
 
     @contextmanager
@@ -98,6 +101,7 @@ class Training:
             channels=self.settings.channels,
             cache=cache,
             engine=self.engine,
+            workers=self.workers,
         )
         try:
             self.train = extractor.extract(
@@ -133,16 +137,31 @@ class Training:
         told += [self.train.digest, self.held.digest]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
-    def _train_top(self) -> State:
-        """Train the classifier on pooled features, and return a state with its history."""
+    def _state(self) -> State:
+        """Return where the training stands, the same for all workers.
+
+        Raises:
+            ValueError: it is not the same for all, or the folder's is damaged or of another run.
+        """
+        identity = self._identity()
+        state = load_state(self.folder, identity) if self.folder else None
+        if state is None or not state.epochs:  # the top takes a second: it is trained again
+            state = State()
+        if self.workers.count > 1:
+            rows = (self.train.checksum() ^ self.held.checksum()) >> 8
+            told = [int(identity[:6], 16), rows, state.epochs]  # exact in the sums of all workers
+            self.workers.check_alike(told, f"pictures, features, settings or {self.folder}")
+        return state
+
+    def _train_top(self, state: State) -> None:
+        """Train the classifier on pooled features, and write its history into the state."""
         train, held = self.train, self.held
         if self.settings.train_from != TOP:
             net = boundaries.part(self.model, self.boundary, boundaries.pooled(self.model))
             train, held = put_through(net, (train, held), self.engine)
         only = self.settings.train_from == TOP
         steps = self.settings.epochs if only else top_training.STEPS
-        state = State()
-        callbacks = self._callbacks(steps, 1)
+        callbacks = self._callbacks(self.tail, steps, 1)
 
         def each(step: Step, row: dict[str, Any]) -> bool:
             self._set_top(step)
@@ -156,9 +175,9 @@ class Training:
             train.flat(), held.flat() if held else None,
             classes=len(self.source.labels), weights=self.weights, steps=steps, each=each,
         )  # fmt: skip
-        self._set_top(step)
+        chiefs = map(self.workers.of_chief, (step.kernel, step.bias))
+        self._set_top(Step(*chiefs, step.loss))
         callbacks.on_train_end()
-        return state
 
     def _set_top(self, step: Step) -> None:
         self.model.get_layer(boundaries.CLASSIFIER).set_weights(
@@ -168,9 +187,10 @@ class Training:
     def _train_tail(self, state: State) -> None:
         """Train from the boundary on, and leave the best weights in the model."""
         plan = self._plan()
-        training = TailTraining(self.tail, self.train, self.held if self.held else None, plan)
+        held = self.held if self.held else None
+        training = TailTraining(self.tail, self.train, held, plan, self.workers)
         training.begin(state)
-        callbacks = self._callbacks(plan.epochs, plan.steps(len(self.train)))
+        callbacks = self._callbacks(training.trained, plan.epochs, plan.steps(len(self.train)))
         callbacks.on_train_begin()
         while state.epochs < plan.epochs and not state.stopped:
             self._epoch(training, state, callbacks)
@@ -190,12 +210,13 @@ class Training:
         training.epoch(state, after_batch)
         row = state.history[-1]
         callbacks.on_epoch_end(number, _logs(row))
-        state.stopped = bool(state.stopped or self.tail.stop_training)
+        asked = self.workers.total([training.trained.stop_training])[0]
+        state.stopped = bool(state.stopped or asked)
         self._save(state)
         self._tell(row, state.epochs * count, epochs * count, "pictures")
 
     def _save(self, state: State) -> None:
-        if self.folder is not None:
+        if self.folder is not None and self.workers.chief:
             save_state(self.folder, self._identity(), state)
 
     def _plan(self) -> Plan:
@@ -205,10 +226,10 @@ class Training:
             settings.weight_decay, settings.patience, self.weights, settings.seed, recipe.scaled,
         )  # fmt: skip
 
-    def _callbacks(self, epochs: int, steps: int) -> Any:
-        self.tail.stop_training = False
+    def _callbacks(self, model: Any, epochs: int, steps: int) -> Any:
+        model.stop_training = False
         return keras.callbacks.CallbackList(
-            list(self.callbacks), model=self.tail, epochs=epochs, steps=steps, verbose=0
+            list(self.callbacks), model=model, epochs=epochs, steps=steps, verbose=0
         )
 
     def _tell(self, values: dict[str, Any], done: int, total: int, unit: str) -> None:

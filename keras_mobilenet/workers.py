@@ -1,12 +1,14 @@
 """The processes that train together, as `TF_CONFIG` names them; without it, this one alone.
 
-Keras 3.15's `fit` fails under `MultiWorkerMirroredStrategy`, so that the training here has a step
-of its own, and needs these few things of TensorFlow's strategy. `keras.distribution` has no
+Keras 3.15's `fit` fails under `MultiWorkerMirroredStrategy`, so that trainings here have steps of
+their own, and need these few things of TensorFlow's strategy. `keras.distribution` has no
 TensorFlow backend yet.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ _PATIENCE = 600.0
 class Workers:
     """All processes of one training, and which of them this is."""
 
-    strategy: Any  # tf.distribute.Strategy
+    strategy: Any  # tf.distribute.Strategy; None where this process alone needs none
     number: int = 0
     count: int = 1
 
@@ -53,6 +55,13 @@ class Workers:
         mean = self.strategy.reduce(tf.distribute.ReduceOp.MEAN, own, axis=None)
         return np.asarray(mean) * self.count
 
+    def of_chief(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the chief's values, to the bit; each must ask at the same point of its work."""
+        if self.count == 1:
+            return values
+        own = values if self.chief else np.zeros_like(values)
+        return self.total(own.ravel()).astype(np.float32).reshape(values.shape)
+
     def check_alike(self, values: Sequence[float], what: str) -> None:
         """Raise ValueError unless all workers have the same values, of no more than 2^26 each."""
         own = np.array(values, np.float64)
@@ -71,6 +80,9 @@ class Workers:
         Raises:
             ConnectionError: another worker stopped answering.
         """
+        if self.count == 1:
+            yield
+            return
         from tensorflow import errors  # noqa: PLC0415
 
         gone = (errors.UnavailableError, errors.AbortedError, errors.CancelledError,
@@ -78,11 +90,25 @@ class Workers:
         try:
             yield
         except gone as error:
-            if self.count == 1:
-                raise
             raise ConnectionError(
                 f"Another worker of TF_CONFIG has stopped, or cannot be reached. {remedy}"
             ) from error
+
+
+ALONE = Workers(None)
+
+
+def named() -> int:
+    """Return how many workers `TF_CONFIG` names, without loading TensorFlow.
+
+    Raises:
+        ValueError: it is no JSON, or no cluster.
+    """
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+        return sum(len(cluster.get(role, ())) for role in ("chief", "worker"))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"TF_CONFIG is not what TensorFlow describes: {error}") from error
 
 
 def workers() -> Workers:
@@ -113,7 +139,7 @@ def workers() -> Workers:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     except RuntimeError as error:
         raise ValueError(
-            "With TF_CONFIG, train() must be the first thing in the process that uses TensorFlow. "
-            f"It says: {error}"
+            "With TF_CONFIG, the training must be the first thing in the process that uses "
+            f"TensorFlow. It says: {error}"
         ) from error
     return Workers(strategy, number, chiefs + others)

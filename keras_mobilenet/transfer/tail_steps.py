@@ -1,0 +1,114 @@
+"""The second stage's steps: Keras' own in one process, or one that several workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.workers import Workers
+
+Array = npt.NDArray[Any]
+Examples = Callable[[Array], tuple[Array, Array, Array]]  # of some places: x, targets, weights
+NewOptimizer = Callable[[], Any]
+
+
+class OwnSteps:
+    """Keras' own steps.
+
+    Args:
+        model: Puts out logits. It is compiled here.
+        label_smoothing: Share of each target that is spread over all classes.
+        new_optimizer: Makes one.
+    """
+
+    def __init__(self, model: Any, label_smoothing: float, new_optimizer: NewOptimizer) -> None:
+        self.model, self.optimizer = model, new_optimizer()
+        model.compile(
+            optimizer=self.optimizer,
+            loss=keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=label_smoothing
+            ),
+            metrics=["accuracy"],
+            jit_compile=False,  # XLA's depthwise gradients on processors take three times as long
+        )
+        self.optimizer.build(model.trainable_variables)
+
+    def step(self, count: int, examples: Examples) -> tuple[float, float]:
+        """Train on the `count` places of a batch; return its loss and accuracy, two means."""
+        x, y, weights = examples(np.arange(count))
+        self.model.reset_metrics()  # as Keras 3.15 does by itself: a batch is told, not an epoch
+        logs = self.model.train_on_batch(x, y, sample_weight=weights, return_dict=True)
+        return float(logs["loss"]), float(logs["accuracy"])
+
+
+class SharedSteps:
+    """Steps of several workers, each of which computes its part of every batch.
+
+    The gradients are those of the whole batch: sums over its parts, divided by its length. Batch
+    norms are frozen, so that nothing else is to be exchanged. All parts are of one length, so that
+    the step is traced once; what a part lacks is filled with examples that weigh nothing.
+
+    Args:
+        workers: Those that train together.
+        model: Puts out logits. A copy of it trains, in the strategy's scope.
+        label_smoothing: Share of each target that is spread over all classes.
+        new_optimizer: Makes one.
+        batch: The most examples a step of all workers together.
+    """
+
+    def __init__(
+        self, workers: Workers, model: Any, label_smoothing: float, new_optimizer: NewOptimizer,
+        *, batch: int,
+    ) -> None:  # fmt: skip
+        import tensorflow as tf  # noqa: PLC0415 - loads for seconds
+
+        self._workers, self._width = workers, -(-batch // workers.replicas)
+        with workers.strategy.scope():
+            self.model = keras.models.clone_model(model)
+            self.optimizer = new_optimizer()
+            self.optimizer.build(self.model.trainable_variables)
+        self.model.set_weights(model.get_weights())
+        self._loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=label_smoothing, reduction=None
+        )
+        self._step = tf.function(self._step_of_all)
+
+    def step(self, count: int, examples: Examples) -> tuple[float, float]:
+        """Train on the `count` places of a batch; return its loss and accuracy, two means."""
+        import tensorflow as tf  # noqa: PLC0415
+
+        floats = keras.config.floatx()
+        parts = np.array_split(np.arange(count), self._workers.replicas)
+
+        def part(context: Any) -> tuple[Any, ...]:
+            own = parts[context.replica_id_in_sync_group]
+            x, y, weights = examples(np.resize(own if len(own) else 0, self._width))
+            real = np.arange(self._width) < len(own)
+            return tuple(tf.constant(each, floats) for each in (x, y, weights * real, real))
+
+        values = self._workers.strategy.experimental_distribute_values_from_function(part)
+        loss, right = self._step(values, tf.constant(count, floats))
+        return float(loss) / count, float(right) / count
+
+    def _step_of_all(self, values: Sequence[Any], count: Any) -> Any:
+        strategy = self._workers.strategy
+        parts = strategy.run(self._step_of_one, args=(*values, count))
+        return tuple(strategy.reduce("SUM", part, axis=None) for part in parts)
+
+    def _step_of_one(self, x: Any, y: Any, weights: Any, real: Any, count: Any) -> Any:
+        """Train on one replica's part; return its sums of the losses and of those that are right"""
+        import tensorflow as tf  # noqa: PLC0415
+
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.model(x, training=True)
+            loss = tf.reduce_sum(self._loss(y, logits) * weights)
+            mean = loss / count  # gradients are added up over the replicas
+        gradients = tape.gradient(mean, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        right = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(y, axis=-1), real.dtype)
+        return loss, tf.reduce_sum(right * real)
