@@ -44,7 +44,7 @@ class Workers:
         """Return an iterator over what `batches_of` gives for each worker's `InputContext`."""
         return iter(self.strategy.distribute_datasets_from_function(batches_of))
 
-    def total(self, values: Sequence[float]) -> npt.NDArray[np.float64]:
+    def total(self, values: Sequence[float] | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the sums over all workers; each must ask at the same point of its work."""
         import tensorflow as tf  # noqa: PLC0415 - loads for seconds
 

@@ -19,9 +19,9 @@ from keras_mobilenet import train
 from keras_mobilenet.cli import app
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.model_files import load_model, recipe_of
-from keras_mobilenet.workers import Workers
 from keras_mobilenet.transfer import run_state
 from keras_mobilenet.transfer.metrics import evaluate
+from keras_mobilenet.workers import Workers
 
 pytestmark = pytest.mark.builds
 SMALL = {"alpha": 0.25, "size": 32, "epochs": 16, "batch_size": 12, "schedule": "cosine"}

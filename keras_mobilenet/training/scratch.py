@@ -9,11 +9,11 @@ from typing import Any
 from keras_mobilenet.training import options as published
 from keras_mobilenet.training.options import checked_options
 from keras_mobilenet.training.session import Session, locked
-from keras_mobilenet.workers import workers
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.datasets import read_dataset
 from keras_mobilenet.transfer.progress import Report, unreported
 from keras_mobilenet.transfer.runs import Run
+from keras_mobilenet.workers import workers
 
 
 def train(

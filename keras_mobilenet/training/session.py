@@ -22,13 +22,13 @@ from keras_mobilenet.training.options import Options
 from keras_mobilenet.training.pipeline import training_batches, validation_batches
 from keras_mobilenet.training.reading import UNREADABLE, Reader
 from keras_mobilenet.training.schedules import schedule
-from keras_mobilenet.workers import Workers
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.boundaries import fingerprint
 from keras_mobilenet.transfer.datasets import Dataset, Example
 from keras_mobilenet.transfer.progress import Progress, Report
 from keras_mobilenet.transfer.run_state import State, load_state, save_state
 from keras_mobilenet.transfer.runs import Run, versions
+from keras_mobilenet.workers import Workers
 
 _LOCK, _BOARD = ".lock", "tensorboard"
 

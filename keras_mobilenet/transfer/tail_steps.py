@@ -100,7 +100,7 @@ class SharedSteps:
         return tuple(strategy.reduce("SUM", part, axis=None) for part in parts)
 
     def _step_of_one(self, x: Any, y: Any, weights: Any, real: Any, count: Any) -> Any:
-        """Train on one replica's part; return its sums of the losses and of those that are right"""
+        """Train on one replica's part; return its sums of losses and of right answers."""
         import tensorflow as tf  # noqa: PLC0415
 
         variables = self.model.trainable_variables

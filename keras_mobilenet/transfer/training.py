@@ -175,8 +175,8 @@ class Training:
             train.flat(), held.flat() if held else None,
             classes=len(self.source.labels), weights=self.weights, steps=steps, each=each,
         )  # fmt: skip
-        chiefs = map(self.workers.of_chief, (step.kernel, step.bias))
-        self._set_top(Step(*chiefs, step.loss))
+        kernel, bias = map(self.workers.of_chief, (step.kernel, step.bias))
+        self._set_top(Step(kernel, bias, step.loss))
         callbacks.on_train_end()
 
     def _set_top(self, step: Step) -> None:
