@@ -71,6 +71,7 @@ class SharedSteps:
             self.model = keras.models.clone_model(model)
             self.optimizer = new_optimizer()
             self.optimizer.build(self.model.trainable_variables)
+        self.model.optimizer = self.optimizer  # where callbacks look for it
         self.model.set_weights(model.get_weights())
         self._loss = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=label_smoothing, reduction=None
