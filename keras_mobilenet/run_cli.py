@@ -29,7 +29,8 @@ def start_up() -> Iterator[None]:
     On processors without AVX-512's VNNI it leaves oneDNN off by itself, and trains the whole net
     at 15 to 17 pictures a second where it could do 26.
     """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if "tensorflow" not in sys.modules:  # which would not heed it, while child processes would
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with start_up_notes_hidden():
         yield
 
