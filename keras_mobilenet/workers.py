@@ -44,6 +44,11 @@ class Workers:
         """Return an iterator over what `batches_of` gives for each worker's `InputContext`."""
         return iter(self.strategy.distribute_datasets_from_function(batches_of))
 
+    def sums(self, step: Callable[..., Sequence[Any]], args: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the sums over all replicas of what `step` returns on each for its `args`."""
+        parts = self.strategy.run(step, args=args)
+        return tuple(self.strategy.reduce("SUM", part, axis=None) for part in parts)
+
     def total(self, values: Sequence[float] | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the sums over all workers; each must ask at the same point of its work."""
         import tensorflow as tf  # noqa: PLC0415 - loads for seconds

@@ -4,11 +4,9 @@ In float32, as the engines that compute features work in nothing else; the rate 
 rounding does not grow as in `test_train_workers`.
 """
 
-import signal
-
 import pytest
 from coloured_shapes import write_shapes, write_weights
-from worker_processes import ended, losses, start
+from worker_processes import assert_all_have, assert_the_other_stops, curve_of_one, start
 
 pytestmark = [pytest.mark.builds, pytest.mark.slow]
 TOLERANCE = 1e-4  # of the loss of each step of the top and of each epoch; 1.4e-5 was measured
@@ -46,9 +44,7 @@ def alone(data, tmp_path_factory):
     def of(train_from):
         if train_from not in known:
             arguments = [*data, tmp_path_factory.mktemp("alone"), train_from]
-            ((code, history, errors),) = ended(start(SCRIPT, arguments, 1))
-            assert code == 0, errors
-            known[train_from] = losses(history)
+            known[train_from] = curve_of_one(start(SCRIPT, arguments, 1))
         return known[train_from]
 
     return of
@@ -56,23 +52,14 @@ def alone(data, tmp_path_factory):
 
 @pytest.mark.parametrize("train_from", ["top", "block_12", "all"])
 def test_two_processes_give_the_curve_of_one(data, alone, tmp_path, train_from):
-    both = ended(start(SCRIPT, [*data, tmp_path, train_from], 2))
-    for code, history, errors in both:
-        assert code == 0, errors
-        assert losses(history) == pytest.approx(alone(train_from), rel=TOLERANCE)
-    assert {"model.keras", "history.csv", "metrics.json"} <= {x.name for x in tmp_path.iterdir()}
+    assert_all_have(
+        alone(train_from), start(SCRIPT, [*data, tmp_path, train_from], 2), TOLERANCE, tmp_path
+    )
 
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_other_and_the_run_goes_on(data, alone, tmp_path, killed):
     arguments = [*data, tmp_path, "block_12"]
-    both = ended(start(SCRIPT, arguments, 2, killed))
-    assert both[killed][0] == -signal.SIGKILL
-    code, history, errors = both[1 - killed]
-    assert code not in (0, -signal.SIGKILL)
-    assert history is None
-    if killed == 1:
-        assert "Another worker of TF_CONFIG has stopped" in errors
-    ((code, history, errors),) = ended(start(SCRIPT, arguments, 1))  # one can go on for two
-    assert code == 0, errors
-    assert losses(history) == pytest.approx(alone("block_12"), rel=TOLERANCE)
+    assert_the_other_stops(start(SCRIPT, arguments, 2, killed), killed)
+    curve = curve_of_one(start(SCRIPT, arguments, 1))  # one can go on for two
+    assert curve == pytest.approx(alone("block_12"), rel=TOLERANCE)

@@ -5,11 +5,9 @@ rate makes differences of any size out of rounding within an epoch, on one proce
 another number of threads.
 """
 
-import signal
-
 import pytest
 from coloured_shapes import write_shapes
-from worker_processes import ended, losses, start
+from worker_processes import assert_all_have, assert_the_other_stops, curve_of_one, start
 
 pytestmark = [pytest.mark.builds, pytest.mark.slow]
 TOLERANCE = 1e-5  # of the loss of each epoch; about 1e-9 in the first, 1e-6 in the last
@@ -44,28 +42,15 @@ def started(pictures, out, count, killed=None):
 
 @pytest.fixture(scope="module")
 def alone(pictures, tmp_path_factory):
-    ((code, history, errors),) = ended(started(pictures, tmp_path_factory.mktemp("alone"), 1))
-    assert code == 0, errors
-    return losses(history)
+    return curve_of_one(started(pictures, tmp_path_factory.mktemp("alone"), 1))
 
 
 def test_two_processes_give_the_curve_of_one(pictures, alone, tmp_path):
-    both = ended(started(pictures, tmp_path, 2))
-    for code, history, errors in both:
-        assert code == 0, errors
-        assert losses(history) == pytest.approx(alone, rel=TOLERANCE)
-    assert {"model.keras", "history.csv", "metrics.json"} <= {x.name for x in tmp_path.iterdir()}
+    assert_all_have(alone, started(pictures, tmp_path, 2), TOLERANCE, tmp_path)
 
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_other_and_the_run_goes_on(pictures, alone, tmp_path, killed):
-    both = ended(started(pictures, tmp_path, 2, killed))
-    assert both[killed][0] == -signal.SIGKILL
-    code, history, errors = both[1 - killed]
-    assert code not in (0, -signal.SIGKILL)
-    assert history is None
-    if killed == 1:
-        assert "Another worker of TF_CONFIG has stopped" in errors
-    ((code, history, errors),) = ended(started(pictures, tmp_path, 1))  # one can go on for two
-    assert code == 0, errors
-    assert losses(history) == pytest.approx(alone, rel=TOLERANCE)
+    assert_the_other_stops(started(pictures, tmp_path, 2, killed), killed)
+    curve = curve_of_one(started(pictures, tmp_path, 1))  # one can go on for two
+    assert curve == pytest.approx(alone, rel=TOLERANCE)

@@ -2,10 +2,13 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 
 def ports(count):
@@ -58,3 +61,29 @@ def ended(processes):
 
 def losses(history):
     return [row[name] for row in history for name in ("loss", "val_loss")]
+
+
+def assert_all_have(curve, processes, tolerance, out):
+    """Each process has one's curve, and the chief has written the run."""
+    for code, history, errors in ended(processes):
+        assert code == 0, errors
+        assert losses(history) == pytest.approx(curve, rel=tolerance)
+    assert {"model.keras", "history.csv", "metrics.json"} <= {x.name for x in out.iterdir()}
+
+
+def assert_the_other_stops(processes, killed):
+    """One of two workers was killed, and the other ended by itself with an error."""
+    both = ended(processes)
+    assert both[killed][0] == -signal.SIGKILL
+    code, history, errors = both[1 - killed]
+    assert code not in (0, -signal.SIGKILL)
+    assert history is None
+    if killed == 1:
+        assert "Another worker of TF_CONFIG has stopped" in errors
+
+
+def curve_of_one(processes):
+    """Return the losses of the one process there is."""
+    ((code, history, errors),) = ended(processes)
+    assert code == 0, errors
+    return losses(history)

@@ -93,9 +93,7 @@ class Learner:
         return Scores(loss / steps, correct / (steps * self._batch))
 
     def _step_of_all(self, batches: Iterator[Any]) -> Any:
-        strategy = self._workers.strategy
-        parts = strategy.run(self._step_of_one, args=next(batches))
-        return tuple(strategy.reduce("SUM", part, axis=None) for part in parts)
+        return self._workers.sums(self._step_of_one, next(batches))
 
     def _step_of_one(self, x: Any, y: Any) -> Any:
         """Train on one replica's part; return its share of the loss, and how many were right."""

@@ -96,9 +96,7 @@ class SharedSteps:
         return float(loss) / count, float(right) / count
 
     def _step_of_all(self, values: Sequence[Any], count: Any) -> Any:
-        strategy = self._workers.strategy
-        parts = strategy.run(self._step_of_one, args=(*values, count))
-        return tuple(strategy.reduce("SUM", part, axis=None) for part in parts)
+        return self._workers.sums(self._step_of_one, (*values, count))
 
     def _step_of_one(self, x: Any, y: Any, weights: Any, real: Any, count: Any) -> Any:
         """Train on one replica's part; return its sums of losses and of right answers."""
