@@ -24,7 +24,12 @@ from keras_mobilenet.transfer.metrics import evaluate
 from keras_mobilenet.workers import Workers
 
 pytestmark = pytest.mark.builds
-SMALL = {"alpha": 0.25, "size": 32, "epochs": 16, "batch_size": 12, "schedule": "cosine"}
+# At the published rate what so short a training ends with depends on how a machine rounds; at this
+# one every machine, seed and number of threads that was tried tells all held pictures apart.
+SMALL = {
+    "alpha": 0.25, "size": 32, "epochs": 16, "batch_size": 12, "schedule": "cosine",
+    "learning_rate": 0.01,
+}  # fmt: skip
 PACKAGE = Path(__file__).parents[1]
 KILLED = """
 import os, signal, sys
