@@ -37,6 +37,13 @@ def shared_data():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def lasting_objects():
+    """Keep a million objects of TensorFlow's from the garbage collector: each conversion calls it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def tensors_as_arrays():
     """Let NumPy take PyTorch's outputs as it takes TensorFlow's and JAX's, without `detach`."""
     if os.environ.get("KERAS_BACKEND") != "torch":

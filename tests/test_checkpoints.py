@@ -56,7 +56,8 @@ def trained(donor):
     """The donor after a step of training: its files hold the optimizer's values as well."""
     model = keras_mobilenet.MobileNet(**SMALL, input_shape=(32, 32, 3))
     assign(model, weights(donor))
-    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    eager = keras.backend.backend() != "jax"  # which compiles each operation by itself then
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"], run_eagerly=eager)
     model.fit(np.ones((1, 32, 32, 3)), np.eye(1, 1000), verbose=0)
     return model
 

@@ -20,18 +20,17 @@ from keras_mobilenet.errors import AccuracyError, MissingExtraError
 from keras_mobilenet.recipes import recipe_for, recipe_from
 
 LABELS = ("ant", "bee", "çat", "dog", "eel")
-KINDS = [
+SCALED = [  # of inputs that the caller scales
     ("m.tflite", None),
-    ("m.tflite", "float16"),
-    ("m.tflite", "dynamic"),
     ("m.tflite", "int8"),
     ("m.tflite", "full_int8"),
     ("m.onnx", None),
     ("m.xml", None),
-    ("m.xml", "float16"),
     ("m.xml", "int8"),
     ("m/", None),
 ]
+OF_PIXELS = [*SCALED, ("m.tflite", "float16"), ("m.tflite", "dynamic"), ("m.xml", "float16")]
+KINDS = [(*kind, False) for kind in SCALED] + [(*kind, True) for kind in OF_PIXELS]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +59,7 @@ def exports(model, tmp_path_factory):
     return copy
 
 
-@pytest.mark.parametrize("pixels", [False, True])
-@pytest.mark.parametrize(("name", "quantize"), KINDS)
+@pytest.mark.parametrize(("name", "quantize", "pixels"), KINDS)
 def test_export_is_opened_and_compared(model, reference, tmp_path, name, quantize, pixels):
     path = f"{tmp_path}/{name}"
     some = None if quantize is None else pictures(40, seed=3)

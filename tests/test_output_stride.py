@@ -1,5 +1,7 @@
 """Strides that became dilations: shapes, and the outputs that the net of stride 32 gives too."""
 
+import functools
+
 import numpy as np
 import pytest
 from random_models import randomise
@@ -19,11 +21,15 @@ def build(size, output_stride, padding="keras", **arguments):
     )  # fmt: skip
 
 
+@functools.cache
+def net(output_stride, padding):
+    """Return a net for pictures of any size; all of one padding have the same weights."""
+    return randomise(build(None, output_stride, padding))
+
+
 def outputs(size, output_stride, padding):
     """Return the outputs of the net of stride 32, and of the dense one with the same weights."""
-    sparse = randomise(build(size, 32, padding))
-    dense = build(size, output_stride, padding)
-    dense.set_weights(sparse.get_weights())
+    sparse, dense = net(32, padding), net(output_stride, padding)
     x = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype("float32")
     return np.asarray(sparse(x)), np.asarray(dense(x))
 

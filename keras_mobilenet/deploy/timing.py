@@ -97,14 +97,19 @@ def _timed(action: Callable[[], object], settle: int, calls: int) -> list[float]
 
 @contextmanager
 def _garbage_set_aside() -> Iterator[None]:
-    """Collect no garbage but when asked, and then without a walk through all of TensorFlow."""
-    enabled = gc.isenabled()
+    """Collect no garbage but when asked, and then without a walk through all of TensorFlow.
+
+    What the caller froze stays frozen: a part of it could not be released again.
+    """
+    enabled, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.collect()
-    gc.freeze()
+    if not frozen:
+        gc.freeze()
     gc.disable()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
         if enabled:
             gc.enable()
