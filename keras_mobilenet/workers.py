@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,14 @@ class Workers:
     @property
     def replicas(self) -> int:
         """Parts of a batch that are computed at once: workers times their devices."""
-        return int(self.strategy.num_replicas_in_sync)
+        return 1 if self.strategy is None else int(self.strategy.num_replicas_in_sync)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Return the strategy's scope, in which a net and its optimizer are made."""
+        scope: AbstractContextManager[Any] = (
+            nullcontext() if self.strategy is None else self.strategy.scope()
+        )
+        return scope
 
     def batches(self, batches_of: Callable[[Any], Any]) -> Any:
         """Return an iterator over what `batches_of` gives for each worker's `InputContext`."""

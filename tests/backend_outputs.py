@@ -10,10 +10,18 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from coloured_shapes import write_shapes
 from random_models import randomise
 
 import keras_mobilenet
-from keras_mobilenet import MobileNet, fold_batch_norm, freeze, load_weights, save_weights
+from keras_mobilenet import (
+    MobileNet,
+    finetune,
+    fold_batch_norm,
+    freeze,
+    load_weights,
+    save_weights,
+)
 from keras_mobilenet.frozen import batch_norms_of
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import load_model, save_model
@@ -88,6 +96,24 @@ def statistics(model):
     return np.concatenate(norms)
 
 
+def finetuned(folder):
+    """The losses of two epochs of the last blocks, from the same weights and in the same order."""
+    base = build(input_shape=(32, 32, 3), include_top=False)
+    for weight in base.weights:  # as a new net has them, from numbers that no backend draws
+        if "kernel" in weight.path:
+            weight.assign(RNG.normal(size=weight.shape) * np.sqrt(2 / np.prod(weight.shape[:-1])))
+    save_weights(base, folder / "base.safetensors")
+    run = finetune(
+        write_shapes(folder / "shapes", 8), weights=folder / "base.safetensors", alpha=0.25,
+        size=32, train_from="block_12", epochs=2, batch_size=7, learning_rate=1e-4,
+        engine="litert", out=folder / "run",
+    )  # fmt: skip
+    rows = [row for row in run.history if row["stage"] == "tail"]
+    assert 0.01 < rows[-1]["loss"] < 1.0, "it has learnt nothing"  # which is a loss of 1.1
+    yield "finetune losses", np.array([[row["loss"], row["val_loss"]] for row in rows])
+    yield "finetune outputs", run.probabilities
+
+
 def real(data):
     """The published net of alpha 0.25 on four photographs, and its folded copy."""
     model = MobileNet(alpha=0.25, weights=data / "weights/keras/mobilenet_2_5_224_tf.h5")
@@ -113,6 +139,7 @@ def outputs(folder, data):
     on_tensorflow = keras.backend.backend() == "tensorflow"
     yield "channels first", plain.predict_on_batch(X) if on_tensorflow else channels_first(plain)
     yield from fitted(folder)
+    yield from finetuned(folder)
     yield "folded", fold_batch_norm(plain).predict_on_batch(X)
     if data is not None:
         yield from real(data)

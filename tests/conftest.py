@@ -38,7 +38,7 @@ def shared_data():
 
 @pytest.fixture(scope="session", autouse=True)
 def lasting_objects():
-    """Keep a million objects of TensorFlow's from the garbage collector: each conversion calls it."""
+    """Keep TensorFlow's objects from the garbage collector, which each conversion calls."""
     gc.collect()
     gc.freeze()
 

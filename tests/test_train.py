@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from keras_mobilenet import train
 from keras_mobilenet.cli import app
-from keras_mobilenet.errors import PictureError
+from keras_mobilenet.errors import BackendError, PictureError
 from keras_mobilenet.model_files import load_model, recipe_of
 from keras_mobilenet.transfer import run_state
 from keras_mobilenet.transfer.metrics import evaluate
@@ -75,12 +75,14 @@ def curve(history):
     return [{key: x for key, x in row.items() if key != "seconds"} for row in history]
 
 
+@pytest.mark.backends
 def test_it_learns_what_the_pictures_show(finished):
     run, _, _ = finished
     assert run.accuracy > 0.8  # chance is a third
     assert run.history[-1]["loss"] < 0.8 < run.history[0]["loss"]
 
 
+@pytest.mark.backends
 def test_what_was_validated_is_what_is_saved(finished):
     run, out, _ = finished
     found = evaluate(run.labels, [index for _, index in run.validation], run.probabilities)
@@ -92,6 +94,7 @@ def test_what_was_validated_is_what_is_saved(finished):
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.backends
 def test_the_saved_weights_are_averages(finished):
     run, out, _ = finished
     state = np.load(out / run_state.NAME)
@@ -103,6 +106,7 @@ def test_the_saved_weights_are_averages(finished):
     assert all(same for same, trains in zip(alike, trainable, strict=True) if not trains)
 
 
+@pytest.mark.backends
 def test_a_run_has_its_files_and_tells_its_progress(finished):
     run, out, told = finished
     assert {"model.keras", "history.csv", "metrics.json", "report.html", "state.npz"} <= {
@@ -125,6 +129,7 @@ def test_the_file_classifies(finished, pictures):
     assert "red" in result.stdout
 
 
+@pytest.mark.backends
 def test_a_killed_run_goes_on_to_the_same_curve(finished, pictures, tmp_path):
     script = KILLED.format(
         tests=str(PACKAGE / "tests"), pictures=str(pictures), out=str(tmp_path / "run")
@@ -226,6 +231,23 @@ def test_roles_that_do_not_train_are_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     with pytest.raises(ValueError, match=r"must name workers.*ps"):
         workers()
+
+
+def test_workers_want_tensorflow(pictures, tmp_path, monkeypatch):
+    for module in ("training.scratch", "deploy.backends"):
+        monkeypatch.setattr(f"keras_mobilenet.{module}.is_tensorflow", lambda: False)
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
+    with pytest.raises(BackendError, match=r"train\(\) with the workers of TF_CONFIG needs Tensor"):
+        train(pictures, out=tmp_path, **SMALL)
+
+
+def test_the_other_data_format_is_refused(pictures, tmp_path):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="train works with the data format 'channels_last'"):
+            train(pictures, out=tmp_path, **SMALL)
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 def test_the_command_trains(pictures, tmp_path, monkeypatch):

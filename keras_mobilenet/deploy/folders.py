@@ -99,7 +99,9 @@ def embed_paths(
             yield from _embedded(predictor, chunk, ahead)
 
 
-def _embedded(predictor: Predictor, chunk: list[str], ahead: ReadAhead) -> Iterator[Embedded]:
+def _embedded(
+    predictor: Predictor, chunk: list[str], ahead: ReadAhead[str, npt.NDArray[np.uint8]]
+) -> Iterator[Embedded]:
     opened = [_pixels_or_fault(path, ahead) for path in chunk]
     pixels = [item for item in opened if not isinstance(item, str)]
     rows: Any = iter(predictor.predict(np.stack(pixels)) if pixels else ())
@@ -110,7 +112,9 @@ def _embedded(predictor: Predictor, chunk: list[str], ahead: ReadAhead) -> Itera
             yield Embedded(path, next(rows).reshape(-1))
 
 
-def _pixels_or_fault(path: str, ahead: ReadAhead) -> npt.NDArray[np.uint8] | str:
+def _pixels_or_fault(
+    path: str, ahead: ReadAhead[str, npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.uint8] | str:
     try:
         return ahead.read(path)
     except PictureError as error:

@@ -6,19 +6,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Generic, Self, TypeVar
 
 from keras_mobilenet.classification import BATCH
 from keras_mobilenet.deploy.engine import all_cores
 
-Pixels = npt.NDArray[np.uint8]
+Place = TypeVar("Place")
+Content = TypeVar("Content")
 AHEAD = 2 * BATCH  # pictures decoded and not asked for yet: one batch is ready, one on its way
 
 
-class ReadAhead:
+class ReadAhead(Generic[Place, Content]):
     """Paths, and a `read` for them that has begun before it is called.
 
     Both halves go in step, as `classify_pixels` takes them: some paths, then a `read` for each of
@@ -26,21 +24,25 @@ class ReadAhead:
     paths that were taken. Decoding releases Python's lock, so that threads are enough.
 
     Args:
-        paths: Picture files; may be endless.
-        read: From a path to its pixels.
+        paths: Picture files, or what else `read` takes; may be endless. None is none of them.
+        read: From a path to its pixels, or what else it gives.
         workers: Threads that decode; None for one a processor.
     """
 
     def __init__(
-        self, paths: Iterable[str], read: Callable[[str], Pixels], *, workers: int | None = None
+        self,
+        paths: Iterable[Place],
+        read: Callable[[Place], Content],
+        *,
+        workers: int | None = None,
     ) -> None:
         self._paths = iter(paths)
         self._read = read
         self._pool = ThreadPoolExecutor(workers or all_cores(), "decode")
-        self._begun: deque[tuple[str, Future[Pixels]]] = deque()  # not taken yet
-        self._taken: deque[Future[Pixels]] = deque()
+        self._begun: deque[tuple[Place, Future[Content]]] = deque()  # not taken yet
+        self._taken: deque[Future[Content]] = deque()
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Place]:
         while True:
             self._begin()
             if not self._begun:
@@ -49,7 +51,7 @@ class ReadAhead:
             self._taken.append(future)
             yield path
 
-    def read(self, path: str) -> Pixels:
+    def read(self, path: Place) -> Content:
         """Return the pixels of the first path taken and not read yet, which `path` is."""
         return self._taken.popleft().result()
 

@@ -1,4 +1,4 @@
-"""Epochs of training, on one process or on several that share every batch."""
+"""Epochs of training, whatever takes the steps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.workers import Workers
-
 Array = npt.NDArray[Any]
 _EVERY = 20  # steps after which the loss is looked at; each look waits for the device
+# From the batches to a step's loss, its share of the whole batch's, and how many were right.
+Step = Callable[[Iterator[Any]], tuple[Any, Any]]
 Told = Callable[[int, float], None]  # steps done, mean loss
 
 
@@ -30,27 +30,15 @@ class Learner:
     """A net with its optimizer.
 
     Args:
-        workers: Those that train together.
-        net: Puts out logits; made within the strategy's scope.
-        optimizer: New; made there, too.
+        net: Puts out logits.
+        optimizer: Its own.
+        step: Trains on the next batch, as those of `training.steps` do.
         batch: Pictures a step of all workers together.
-        label_smoothing: Share of each target that is spread over all classes.
     """
 
-    def __init__(
-        self, workers: Workers, net: Any, optimizer: Any, *, batch: int, label_smoothing: float
-    ) -> None:
-        import tensorflow as tf  # noqa: PLC0415 - loads for seconds
-
+    def __init__(self, net: Any, optimizer: Any, step: Step, *, batch: int) -> None:
         self.net, self.optimizer = net, optimizer
-        net.optimizer = optimizer  # where callbacks look for it, as in a compiled model
-        self._workers, self._batch, self._classes = workers, batch, net.outputs[0].shape[-1]
-        self._loss = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=label_smoothing, reduction=None
-        )
-        with workers.strategy.scope():
-            optimizer.build(net.trainable_variables)
-        self._step = tf.function(self._step_of_all)
+        self._step, self._batch = step, batch
 
     def variables(self) -> tuple[list[Array], list[Array]]:
         """Return the net's variables and the optimizer's."""
@@ -91,26 +79,6 @@ class Learner:
                 )
             told(step, loss / step)
         return Scores(loss / steps, correct / (steps * self._batch))
-
-    def _step_of_all(self, batches: Iterator[Any]) -> Any:
-        return self._workers.sums(self._step_of_one, next(batches))
-
-    def _step_of_one(self, x: Any, y: Any) -> Any:
-        """Train on one replica's part; return its share of the loss, and how many were right."""
-        import tensorflow as tf  # noqa: PLC0415
-
-        floats = keras.config.floatx()
-        targets = tf.one_hot(y, self._classes, dtype=floats)
-        with tf.GradientTape() as tape:
-            logits = self.net(x, training=True)
-            loss = tf.reduce_sum(self._loss(targets, logits)) / self._batch
-            # Gradients are added up over the replicas; what does not depend on the batch is, too.
-            decay = tf.add_n([tf.zeros((), floats), *self.net.losses]) / self._workers.replicas
-            total = loss + tf.cast(decay, loss.dtype)
-        weights = self.net.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(total, weights), weights, strict=True))
-        right = tf.argmax(logits, axis=-1) == y
-        return loss, tf.reduce_sum(tf.cast(right, floats))
 
 
 def _values(variables: Sequence[Any]) -> list[Array]:

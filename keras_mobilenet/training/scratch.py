@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
+from keras_mobilenet.deploy.backends import import_tensorflow, is_tensorflow
 from keras_mobilenet.training import options as published
 from keras_mobilenet.training.options import checked_options
 from keras_mobilenet.training.session import Session, locked
 from keras_mobilenet.transfer import run_files
+from keras_mobilenet.transfer.checks import check_data_format
 from keras_mobilenet.transfer.datasets import read_dataset
 from keras_mobilenet.transfer.progress import Report, unreported
 from keras_mobilenet.transfer.runs import Run
-from keras_mobilenet.workers import workers
+from keras_mobilenet.workers import ALONE, Workers, named, workers
 
 
 def train(
@@ -92,10 +94,11 @@ def train(
 
     Raises:
         ValueError: an argument is wrong, the data are none, `out` holds another run or is in use,
-            or the workers are not alike.
+            the workers are not alike, or the data format is not `"channels_last"`.
         PictureError: many pictures in a row cannot be read.
         FloatingPointError: the loss is not finite any more; the state of the epoch before is kept.
         ConnectionError: another worker stopped; the state of the last epoch is kept.
+        BackendError: `TF_CONFIG` names several workers, and Keras' backend is not TensorFlow.
         OSError: something cannot be written, as on a full disk. What was done is kept.
         ImportError: TensorBoard is asked for and not installed.
 
@@ -107,9 +110,24 @@ def train(
         label_smoothing=label_smoothing, ema=ema, bn_momentum=bn_momentum, least_area=least_area,
         mixed_precision=mixed_precision, seed=seed, validation=validation,
     )  # fmt: skip
+    check_data_format("train")
     folder = run_files.open_folder(out, resume=resume)
     dataset = read_dataset(data, validation=validation, seed=seed)
-    together = workers()  # before anything else uses TensorFlow
+    together = _workers()  # before anything else uses TensorFlow
     with locked(folder, together.chief):
         session = Session(options, dataset, folder, together, callbacks, progress, tensorboard)
         return session.run()
+
+
+def _workers() -> Workers:
+    """Return the workers that `TF_CONFIG` names; under another backend there is this process only.
+
+    Raises:
+        ValueError: `TF_CONFIG` names others than workers, or TensorFlow was used before.
+        BackendError: there are several, and Keras' backend is not TensorFlow.
+    """
+    if is_tensorflow():
+        return workers()
+    if named() > 1:
+        import_tensorflow("train() with the workers of TF_CONFIG")
+    return ALONE

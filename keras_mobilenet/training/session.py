@@ -16,12 +16,14 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.backends import is_tensorflow
+from keras_mobilenet.training import pipeline, threads
 from keras_mobilenet.training.learning import Learner, Scores
 from keras_mobilenet.training.nets import finished_net, new_optimizer, recipe, training_net
 from keras_mobilenet.training.options import Options
-from keras_mobilenet.training.pipeline import training_batches, validation_batches
 from keras_mobilenet.training.reading import UNREADABLE, Reader
 from keras_mobilenet.training.schedules import schedule
+from keras_mobilenet.training.steps import KerasSteps, StrategySteps
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.boundaries import fingerprint
 from keras_mobilenet.transfer.datasets import Dataset, Example
@@ -116,7 +118,7 @@ class Session:
     def _build(self) -> None:
         options, workers = self._options, self._workers
         total = self._steps * options.epochs
-        with workers.strategy.scope():
+        with workers.scope():
             net = training_net(
                 options,
                 len(self._dataset.labels),
@@ -125,10 +127,13 @@ class Session:
             )
             rate = schedule(options, self._steps)
             optimizer = new_optimizer(rate, options.averages(total)[0])
-        self._learner = Learner(
-            workers, net, optimizer,
-            batch=options.batch_size, label_smoothing=options.label_smoothing,
-        )  # fmt: skip
+        batch, smoothing = options.batch_size, options.label_smoothing
+        step = (
+            StrategySteps(workers, net, optimizer, batch=batch, label_smoothing=smoothing)
+            if is_tensorflow()
+            else KerasSteps(net, optimizer, label_smoothing=smoothing)
+        )
+        self._learner = Learner(net, optimizer, step, batch=batch)
         self._model = finished_net(options, self._dataset.labels)
         self._model.set_weights(net.get_weights())
         self._weights_hash = fingerprint(self._model)
@@ -157,14 +162,8 @@ class Session:
         return state
 
     def _epochs(self, state: State) -> None:
-        options, count = self._options, len(self._dataset.train)
-        batches = self._workers.batches(
-            lambda context: training_batches(
-                self._train, size=options.size, seed=options.seed, count=count,
-                batch=options.batch_size, epochs=range(state.epochs, options.epochs),
-                context=context,
-            )
-        )  # fmt: skip
+        options = self._options
+        batches = self._batches(range(state.epochs, options.epochs))
         callbacks = keras.callbacks.CallbackList(
             self._callbacks, model=self._learner.net, epochs=options.epochs, steps=self._steps
         )
@@ -173,6 +172,22 @@ class Session:
         while state.epochs < options.epochs and not state.stopped:
             self._epoch(state, batches, callbacks)
         callbacks.on_train_end()
+
+    def _batches(self, epochs: range) -> Iterator[Any]:
+        """Return the batches of some epochs, as the steps take them."""
+        options = self._options
+        order: dict[str, Any] = {
+            "seed": options.seed, "count": len(self._dataset.train),
+            "batch": options.batch_size, "epochs": epochs,
+        }  # fmt: skip
+        if not is_tensorflow():
+            return threads.training_batches(self._train, **order)
+        batches: Iterator[Any] = self._workers.batches(
+            lambda context: pipeline.training_batches(
+                self._train, size=options.size, context=context, **order
+            )
+        )
+        return batches
 
     def _epoch(self, state: State, batches: Iterator[Any], callbacks: Any) -> None:
         started, number = time.perf_counter(), state.epochs
@@ -224,11 +239,16 @@ class Session:
         self, worker: int, workers: int
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
         """Yield classes and probabilities of the validation pictures, a batch at a time."""
-        batches = validation_batches(
-            self._held, size=self._options.size, count=len(self._dataset.validation),
-            batch=self._options.batch_size, worker=worker, workers=workers,
+        count, batch = len(self._dataset.validation), self._options.batch_size
+        batches = (
+            pipeline.validation_batches(
+                self._held, size=self._options.size, count=count, batch=batch,
+                worker=worker, workers=workers,
+            ).as_numpy_iterator()
+            if is_tensorflow()
+            else threads.validation_batches(self._held, count=count, batch=batch)
         )  # fmt: skip
-        for x, y in batches.as_numpy_iterator():
+        for x, y in batches:
             yield y, np.asarray(self._model.predict_on_batch(x))
 
     def _result(self, state: State, timings: dict[str, float]) -> Run:

@@ -16,6 +16,7 @@ from keras_mobilenet.local_files import copies
 from keras_mobilenet.mobilenet import MobileNet
 from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.spec import Size
+from keras_mobilenet.transfer.checks import check_data_format
 from keras_mobilenet.transfer.tops import replace_top
 
 WHOLE = 1.0  # crop: users' objects stand near the edges too
@@ -39,11 +40,7 @@ def base_net(
         CheckpointError: the file of weights cannot be read or does not fit.
         DownloadError: the published weights are neither at hand nor to be fetched.
     """
-    if keras.config.image_data_format() != "channels_last":
-        raise ValueError(
-            "finetune works with the data format 'channels_last' only. "
-            "Call keras.config.set_image_data_format('channels_last') first."
-        )
+    check_data_format("finetune")
     with seeded(seed):
         net = MobileNet(
             (*size, channels),

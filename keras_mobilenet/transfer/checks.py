@@ -1,13 +1,23 @@
-"""What numbers must be, checked in one way and with one wording."""
+"""What numbers and settings must be, checked in one way and with one wording."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_mobilenet.spec import MIN_SIZE, Size
+
+
+def check_data_format(feature: str) -> None:
+    """Raise ValueError unless Keras' data format is `"channels_last"`."""
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            f"{feature} works with the data format 'channels_last' only. "
+            "Call keras.config.set_image_data_format('channels_last') first."
+        )
 
 
 def checked_size(value: Any) -> Size:

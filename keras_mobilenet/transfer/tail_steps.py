@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.backends import is_tensorflow
 from keras_mobilenet.workers import Workers
 
 Array = npt.NDArray[Any]
@@ -33,7 +34,9 @@ class OwnSteps:
                 from_logits=True, label_smoothing=label_smoothing
             ),
             metrics=["accuracy"],
-            jit_compile=False,  # XLA's depthwise gradients on processors take three times as long
+            # TensorFlow's XLA takes three times as long for depthwise gradients on processors;
+            # JAX has nothing else.
+            jit_compile=False if is_tensorflow() else "auto",
         )
         self.optimizer.build(model.trainable_variables)
 

@@ -107,7 +107,7 @@ class TailTraining:
             self.model.set_weights(state.weights)
         held = self._validate()
         state.epochs += 1
-        state.optimizer = [np.asarray(v) for v in self._steps.optimizer.variables]
+        state.optimizer = list(map(keras.ops.convert_to_numpy, self._steps.optimizer.variables))
         self._judge(state, held)
         state.history.append(
             {
