@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from keras_mobilenet.classification import BATCH
 from keras_mobilenet.deploy.engine import all_cores
@@ -24,7 +25,7 @@ class ReadAhead(Generic[Place, Content]):
     paths that were taken. Decoding releases Python's lock, so that threads are enough.
 
     Args:
-        paths: Picture files, or what else `read` takes; may be endless. None is none of them.
+        paths: Picture files, or what else `read` takes; may be endless.
         read: From a path to its pixels, or what else it gives.
         workers: Threads that decode; None for one a processor.
     """
@@ -67,8 +68,5 @@ class ReadAhead(Generic[Place, Content]):
         self._pool.shutdown(cancel_futures=True)
 
     def _begin(self) -> None:
-        while len(self._begun) <= AHEAD:
-            path: Any = next(self._paths, None)
-            if path is None:
-                return
+        for path in islice(self._paths, AHEAD + 1 - len(self._begun)):
             self._begun.append((path, self._pool.submit(self._read, path)))
