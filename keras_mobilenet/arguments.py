@@ -75,7 +75,7 @@ def check(
     else:
         _warn_if_ignored_pooling(pooling)
     _check_conventions(padding, epsilon)
-    blocks = _blocks(blocks, alpha)
+    blocks = checked_blocks(blocks, alpha)
     shape, size, channels = _input_shape(input_shape, data_format, include_top)
     if imagenet:
         _check_imagenet(alpha, depth_multiplier, include_top, classes, blocks)
@@ -213,8 +213,13 @@ def _output_stride(value: Any) -> spec.OutputStride:
     raise _wrong("output_stride", value, wanted, remedy)
 
 
-def _blocks(value: Any, alpha: float) -> tuple[spec.Block, ...]:
-    """Return the blocks, each checked; `alpha` must leave every one of them channels."""
+def checked_blocks(value: Any, alpha: float) -> tuple[spec.Block, ...]:
+    """Return the blocks.
+
+    Raises:
+        ValueError: they are none, `alpha` is none, or leaves one of them without channels.
+    """
+    alpha = _alpha(alpha)
     blocks = tuple(value) if isinstance(value, Iterable) else ()
     sound = bool(blocks) and all(isinstance(block, spec.Block) for block in blocks)
     for block in blocks if sound else ():

@@ -222,6 +222,15 @@ def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, .
     )
 
 
+def layers_of_block(block_id: int, *, separable: bool) -> tuple[Layer, ...]:
+    """Return the layers of a block of that number, a padding's among them.
+
+    Their names, kinds and order are those in any net; their channels and strides mean nothing.
+    """
+    block = Block(1, stride=2, separable=separable)
+    return tuple(_block(block_id, block, _Window(2, 1, PADS["symmetric"]), 1, 1))
+
+
 def convolutions(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """Return the layers that have a kernel: 27 convolutions, and `conv_preds` with a top."""
     return tuple(layer for layer in layers if layer.kernel)

@@ -3,23 +3,30 @@
 import keras
 import numpy as np
 import pytest
+from coloured_shapes import write_shapes
 from random_models import randomise
 
 from keras_mobilenet import (
     MobileNet,
     Predictor,
+    cam,
     export,
     features,
+    finetune,
     fold_batch_norm,
     freeze,
     layer_costs,
     load_weights,
     replace_top,
     save_weights,
+    train,
 )
 from keras_mobilenet.deploy.comparison import difference
+from keras_mobilenet.images import fit_pixels
+from keras_mobilenet.model_files import recipe_of
 from keras_mobilenet.spec import BLOCKS, FULL_BLOCKS, SHALLOW_BLOCKS, Block
 from keras_mobilenet.tables import layer_rows
+from keras_mobilenet.transfer.freezing import trainable_summary
 
 OWN = (Block(16), Block(32, stride=2, separable=False), Block(48), *[Block(64)] * 12)
 NETS = {"shallow": SHALLOW_BLOCKS, "full": FULL_BLOCKS, "own": OWN}
@@ -106,6 +113,25 @@ def test_own_net_folds_exports_and_gives_features(tmp_path):
     assert features(model, strides=(4,))(x)["stride_4"].shape == (2, 16, 16, 16)  # 64 x alpha
 
 
+@pytest.mark.parametrize("net", NETS)
+def test_new_top_stands_on_all_blocks(net):
+    blocks = NETS[net]
+    mine = replace_top(randomise(build(blocks)), 3)
+    layers = [layer.name for layer in build(blocks, classes=3).layers]
+    assert [layer.name for layer in mine.layers] == layers
+    freeze(mine, until=f"block_{len(blocks) - 1}")
+    assert trainable_summary(mine).startswith(f"trains block_{len(blocks)} to conv_preds: ")
+    with pytest.raises(ValueError, match=f"`until` must be .*block_{len(blocks)}, all, None"):
+        freeze(mine, until=f"block_{len(blocks) + 1}")
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype("uint8")
+    seen = cam(mine, picture, class_=1)
+    logits = keras.Model(mine.inputs, mine.get_layer("reshape_2").output)
+    recipe = recipe_of(mine)
+    x = recipe.scaled(fit_pixels(fit_pixels(picture, crop=recipe.crop), size=recipe.size))
+    found = float(np.asarray(logits([x[None]]))[0, 1])
+    assert seen.array.mean() == pytest.approx(found, rel=1e-4)
+
+
 def test_own_net_is_fine_tuned():
     mine = freeze(replace_top(randomise(build(OWN)), 3), until="block_10")
     mine.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
@@ -115,10 +141,54 @@ def test_own_net_is_fine_tuned():
     moved = {
         w.path.partition("/")[0] for w in mine.weights if not np.array_equal(w, before[w.path])
     }
-    assert "conv_preds" in moved
+    assert {"conv_preds", "conv_pw_15"} <= moved
     assert moved <= {f"conv_{kind}_{i}" for kind in ("dw", "pw") for i in range(11, 16)} | {
         "conv_preds"
     }
+
+
+FEW = [Block(64), Block(128, stride=2), Block(128, separable=False), Block(256, stride=2)]
+
+
+def test_own_net_is_trained_from_scratch_and_then_fine_tuned(tmp_path):
+    pictures = write_shapes(tmp_path / "pictures", 8)
+    net = {"blocks": FEW, "alpha": 0.25, "size": 32}
+    trained = train(pictures, out=tmp_path / "train", epochs=1, batch_size=6, **net)
+    names = [layer.name for layer in MobileNet((32, 32, 3), 0.25, blocks=FEW, weights=None).layers]
+    assert [layer.name for layer in trained.model.layers] == names
+    assert trained.settings["blocks"] == [[64, 1, True], [128, 2, True], [128, 1, False],
+                                          [256, 2, True]]  # fmt: skip
+    with pytest.raises(ValueError, match="state of a training with other settings"):
+        train(pictures, out=tmp_path / "train", epochs=1, batch_size=6, resume=True,
+              **net | {"blocks": FEW[:3]})  # fmt: skip
+
+    weights = tmp_path / "train" / "model.keras"
+    tuned = finetune(
+        pictures, weights=weights, train_from="block_4", epochs=1, learning_rate=1e-3,
+        validation=None, engine="keras", **net,
+    )  # fmt: skip
+    assert [layer.name for layer in tuned.model.layers] == names
+    moved = {
+        old.path.partition("/")[0]
+        for old, new in zip(trained.model.weights, tuned.model.weights, strict=True)
+        if not np.array_equal(old, new)
+    }
+    assert moved == {"conv_dw_4", "conv_pw_4", "conv_preds"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"blocks": FEW, "weights": None, "train_from": "block_5"}, "block_3, block_4. Received"),
+        ({"blocks": FEW}, "`blocks` must be spec.BLOCKS with weights='imagenet'"),
+        ({"blocks": [64]}, "`blocks` must be a sequence of"),
+        ({"blocks": FEW, "alpha": "x"}, "`alpha` must be"),
+    ],
+)
+def test_wrong_arguments_for_an_own_net_are_named(arguments, message, tmp_path):
+    pictures = write_shapes(tmp_path / "pictures", 2)
+    with pytest.raises(ValueError, match=message):
+        finetune(pictures, **arguments)
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])

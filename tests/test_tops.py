@@ -121,8 +121,17 @@ def test_wrong_arguments_are_named(classes, options, match):
 
 def test_model_without_a_net_is_refused():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="other")
-    with pytest.raises(ValueError, match="'other' has no layer conv_pw_13_relu.* returned\\.$"):
+    with pytest.raises(ValueError, match="'other' has no last block.*None of them.* returned\\.$"):
         replace_top(model, 3)
+
+
+def test_net_that_is_cut_between_blocks_ends_there():
+    base = mobilenet()
+    cut = keras.Model(base.input, base.get_layer("conv_pw_5_relu").output)
+    assert replace_top(cut, 3).layers[-6] is base.get_layer("conv_pw_5_relu")
+    within = keras.Model(base.input, base.get_layer("conv_dw_5_relu").output)
+    with pytest.raises(ValueError, match=r"They end with conv_dw_5_relu\. Pass a model"):
+        replace_top(within, 3)
 
 
 def test_nested_net_is_named():

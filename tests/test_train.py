@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -15,7 +16,7 @@ import pytest
 from coloured_shapes import COLOURS, write_shapes
 from typer.testing import CliRunner
 
-from keras_mobilenet import train
+from keras_mobilenet import finetune, train
 from keras_mobilenet.cli import app
 from keras_mobilenet.errors import BackendError, PictureError
 from keras_mobilenet.model_files import load_model, recipe_of
@@ -150,12 +151,13 @@ def test_a_killed_run_goes_on_to_the_same_curve(finished, pictures, tmp_path):
     assert np.array_equal(run.probabilities, finished[0].probabilities)
 
 
-def test_a_folder_in_use_is_refused(pictures, tmp_path):
+@pytest.mark.parametrize("call", [partial(train, **SMALL), partial(finetune, weights=None)])
+def test_a_folder_in_use_is_refused(pictures, tmp_path, call):
     with (
         filelock.FileLock(tmp_path / ".lock"),
         pytest.raises(ValueError, match="in use by another training"),
     ):
-        train(pictures, out=tmp_path, **SMALL)
+        call(pictures, out=tmp_path)
 
 
 def test_less_than_a_batch_is_refused(pictures, tmp_path):

@@ -61,6 +61,7 @@ def test_the_command_has_the_same_defaults():
         ("ema", 1),
         ("bn_momentum", -0.1),
         ("seed", -1),
+        ("alpha", "x"),
     ],
 )
 def test_a_wrong_argument_is_named(argument, value):

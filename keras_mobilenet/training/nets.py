@@ -38,6 +38,7 @@ def training_net(options: Options, classes: int, *, steps: int, synchronized: bo
             bn_momentum=options.averages(steps)[1],
             initializer=keras.initializers.TruncatedNormal(stddev=DEVIATION),
             weight_decay=options.weight_decay or None,
+            blocks=options.blocks,
         )
     for layer in batch_norms_of(net):
         layer.synchronized = synchronized
@@ -49,7 +50,9 @@ def finished_net(options: Options, labels: Sequence[str]) -> keras.Model:
 
     Its weights are in the order of the training net's.
     """
-    net = MobileNet((*options.size, 3), options.alpha, weights=None, classes=len(labels))
+    net = MobileNet(
+        (*options.size, 3), options.alpha, weights=None, classes=len(labels), blocks=options.blocks
+    )
     set_recipe(net, recipe(options, labels))
     return net
 

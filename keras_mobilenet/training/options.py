@@ -23,11 +23,14 @@ fill averages of thousands of steps: they reach over a twentieth of its steps at
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_mobilenet.spec import Size
+from keras_mobilenet.arguments import checked_blocks
+from keras_mobilenet.spec import BLOCKS, Block, Size
 from keras_mobilenet.transfer.checks import check_range, check_whole, checked_size
+from keras_mobilenet.transfer.settings import told_blocks
 from keras_mobilenet.transfer.views import LEAST_AREA
 
 __all__ = ["LEAST_AREA", "Options", "checked_options"]
@@ -57,6 +60,7 @@ class Options:
     mixed_precision: bool
     seed: int
     validation: Any  # as it was passed
+    blocks: Sequence[Block] = BLOCKS
 
     def averages(self, steps: int) -> tuple[float, float]:
         """Return what the weights' averages and the batch norms keep in each of `steps`."""
@@ -70,16 +74,19 @@ class Options:
         validation = self.validation
         if not (validation is None or isinstance(validation, (int, float))):
             validation = str(validation) if hasattr(validation, "__fspath__") else "pictures"
-        return asdict(self) | {"size": list(self.size), "validation": validation}
+        return asdict(self) | {
+            "size": list(self.size), "validation": validation, "blocks": told_blocks(self.blocks),
+        }  # fmt: skip
 
 
-def checked_options(*, size: Any, **others: Any) -> Options:
+def checked_options(*, size: Any, blocks: Any = BLOCKS, **others: Any) -> Options:
     """Return the settings.
 
     Raises:
         ValueError: one is out of range.
     """
-    options = Options(size=checked_size(size), **others)
+    blocks = checked_blocks(blocks, others["alpha"])
+    options = Options(size=checked_size(size), blocks=blocks, **others)
     for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
         check_whole(name, getattr(options, name), least)
     if options.schedule not in SCHEDULES:

@@ -7,9 +7,10 @@ from os import PathLike
 from typing import Any
 
 from keras_mobilenet.deploy.backends import import_tensorflow, is_tensorflow
+from keras_mobilenet.spec import BLOCKS, Block
 from keras_mobilenet.training import options as published
 from keras_mobilenet.training.options import checked_options
-from keras_mobilenet.training.session import Session, locked
+from keras_mobilenet.training.session import Session
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.checks import check_data_format
 from keras_mobilenet.transfer.datasets import read_dataset
@@ -41,6 +42,7 @@ def train(
     tensorboard: bool = False,
     callbacks: Sequence[Any] = (),
     progress: Report = unreported,
+    blocks: Sequence[Block] = BLOCKS,
 ) -> Run:
     """Return a MobileNet that was trained from random weights on `data`, and how good it is.
 
@@ -88,6 +90,7 @@ def train(
             `out/tensorboard`; needs the extra `tensorboard`.
         callbacks: Keras callbacks, on every worker; their model is the net that trains.
         progress: Is told how far the work is.
+        blocks: Those of a net of your own, as for `MobileNet`.
 
     Returns:
         The model, its history and its outputs for the validation pictures.
@@ -108,13 +111,13 @@ def train(
         alpha=alpha, size=size, epochs=epochs, batch_size=batch_size, schedule=schedule,
         learning_rate=learning_rate, warmup=warmup, weight_decay=weight_decay,
         label_smoothing=label_smoothing, ema=ema, bn_momentum=bn_momentum, least_area=least_area,
-        mixed_precision=mixed_precision, seed=seed, validation=validation,
+        mixed_precision=mixed_precision, seed=seed, validation=validation, blocks=blocks,
     )  # fmt: skip
     check_data_format("train")
     folder = run_files.open_folder(out, resume=resume)
     dataset = read_dataset(data, validation=validation, seed=seed)
     together = _workers()  # before anything else uses TensorFlow
-    with locked(folder, together.chief):
+    with run_files.locked(folder, together.chief):
         session = Session(options, dataset, folder, together, callbacks, progress, tensorboard)
         return session.run()
 

@@ -7,11 +7,9 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -32,28 +30,7 @@ from keras_mobilenet.transfer.run_state import State, load_state, save_state
 from keras_mobilenet.transfer.runs import Run, versions
 from keras_mobilenet.workers import Workers
 
-_LOCK, _BOARD = ".lock", "tensorboard"
-
-
-@contextmanager
-def locked(folder: Path, chief: bool) -> Iterator[None]:
-    """Keep other trainings out of a folder; the lock of a killed one is none any more.
-
-    Raises:
-        ValueError: another one has it.
-    """
-    lock = filelock.FileLock(folder / _LOCK, timeout=0)
-    try:
-        if chief:
-            lock.acquire()
-    except filelock.Timeout as error:
-        raise ValueError(
-            f"{folder} is in use by another training. Wait for its end, or pass another folder."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+_BOARD = "tensorboard"
 
 
 class Session:

@@ -25,7 +25,7 @@ from keras_mobilenet.images import fit_pixels, read_picture
 from keras_mobilenet.model_files import recipe_of
 from keras_mobilenet.recipes import Label
 from keras_mobilenet.transfer.heat_maps import overlaid
-from keras_mobilenet.transfer.nets import BLOCKS_END
+from keras_mobilenet.transfer.nets import ends_block
 
 Pixels = npt.NDArray[np.uint8]
 _BATCH = 4  # pictures at once: Keras holds all that lies between, 50 MB each
@@ -118,10 +118,10 @@ def _linear_top(model: Any) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any]]:
     layers = list(getattr(model, "layers", ()))
     last = layers[-len(_TOP) - 1 :]
     kinds = [(layer.name, type(layer).__name__) for layer in last]
-    if kinds != [(BLOCKS_END, "ReLU"), *_TOP]:
+    if kinds[1:] != list(_TOP) or not ends_block(last[0]):
         found = ", ".join(name for name, _ in kinds) or "no layers"
         raise ValueError(
-            f"Only a model that ends in {BLOCKS_END}, {', '.join(name for name, _ in _TOP)} has an "
+            f"Only a model that ends in a block, {', '.join(name for name, _ in _TOP)} has an "
             f"exact activation map. Received one that ends in: {found}. Pass what MobileNet() or "
             "replace_top(..., pooling='avg') returned."
         )

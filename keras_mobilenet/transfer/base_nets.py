@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_mobilenet import arguments, pretrained
+from keras_mobilenet import arguments, pretrained, spec
 from keras_mobilenet.local_files import copies
 from keras_mobilenet.mobilenet import MobileNet
 from keras_mobilenet.model_files import recipe_of, set_recipe
@@ -30,6 +30,7 @@ def base_net(
     channels: int,
     labels: Sequence[str],
     seed: int,
+    blocks: Sequence[spec.Block] = spec.BLOCKS,
 ) -> keras.Model:
     """Return a MobileNet with a top for `labels`, and the recipe it is trained and used with.
 
@@ -47,6 +48,7 @@ def base_net(
             alpha,
             include_top=_only_with_top(alpha, weights, size),
             weights=weights,
+            blocks=blocks,
         )
         # No dropout: it is for long trainings of whole nets, and would cost the exactness of
         # "the same seed, the same numbers".

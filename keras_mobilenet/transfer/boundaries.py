@@ -16,30 +16,35 @@ from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.transfer.nets import net_layers, part_of
 
 TOP, ALL = "top", "all"
-PARTS = ("stem", *(f"block_{i}" for i in range(1, len(spec.BLOCKS) + 1)))
 _POOL, _, CLASSIFIER, _LOGITS, _ = (layer.name for layer in spec.top(1, 1))
 
 
-def checked_train_from(value: str) -> str:
-    """Return the first part that trains; `"all"` is the stem.
+def checked_train_from(value: str, blocks: int) -> str:
+    """Return the first part that trains, of a net of so many blocks; `"all"` is the stem.
 
     Raises:
         ValueError: there is no such part.
     """
-    if value not in (TOP, ALL, *PARTS):
+    parts = _parts(blocks)
+    if value not in (TOP, ALL, *parts):
         raise ValueError(
-            f"`train_from` must be 'top', 'all', or the first part that trains: {', '.join(PARTS)}."
+            f"`train_from` must be 'top', 'all', or the first part that trains: {', '.join(parts)}."
             f" Received: train_from={value!r}"
         )
-    return PARTS[0] if value == ALL else value
+    return parts[0] if value == ALL else value
 
 
-def frozen_until(train_from: str) -> str | None:
+def frozen_until(train_from: str, blocks: int) -> str | None:
     """Return what `freeze` is to be told, so that the parts from `train_from` on train."""
     if train_from == TOP:
         return ALL
-    place = PARTS.index(train_from)
-    return PARTS[place - 1] if place else None
+    parts = _parts(blocks)
+    place = parts.index(train_from)
+    return parts[place - 1] if place else None
+
+
+def _parts(blocks: int) -> list[str]:
+    return list(dict.fromkeys(x.part for x in spec.network(blocks=[spec.Block(1)] * blocks)))[1:-1]
 
 
 def boundary(model: Any, train_from: str) -> Any:
@@ -49,10 +54,9 @@ def boundary(model: Any, train_from: str) -> Any:
     """
     if train_from == TOP:
         return model.get_layer(_POOL).output
-    until = frozen_until(train_from)
-    if until is None:
-        return model.inputs[0]
-    return [layer for layer in net_layers(model) if part_of(layer) == until][-1].output
+    layers = net_layers(model)
+    first = next(i for i, layer in enumerate(layers) if part_of(layer) == train_from)
+    return layers[first - 1].output if first else model.inputs[0]
 
 
 def pooled(model: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_mobilenet.deploy.backends import import_tensorflow
 from keras_mobilenet.deploy.engines import AUTO
+from keras_mobilenet.spec import BLOCKS, Block
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.boundaries import TOP
 from keras_mobilenet.transfer.feature_cache import FeatureCache
@@ -46,6 +47,7 @@ def finetune(
     callbacks: Sequence[Any] = (),
     progress: Report = unreported,
     engine: str = AUTO,
+    blocks: Sequence[Block] = BLOCKS,
 ) -> Run:
     """Return a MobileNet that knows the classes of `data`, and how well.
 
@@ -95,13 +97,15 @@ def finetune(
         callbacks: Keras callbacks; their model is the part that trains.
         progress: Is told how far the work is.
         engine: As for `Predictor`; `"auto"` is the fastest one installed.
+        blocks: Those of a net of your own, as for `MobileNet`, with `weights` a file or None;
+            `train_from` names them from `"block_1"` on.
 
     Returns:
         The model, its history and its outputs for the validation pictures.
 
     Raises:
-        ValueError: an argument is wrong, the data are none, `out` holds another run, or the workers
-            are not alike.
+        ValueError: an argument is wrong, the data are none, `out` holds another run or is in use,
+            or the workers are not alike.
         CheckpointError: the file of weights cannot be read or does not fit.
         DownloadError: the published weights are neither at hand nor to be fetched.
         ConnectionError: another worker stopped. With `out`, what was done is kept.
@@ -112,16 +116,17 @@ def finetune(
         alpha=alpha, weights=weights, size=size, channels=channels, train_from=train_from,
         epochs=epochs, augment=augment, batch_size=batch_size, learning_rate=learning_rate,
         label_smoothing=label_smoothing, weight_decay=weight_decay, patience=patience,
-        class_weight=class_weight, validation=validation, seed=seed,
+        class_weight=class_weight, validation=validation, seed=seed, blocks=blocks,
     )  # fmt: skip
     together = _workers()  # before anything else uses TensorFlow
     folder = None if out is None else run_files.open_folder(out, resume=resume)
     place = (folder and folder / run_files.CACHE) if cache == AUTO_CACHE else cache
     source = read_source(data, validation=validation, seed=seed, labels=labels)
     training = Training(settings, source, folder, callbacks, progress, engine, together)
-    with together.together(
+    remedy = (
         "Start it again." if folder is None else f"{folder} holds what was done, to be resumed."
-    ):
+    )
+    with run_files.locked(folder, together.chief), together.together(remedy):
         return training.run(FeatureCache(place))
 
 

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Any
 
 from keras_mobilenet import spec
 from keras_mobilenet.frozen import layers_within
 
-# This padding has every layer that any padding has.
-_LAYERS = {layer.name: layer for layer in spec.network(padding="symmetric")}
-_PLACES = {name: place for place, name in enumerate(_LAYERS)}
-BLOCKS_END = next(x.name for x in reversed(_LAYERS.values()) if x.part != "top")
-_FIRST = ("conv1", "conv_dw_1")  # without these, a "conv1" alone may be anybody's
+_NUMBERED = re.compile(r"conv_.*?([1-9]\d{0,3})(?:_bn|_relu)?")
+_FIRST = ("conv1", ("conv_dw_1", "conv_1"))  # without these, a "conv1" alone may be anybody's
+
+
+@functools.cache
+def _layers(block_id: int) -> dict[str, spec.Layer]:
+    """Return what the layers of a block may be, by name and in graph order; of 0, the stem's."""
+    if not block_id:  # this padding has every layer that any padding has
+        stem = (x for x in spec.network(padding="symmetric") if x.part == "stem")
+        return {layer.name: layer for layer in stem}
+    both = (spec.layers_of_block(block_id, separable=it) for it in (True, False))
+    return {layer.name: layer for layers in both for layer in layers}
+
+
+def _block_id(name: str) -> int:
+    match = _NUMBERED.fullmatch(name)
+    return int(match[1]) if match else 0
 
 
 def part_of(layer: Any) -> str:
-    """Return `"stem"` or `"block_1"` to `"block_13"`; `""` for a layer of a top or of no net."""
-    known = _LAYERS.get(layer.name)
-    if known is None or known.kind != type(layer).__name__ or known.part in ("input", "top"):
-        return ""
-    return known.part
+    """Return `"stem"`, `"block_1"`, `"block_2"`, ...; `""` for a layer of a top or of no net."""
+    known = _layers(_block_id(layer.name)).get(layer.name)
+    return known.part if known is not None and known.kind == type(layer).__name__ else ""
 
 
-def place_of(layer: Any) -> int:
-    """Return where a layer of the net stands in it."""
-    return _PLACES[layer.name]
+def place_of(layer: Any) -> tuple[int, int]:
+    """Return where a layer of the net stands in it: its block's number, and the place in that."""
+    block_id = _block_id(layer.name)
+    return block_id, list(_layers(block_id)).index(layer.name)
+
+
+def ends_block(layer: Any) -> bool:
+    """Return whether a layer is the last one of a block of the net."""
+    block_id = _block_id(layer.name)
+    ends = (spec.layers_of_block(block_id, separable=it)[-1].name for it in (True, False))
+    return bool(block_id and part_of(layer)) and layer.name in ends
 
 
 def net_layers(model: Any) -> list[Any]:
@@ -34,9 +54,11 @@ def net_layers(model: Any) -> list[Any]:
         ValueError: there is none.
     """
     layers = [layer for layer in layers_within(model) if part_of(layer)]
-    if not {layer.name for layer in layers}.issuperset(_FIRST):
+    names = {layer.name for layer in layers}
+    stem, first = _FIRST
+    if stem not in names or names.isdisjoint(first):
         raise ValueError(
-            f"Model {model.name!r} has no MobileNet in it: no layers of the names "
-            f"{' and '.join(_FIRST)}. Pass a model that MobileNet() returned, or one built on it."
+            f"Model {model.name!r} has no MobileNet in it: no layers of the names {stem} and "
+            f"{' or '.join(first)}. Pass a model that MobileNet() returned, or one built on it."
         )
     return layers

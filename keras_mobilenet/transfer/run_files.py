@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+
+import filelock
 
 from keras_mobilenet.files import replacing
 from keras_mobilenet.model_files import save_model
@@ -15,7 +19,7 @@ from keras_mobilenet.transfer.run_state import NAME as STATE
 from keras_mobilenet.transfer.runs import Run
 
 MODEL, HISTORY, METRICS, CACHE = "model.keras", "history.csv", "metrics.json", "cache"
-REPORT = "report.html"
+REPORT, _LOCK = "report.html", ".lock"
 COLUMNS = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
            "seconds")  # fmt: skip
 
@@ -36,6 +40,33 @@ def open_folder(out: str | PathLike[str], *, resume: bool) -> Path:
             "or another folder."
         )
     return folder
+
+
+@contextmanager
+def locked(folder: Path | None, chief: bool) -> Iterator[None]:
+    """Keep other trainings out of a run's folder; the lock of a killed one is none any more.
+
+    Args:
+        folder: None where the run has none.
+        chief: Whether this process is the one of its training that writes.
+
+    Raises:
+        ValueError: another training has it.
+    """
+    if folder is None or not chief:
+        yield
+        return
+    lock = filelock.FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise ValueError(
+            f"{folder} is in use by another training. Wait for its end, or pass another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_run(folder: Path, run: Run) -> None:

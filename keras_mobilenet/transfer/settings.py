@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from keras_mobilenet import arguments, spec
 from keras_mobilenet.spec import Size
 from keras_mobilenet.transfer.boundaries import TOP, checked_train_from
 from keras_mobilenet.transfer.checks import check_range, check_whole, checked_size
@@ -42,6 +43,7 @@ class Settings:
     class_weight: ClassWeight
     validation: Any  # as it was passed
     seed: int
+    blocks: Sequence[spec.Block] = spec.BLOCKS
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
@@ -52,7 +54,13 @@ class Settings:
         if self.weights is not None:
             told["weights"] = os.fspath(self.weights)
         told["validation"] = _told(self.validation)
+        told["blocks"] = told_blocks(self.blocks)
         return told
+
+
+def told_blocks(blocks: Sequence[spec.Block]) -> list[list[Any]] | None:
+    """Return blocks as JSON holds them, None for the paper's."""
+    return None if tuple(blocks) == spec.BLOCKS else [list(astuple(block)) for block in blocks]
 
 
 def _told(validation: Any) -> Any:
@@ -71,6 +79,7 @@ def checked_settings(
     epochs: int | None,
     learning_rate: float | None,
     augment: int | None,
+    blocks: Any = spec.BLOCKS,
     **others: Any,
 ) -> Settings:
     """Return the settings with the defaults filled in.
@@ -78,8 +87,10 @@ def checked_settings(
     Raises:
         ValueError: one is out of range.
     """
-    part = checked_train_from(train_from)
+    blocks = arguments.checked_blocks(blocks, others["alpha"])
+    part = checked_train_from(train_from, len(blocks))
     settings = Settings(
+        blocks=blocks,
         size=checked_size(size),
         train_from=part,
         epochs=(STEPS if part == TOP else EPOCHS) if epochs is None else epochs,

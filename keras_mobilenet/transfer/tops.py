@@ -11,7 +11,7 @@ import keras
 from keras_mobilenet import arguments, graph, spec
 from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.recipes import Label, checked_labels
-from keras_mobilenet.transfer.nets import BLOCKS_END, part_of
+from keras_mobilenet.transfer.nets import ends_block, part_of, place_of
 
 POOLINGS = ("avg", "max")
 
@@ -66,27 +66,28 @@ def replace_top(
 def _features(model: Any) -> Any:
     """Return the `KerasTensor` that the last block puts out, `(batch, height, width, channels)`."""
     # Of the model's own layers: those of a nested model have no connection to its input.
-    layers = {layer.name: layer for layer in getattr(model, "layers", ()) if part_of(layer)}
-    if BLOCKS_END not in layers:
+    layers = sorted(filter(part_of, getattr(model, "layers", ())), key=place_of)
+    if not layers or not ends_block(layers[-1]):
+        found = f"They end with {layers[-1].name}" if layers else "None of them is a MobileNet's"
         raise ValueError(
-            f"Model {getattr(model, 'name', model)!r} has no layer {BLOCKS_END}, with which the "
-            "last block of a MobileNet ends, among its own. Pass a model that MobileNet() or "
-            f"replace_top() returned{_nested(model)}."
+            f"Model {getattr(model, 'name', model)!r} has no last block of a MobileNet among its "
+            f"own layers. {found}. Pass a model that MobileNet() or replace_top() "
+            f"returned{_nested(model)}."
         )
-    data_format = layers["conv1"].data_format
+    data_format = layers[0].data_format
     if data_format != keras.config.image_data_format():
         raise ValueError(
             f"The model's data format is {data_format!r}, that of new layers is "
             f"{keras.config.image_data_format()!r}. "
             f"Call keras.config.set_image_data_format({data_format!r}) first."
         )
-    return layers[BLOCKS_END].output
+    return layers[-1].output
 
 
 def _nested(model: Any) -> str:
     """Return what to say where the net is in a nested model: which one to pass."""
     for layer in getattr(model, "layers", ()):
-        if any(inner.name == BLOCKS_END for inner in getattr(layer, "layers", ())):
+        if any(map(ends_block, getattr(layer, "layers", ()))):
             return f": here model.get_layer({layer.name!r})"
     return ""
 

@@ -85,8 +85,10 @@ class Training:
         self.model = base_net(
             alpha=settings.alpha, weights=settings.weights, size=settings.size,
             channels=settings.channels, labels=self.source.labels, seed=settings.seed,
+            blocks=settings.blocks,
         )  # fmt: skip
-        freeze(self.model, until=boundaries.frozen_until(settings.train_from))
+        until = boundaries.frozen_until(settings.train_from, len(settings.blocks))
+        freeze(self.model, until=until)
         self.boundary = boundaries.boundary(self.model, settings.train_from)
         self.tail = boundaries.part(self.model, self.boundary, boundaries.logits(self.model))
         net = boundaries.part(self.model, self.model.inputs[0], boundaries.pooled(self.model))
