@@ -132,6 +132,25 @@ def test_new_top_stands_on_all_blocks(net):
     assert seen.array.mean() == pytest.approx(found, rel=1e-4)
 
 
+def test_layers_of_ones_own_are_not_taken_for_blocks():
+    base = MobileNet((32, 32, 3), 0.25, include_top=False, weights=None)
+    x = base.output
+    own = [
+        keras.layers.Conv2D(8, 3, padding="same", name="conv_1"),
+        keras.layers.BatchNormalization(name="conv_1_bn"),
+        keras.layers.Conv2D(8, 1, name="conv_14"),
+        keras.layers.Dense(3, name="conv_dw_2_head"),
+    ]
+    for layer in own:
+        x = layer(x)
+    model = freeze(keras.Model(base.input, x), until="all")
+    assert all(layer.trainable for layer in own if "bn" not in layer.name)
+    assert not any(layer.trainable for layer in base.layers[1:])
+    assert trainable_summary(model).startswith("trains conv_1 to conv_dw_2_head: ")
+    with pytest.raises(ValueError, match="until.*block_13, all"):
+        freeze(model, until="block_14")
+
+
 def test_own_net_is_fine_tuned():
     mine = freeze(replace_top(randomise(build(OWN)), 3), until="block_10")
     mine.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)

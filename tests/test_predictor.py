@@ -1,7 +1,9 @@
 """Predictor returns what `model.predict` returns, whatever the engine and the input."""
 
 import itertools
+import os
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -363,6 +365,34 @@ def test_every_float32_engine_agrees_on_real_pictures(shared_data, monkeypatch, 
     for engine in ENGINES:
         with Predictor(model, engine=engine) as predictor:
             assert difference(reference, predictor.predict(pixels)).agreement == 1.0, engine
+
+
+REPORTS = """
+import sys
+import numpy as np
+import openvino_telemetry as telemetry
+told = []
+telemetry.Telemetry.send_event = lambda *args, **more: told.append(args)
+from keras_mobilenet import MobileNet, Predictor
+model = MobileNet((32, 32, 3), 0.25, weights=None, classes=3)
+pictures = np.zeros((2, 32, 32, 3), np.uint8)
+Predictor(model, engine="openvino", precision="int8", calibration=pictures).predict(pictures)
+assert sys.modules["openvino_telemetry"] is telemetry
+assert told == [], told
+"""
+
+
+def test_nothing_is_reported_to_a_server():
+    pytest.importorskip("openvino_telemetry")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CI", "NNCF"))}
+    done = subprocess.run(
+        [sys.executable, "-c", REPORTS],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_temporary_files_are_left(model, tmp_path, monkeypatch):

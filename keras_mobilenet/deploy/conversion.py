@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from keras_mobilenet.recipes import Recipe
 Quantize = Literal["float16", "dynamic", "int8", "full_int8"]
 INPUT, OUTPUT = "input", "output"  # the tensors' names in every format
 SIGNATURE = "serving_default"
+_TELEMETRY = "openvino_telemetry"
 _CALIBRATION = 100  # pictures: TensorFlow's converter takes a tenth of a second for each
 
 
@@ -190,7 +192,24 @@ def import_openvino() -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        import openvino  # noqa: PLC0415
+        with unreported():
+            import openvino  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("The engine OpenVINO", "openvino") from error
     return openvino
+
+
+@contextmanager
+def unreported() -> Iterator[None]:
+    """Import OpenVINO's packages within as if `openvino-telemetry` were not installed.
+
+    It reports each import to a server, from a forked process, which JAX's threads may make hang.
+    """
+    before = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # which importing stops at
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        if before is not None:
+            sys.modules[_TELEMETRY] = before

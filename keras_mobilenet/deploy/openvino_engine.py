@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.conversion import import_openvino, to_openvino
+from keras_mobilenet.deploy.conversion import import_openvino, to_openvino, unreported
 from keras_mobilenet.deploy.engine import Engine, Settings, chunks, empty, known
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, fault
 from keras_mobilenet.quiet import quiet
@@ -114,19 +113,11 @@ def quantized(graph: Any, samples: npt.NDArray[Any]) -> Any:
 
 
 def _import_nncf() -> Any:
-    """Import NNCF as its developers' own CI does: it then reports nothing to a server."""
-    before = os.environ.get("NNCF_CI")
-    os.environ["NNCF_CI"] = "1"
     try:
-        with quiet():
+        with quiet(), unreported():
             import nncf  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("int8 with OpenVINO", "openvino") from error
-    finally:
-        if before is None:
-            del os.environ["NNCF_CI"]
-        else:
-            os.environ["NNCF_CI"] = before
     return nncf
 
 

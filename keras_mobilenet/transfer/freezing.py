@@ -15,7 +15,7 @@ from keras_mobilenet.frozen import (
     layers_within,
     release_batch_norms,
 )
-from keras_mobilenet.transfer.nets import net_layers, part_of, place_of
+from keras_mobilenet.transfer.nets import net_layers, of_net, part_of, place_of
 
 BatchNorm = Literal["frozen", "train"]
 ALL = "all"
@@ -103,11 +103,13 @@ def _ranges(model: Any, training: set[int]) -> Iterator[str]:
     unique = dict.fromkeys(layers_within(model))
     layers = [x for x in unique if x.weights and id(x) not in batch_norms]
     trains = [any(id(weight) in training for weight in layer.weights) for layer in layers]
-    still = {part_of(layer) for layer, on in zip(layers, trains, strict=True) if not on}
+    parts_of = {id(layer): part_of(layer) for layer in of_net(unique)}
+    still = {parts_of.get(id(layer)) for layer, on in zip(layers, trains, strict=True) if not on}
     for on, run in groupby(zip(layers, trains, strict=True), key=lambda pair: pair[1]):
         if on:
             # A part of which only some layers train is not named for all of them.
-            parts = [(part_of(x) not in still and part_of(x)) or x.name for x, _ in run]
+            found = [(parts_of.get(id(x)), x.name) for x, _ in run]
+            parts = [part if part and part not in still else name for part, name in found]
             yield parts[0] if parts[0] == parts[-1] else f"{parts[0]} to {parts[-1]}"
 
 

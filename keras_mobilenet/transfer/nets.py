@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from keras_mobilenet import spec
@@ -23,6 +24,20 @@ def _layers(block_id: int) -> dict[str, spec.Layer]:
     return {layer.name: layer for layers in both for layer in layers}
 
 
+@functools.cache
+def _depthwise(block_id: int) -> str:
+    """Return the name of the layer that tells a separable block from a full convolution."""
+    layers = spec.layers_of_block(block_id, separable=True)
+    return next(layer.name for layer in layers if layer.kind == "DepthwiseConv2D")
+
+
+@functools.cache
+def _of_full(block_id: int) -> frozenset[str]:
+    """Return the names that only a block has that is one full convolution."""
+    names = ({x.name for x in spec.layers_of_block(block_id, separable=it)} for it in (False, True))
+    return frozenset(next(names) - next(names))
+
+
 def _block_id(name: str) -> int:
     match = _NUMBERED.fullmatch(name)
     return int(match[1]) if match else 0
@@ -31,7 +46,23 @@ def _block_id(name: str) -> int:
 def part_of(layer: Any) -> str:
     """Return `"stem"`, `"block_1"`, `"block_2"`, ...; `""` for a layer of a top or of no net."""
     known = _layers(_block_id(layer.name)).get(layer.name)
-    return known.part if known is not None and known.kind == type(layer).__name__ else ""
+    if known is None or known.kind != type(layer).__name__:
+        return ""
+    return known.part if tuple(getattr(layer, "kernel_size", ())) == known.kernel[:2] else ""
+
+
+def of_net(layers: Iterable[Any]) -> list[Any]:
+    """Return those of a model's layers that are a MobileNet's, in the same order.
+
+    A "conv_3" is a user's own where a separable block 3 is there.
+    """
+    known = [(layer, _block_id(layer.name)) for layer in layers if part_of(layer)]
+    names = {layer.name for layer, _ in known}
+    return [
+        layer
+        for layer, block_id in known
+        if not (block_id and layer.name in _of_full(block_id) and _depthwise(block_id) in names)
+    ]
 
 
 def place_of(layer: Any) -> tuple[int, int]:
@@ -53,7 +84,7 @@ def net_layers(model: Any) -> list[Any]:
     Raises:
         ValueError: there is none.
     """
-    layers = [layer for layer in layers_within(model) if part_of(layer)]
+    layers = of_net(layers_within(model))
     names = {layer.name for layer in layers}
     stem, first = _FIRST
     if stem not in names or names.isdisjoint(first):

@@ -11,7 +11,7 @@ import keras
 from keras_mobilenet import arguments, graph, spec
 from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.recipes import Label, checked_labels
-from keras_mobilenet.transfer.nets import ends_block, part_of, place_of
+from keras_mobilenet.transfer.nets import ends_block, of_net, place_of
 
 POOLINGS = ("avg", "max")
 
@@ -66,7 +66,7 @@ def replace_top(
 def _features(model: Any) -> Any:
     """Return the `KerasTensor` that the last block puts out, `(batch, height, width, channels)`."""
     # Of the model's own layers: those of a nested model have no connection to its input.
-    layers = sorted(filter(part_of, getattr(model, "layers", ())), key=place_of)
+    layers = sorted(of_net(getattr(model, "layers", ())), key=place_of)
     if not layers or not ends_block(layers[-1]):
         found = f"They end with {layers[-1].name}" if layers else "None of them is a MobileNet's"
         raise ValueError(
