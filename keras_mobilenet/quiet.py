@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import IO
@@ -39,15 +40,69 @@ _STDOUT, _STDERR = _Muted("stdout"), _Muted("stderr")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what the body writes on stdout and stderr; where it raises, show it on stderr."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as notes:
-        try:
-            with _redirected(notes):
-                yield
-        except BaseException:
-            notes.seek(0)
-            sys.stderr.write(notes.read())
-            raise
+    """Hide what the body writes on stdout and stderr; where it raises, show it on stderr.
+
+    Threads may be quiet at once: the last one to leave puts the streams back.
+    """
+    _HIDING.enter()
+    try:
+        yield
+    except BaseException:
+        _HIDING.leave(failed=True)
+        raise
+    _HIDING.leave()
+
+
+class _Hiding:
+    """The one redirection of the process, and how many bodies run under it."""
+
+    def __init__(self) -> None:
+        self._lock, self._thread = threading.Lock(), threading.local()
+        self._bodies, self._failed = 0, False
+        self._stack = ExitStack()
+        self._notes: IO[str]
+
+    def enter(self) -> None:
+        """Hide, unless another body does already."""
+        with self._lock:
+            if not self._bodies:
+                with ExitStack() as stack:
+                    self._notes = stack.enter_context(
+                        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+                    )
+                    stack.enter_context(_redirected(self._notes))
+                    self._stack = stack.pop_all()
+            self._bodies += 1
+        self._thread.depth = self._depth() + 1
+
+    def leave(self, failed: bool = False) -> None:
+        """Show again, after the last body; what was hidden, too, if one has failed.
+
+        A body within another of its thread has not failed for good: the outer one may go on.
+        """
+        self._thread.depth = self._depth() - 1
+        with self._lock:
+            self._failed |= failed and not self._depth()
+            self._bodies -= 1
+            if not self._bodies:
+                self._show()
+
+    def _depth(self) -> int:
+        depth: int = getattr(self._thread, "depth", 0)
+        return depth
+
+    def _show(self) -> None:
+        failed, self._failed = self._failed, False
+        with self._stack:  # is left on an error, too
+            text = ""
+            if failed:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                self._notes.flush()
+                self._notes.seek(0)
+                text = self._notes.read()
+        if sys.stderr is not None:
+            sys.stderr.write(text)
 
 
 @contextmanager
@@ -68,3 +123,6 @@ def _redirected(notes: IO[str]) -> Iterator[None]:
         stack.enter_context(redirect_stderr(_STDERR))
         stack.callback(notes.flush)
         yield
+
+
+_HIDING = _Hiding()
