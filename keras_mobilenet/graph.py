@@ -26,9 +26,13 @@ class Settings:
     weight_decay: float | None = None
 
     def new_initializer(self) -> Any:
-        """Return an initializer for one layer: one object would give equal shapes equal values."""
-        found = keras.initializers.get(self.initializer)
-        return found.clone() if isinstance(found, keras.initializers.Initializer) else found
+        """Return an initializer for one layer: one object would give equal shapes equal values.
+
+        What only describes one is left to the layer. Each that is made draws a seed, and a program
+        that sets the seed gets Keras' values only where no more are drawn than there.
+        """
+        known = self.initializer
+        return known.clone() if isinstance(known, keras.initializers.Initializer) else known
 
     def regularizer(self) -> keras.Regularizer | None:
         """Return what adds half of `weight_decay` times the squared kernel, as TF-slim does."""

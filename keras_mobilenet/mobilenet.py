@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -157,6 +158,7 @@ def _check_activation(activation: Any, include_top: bool, weights: Any) -> None:
 
 
 def _check_initializer(initializer: Any) -> None:
+    state = random.getstate()  # of the generator that a new initializer draws its seed from
     try:
         keras.initializers.get(initializer)
     except (ValueError, TypeError) as error:
@@ -164,6 +166,8 @@ def _check_initializer(initializer: Any) -> None:
             "`initializer` must be the name of a Keras initializer, an object or a function. "
             f"Received: initializer={initializer!r}"
         ) from error
+    finally:
+        random.setstate(state)
 
 
 def _weights_file(weights: Any, checked: arguments.Arguments) -> str | None:

@@ -1,5 +1,7 @@
 """Prefixes, pixels as input, and what training from scratch may set."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -145,6 +147,19 @@ def test_initializer_is_that_of_every_kernel_and_a_new_one_each():
     every = np.concatenate([kernel.ravel() for kernel in kernels.values()])
     assert every.std() == pytest.approx(0.09, rel=0.01)  # of 210 thousand values
     assert not np.array_equal(kernels["conv_pw_7/kernel"], kernels["conv_pw_8/kernel"])
+
+
+def test_initializer_draws_the_same_seeds_by_name_class_and_configuration():
+    config = {"class_name": "HeNormal", "config": {}}
+    found = []
+    for initializer in ("he_normal", keras.initializers.HeNormal, config):
+        keras.utils.set_random_seed(3)
+        found.append((values(build(initializer=initializer)), random.random()))
+    keras.utils.set_random_seed(3)
+    keras.applications.MobileNet((SIZE, SIZE, 3), 0.25, classes=5, weights=None)
+    assert {draw for _, draw in found} == {random.random()}
+    for arrays, _ in found[1:]:
+        assert all(map(np.array_equal, arrays, found[0][0]))
 
 
 def test_weight_decay_is_half_its_times_the_squares_and_spares_depthwise_kernels():

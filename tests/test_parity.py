@@ -1,10 +1,12 @@
 """Ours and `keras.applications.MobileNet` are one model, whatever the arguments."""
 
 import itertools
+import random
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from random_models import randomise
 
 from keras_mobilenet import MobileNet
@@ -83,8 +85,21 @@ def build_both(case):
     shape = case["input_shape"]
     if case["data_format"] == "channels_first" and shape is not None:
         arguments["input_shape"] = (shape[2], *shape[:2])
-    theirs = keras.applications.MobileNet(weights=None, **arguments)
-    return MobileNet(weights=None, **arguments), theirs
+    theirs = seeded(keras.applications.MobileNet, weights=None, **arguments)
+    return seeded(MobileNet, weights=None, **arguments), theirs
+
+
+def seeded(build, **arguments):
+    keras.utils.set_random_seed(3)
+    model = build(**arguments)
+    model.next_draws = next_draws()
+    return model
+
+
+def next_draws():
+    """What a user's own layers and programs draw from each generator that the seed sets."""
+    draws = (random.random(), np.random.random(), keras.random.uniform(()), tf.random.uniform(()))
+    return [float(draw) for draw in draws]
 
 
 def assert_same_layers(ours, theirs):
@@ -109,6 +124,11 @@ def assert_same_weights(ours, theirs):
     ]
 
 
+def assert_same_values(ours, theirs):
+    assert all(map(np.array_equal, ours.get_weights(), theirs.get_weights()))
+    assert ours.next_draws == theirs.next_draws
+
+
 def assert_same_outputs(ours, theirs, size=64):
     ours.set_weights(theirs.get_weights())
     shape = [n or size for n in theirs.input_shape[1:]]
@@ -124,6 +144,7 @@ def check(case):
     assert ours.output_shape == theirs.output_shape
     assert_same_layers(ours, theirs)
     assert_same_weights(ours, theirs)
+    assert_same_values(ours, theirs)
     if case["data_format"] == "channels_last":  # TensorFlow has no channels_first on a CPU
         randomise(theirs)
         assert_same_outputs(ours, theirs)
