@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 
+from keras_mobilenet.errors import CheckpointError, fault
+
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def check_file(path: str | PathLike[str], remedy: str) -> int:
+    """Return the size in bytes of a regular file that can be read.
+
+    Whoever opens a file that a user names asks here first: a pipe or a device in its place would
+    block for ever, or never end.
+
+    Raises:
+        CheckpointError: it is something else; `remedy` says what to pass instead.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError(fault(path, "this is not a file.", remedy))
+        with open(path, "rb"):
+            return status.st_size
+    except CheckpointError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        remedy = "Check the path and its permissions."
+        raise CheckpointError(fault(path, f"the file cannot be read ({error}).", remedy)) from error
 
 
 @contextmanager

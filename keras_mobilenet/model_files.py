@@ -16,8 +16,9 @@ import keras
 
 from keras_mobilenet.checkpoints import zip_files
 from keras_mobilenet.errors import CheckpointError, fault
-from keras_mobilenet.files import replacing
+from keras_mobilenet.files import check_file, replacing
 from keras_mobilenet.frozen import batch_norms_of, freeze_batch_norms, is_known
+from keras_mobilenet.keras_check import check_archive
 from keras_mobilenet.recipes import KEY, Recipe, recipe_for, recipe_from
 
 SUFFIX = ".keras"
@@ -62,8 +63,10 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         CheckpointError: the file is damaged, is of another kind, or needs code that is not here.
     """
     path = os.fspath(path)
+    check_file(path, "Pass a whole .keras file.")
     recipe = _read_recipe(path)
     try:
+        check_archive(path)
         model = keras.saving.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises nearly any type at a damaged or foreign file
         remedy = "Save the model again with the same version of Keras, or pass another file."
@@ -86,9 +89,9 @@ def _read_recipe(path: str) -> Recipe | None:
         with zip_files.opened(path) as archive:
             if _MEMBER not in archive.namelist():
                 return None
-            text = zip_files.content(archive, archive.getinfo(_MEMBER), _MAX_BYTES)
-        return recipe_from(text.decode("utf-8"))
-    except (CheckpointError, UnicodeDecodeError) as error:
+            text = zip_files.text(archive, archive.getinfo(_MEMBER), _MAX_BYTES)
+        return recipe_from(text)
+    except CheckpointError as error:
         raise CheckpointError(fault(path, f"{error}.", "Pass a whole .keras file.")) from error
 
 

@@ -13,7 +13,8 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
-    {"errors", "files", "frozen", "quiet", "spec", "workers"},
+    {"errors", "frozen", "quiet", "spec", "workers"},
+    {"files"},
     {"cli_options", "labels", "naming", "pretrained", "sources"},
     {"arguments"},
     {"costs", "recipes"},
@@ -46,6 +47,7 @@ ROWS = (
     {"checkpoints.adapting", "checkpoints.misfit", "checkpoints.models"},
     {"checkpoints.writing"},
     {"checkpoints.inspection", "checkpoints.loading", "published"},
+    {"keras_check"},
     {"boxes", "graph", "model_files", "preprocessing", "pyramids"},
     {"compact_diagrams"},
     {"diagrams"},
@@ -127,6 +129,7 @@ KERAS = {
     "diagrams",
     "frozen",
     "graph",
+    "keras_check",
     "model_files",
     "preprocessing",
     "pyramids",

@@ -61,23 +61,57 @@ def values(parent: h5py.Group, name: str) -> Lazy:
     """Return the values at `name` below `parent`, if they lie in this file as floats."""
     found = _child(parent, name, h5py.Dataset)
     where = f"{parent.name}/{name}".replace("//", "/")
-    if found.is_virtual or found.external:
-        raise CheckpointError(f"{where} takes its values from another file")
+    _check_inside(found, where)
     if not is_float(found.dtype):
         raise CheckpointError(f"{where} holds {found.dtype}, not floats")
     if found.shape is None:
         raise CheckpointError(f"{where} holds no values")
+    _check_stored(found, where)
+    return Lazy(tuple(found.shape), found.dtype, partial(_read, found, where))
+
+
+def _check_inside(found: h5py.Dataset, where: str) -> None:
+    if found.is_virtual or found.external:
+        raise CheckpointError(f"{where} takes its values from another file")
+
+
+def _check_stored(found: h5py.Dataset, where: str) -> None:
+    """Raise unless the values that are declared are there, packed as Keras may pack them."""
     if _is_hollow(found):
         raise CheckpointError(f"{where} declares values that the file does not hold")
     if unknown := sorted(set(_filters(found)) - FILTERS):
         numbers = ", ".join(map(str, unknown))
         raise CheckpointError(f"{where} is packed with an unknown HDF5 filter, {numbers}")
-    return Lazy(tuple(found.shape), found.dtype, partial(_read, found, where))
 
 
 def _read(found: h5py.Dataset, where: str) -> np.ndarray[Any, Any]:
     _refuse_bombs(found, where)
     return np.asarray(found)
+
+
+def held_values(root: h5py.Group) -> int:
+    """Return how many values a file holds; whatever HDF5 would follow elsewhere is refused.
+
+    What others read without looking is held to the same rules as what is read here.
+    """
+    count, seen, waiting = 0, set(), [root]
+    while waiting:
+        parent = waiting.pop()
+        for name in names(parent):
+            child = _child(parent, name, h5py.HLObject)
+            if (place := h5py.h5o.get_info(child.id).addr) in seen:
+                continue
+            seen.add(place)
+            if isinstance(child, h5py.Group):
+                waiting.append(child)
+            elif isinstance(child, h5py.Dataset) and child.shape:
+                _check_inside(child, child.name)
+                _check_stored(child, child.name)
+                _refuse_bombs(child, child.name)
+                count += child.size
+        if len(seen) > MAX_OBJECTS:
+            raise CheckpointError(f"more than {MAX_OBJECTS:,} objects, which no MobileNet has")
+    return count
 
 
 def write_metadata(file: h5py.File, metadata: Mapping[str, str]) -> None:

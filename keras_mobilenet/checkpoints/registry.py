@@ -27,6 +27,7 @@ from keras_mobilenet.checkpoints import (
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.strangers import describe
 from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.files import check_file
 from keras_mobilenet.naming import name_prefix
 
 
@@ -110,7 +111,8 @@ def _recognised(path: str) -> Format:
     for format_ in FORMATS:
         if format_.recognises(path, head):
             return format_
-    _check_file(path)
+    if not check_file(path, _ANOTHER_FILE):
+        raise CheckpointError(fault(path, "the file is empty.", "Fetch or export it again."))
     what, remedy = describe(path, head, _ANOTHER_FILE)
     raise CheckpointError(fault(path, f"this is {what}.", remedy))
 
@@ -124,20 +126,3 @@ def _head(path: str) -> bytes:
             return file.read(_HEAD_BYTES)
     except (OSError, ValueError):
         return b""
-
-
-def _check_file(path: str) -> None:
-    """Raise if `path` is not a file that can be read and holds something."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(fault(path, "this is not a file.", _ANOTHER_FILE))
-        with open(path, "rb"):
-            pass
-    except CheckpointError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        remedy = "Check the path and its permissions."
-        raise CheckpointError(fault(path, f"the file cannot be read ({error}).", remedy)) from error
-    if not status.st_size:
-        raise CheckpointError(fault(path, "the file is empty.", "Fetch or export it again."))

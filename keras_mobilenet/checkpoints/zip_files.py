@@ -41,6 +41,15 @@ def content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -
         return file.read(max_bytes + 1)
 
 
+def text(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> str:
+    """Return a member's text, which may have `max_bytes` at most."""
+    packed = content(archive, member, max_bytes)
+    if len(packed) > max_bytes:
+        raise CheckpointError(f"{member.filename} unpacks to more than {max_bytes:,} bytes")
+    with _faults_told():
+        return packed.decode("utf-8")
+
+
 @contextmanager
 def _faults_told() -> Iterator[None]:
     try:
