@@ -56,7 +56,8 @@ def _check_members(archive: zipfile.ZipFile) -> None:
     weights = members.pop(_WEIGHTS)
     _check_size(weights.file_size, _SPARE_BYTES + _PACKING * weights.compress_size, _WEIGHTS)
     _check_size(members[_CONFIG].file_size, _MAX_TEXT_BYTES, _CONFIG)
-    names = f"{len(members)} other files, such as {max(members, key=lambda n: members[n].file_size)}"
+    largest = max(members, key=lambda name: members[name].file_size)
+    names = f"{len(members)} other files, such as {largest}"
     _check_size(sum(member.file_size for member in members.values()), _MAX_OTHER_BYTES, names)
     if len(members) > _MAX_MEMBERS:
         raise CheckpointError(f"the archive holds {names}, which no model of images has")
