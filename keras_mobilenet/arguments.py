@@ -32,7 +32,6 @@ class Arguments:
     dropout: float
     include_top: bool
     name: str
-    reduction: int  # what the blocks' strides come to
 
     @property
     def known_size(self) -> spec.Size | None:
@@ -105,7 +104,6 @@ def check(
         dropout=dropout,
         include_top=include_top,
         name=_name(name) or default_name,
-        reduction=math.prod(block.stride for block in blocks),
     )
 
 

@@ -14,7 +14,8 @@ from keras_mobilenet.tables import Row, layer_rows
 
 Links = list[tuple[int, int]]  # from one item or box to another, by their places
 
-_TOP = [layer.name for layer in spec.network() if layer.part == "top"]
+_TOP = spec.top(1, 1)
+_POOL, _DROPOUT, *_ = _TOP
 _BLOCK = "block_"
 
 
@@ -106,15 +107,27 @@ def _parts(operations: Iterable[Any]) -> dict[int, str]:
     prefix = naming.name_prefix({op.name for op in operations})
     net = naming.net_of({op.name.removeprefix(prefix) for op in operations})
     parts_of: dict[tuple[str, str], str] = {
-        (prefix + layer.name, layer.kind): layer.part for layer in net
+        (prefix + layer.name, layer.kind): layer.part for layer in net if not layer.counted
     }
     known = [(op, parts_of.get((op.name, type(op).__name__))) for op in operations]
+    known += [(_pool_of(op), _DROPOUT.part) for op in operations if _is_dropout(op, prefix)]
     parts = {id(op): part for op, part in known if part and part != "input"}
     if f"{_BLOCK}1" not in parts.values():  # a "conv1" or a "dropout" alone is no MobileNet
         return {}
     if list(parts.values()).count("top") < len(_TOP):  # a user's own top with such a name in it
         parts = {key: part for key, part in parts.items() if part != "top"}
     return parts
+
+
+def _is_dropout(operation: Any, prefix: str) -> bool:
+    known = (f"{prefix}{_DROPOUT.name}", _DROPOUT.kind)
+    return (operation.name, type(operation).__name__) == known
+
+
+def _pool_of(dropout: Any) -> Any:
+    """Return the layer that feeds a top's dropout; the name of a pool is up to Keras' counters."""
+    sources = [x._keras_history.operation for x in dropout._inbound_nodes[0].input_tensors]
+    return next((op for op in sources if type(op).__name__ == _POOL.kind), None)
 
 
 def _has_blocks(operation: Any) -> bool:

@@ -54,6 +54,19 @@ def activation(argument: str, value: Any) -> Any:
         ) from error
 
 
+def new_input(shape: tuple[int | None, ...], name_prefix: str = "") -> Any:
+    """Return a net's own input: `input_1`, `input_2`, ... as in tf.keras; `input_1` with a prefix.
+
+    Keras would call it `input_layer` and so on. That number is used up too, so that inputs that are
+    made afterwards have the names that they have behind Keras' builder.
+    """
+    number = 1
+    if not name_prefix:
+        number = keras.backend.get_uid(spec.INPUT)
+        keras.backend.get_uid("input_layer")
+    return keras.Input(shape, name=f"{name_prefix}{spec.INPUT}_{number}")
+
+
 def build(layers: Sequence[spec.Layer], input_tensor: Any, settings: Settings) -> Any:
     """Return the output `KerasTensor` of `layers`, applied to `input_tensor`.
 
@@ -68,7 +81,7 @@ def build(layers: Sequence[spec.Layer], input_tensor: Any, settings: Settings) -
 
 def make_layer(layer: spec.Layer, settings: Settings) -> keras.Layer:
     """Return the Keras layer that `layer` describes, under the global dtype and data format."""
-    name = layer.name
+    name = None if layer.counted else layer.name  # None: Keras' counters give one
     match layer.kind:
         case "Rescaling":
             pixels = Recipe()  # as preprocess_input scales them

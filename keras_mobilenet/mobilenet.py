@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import random
@@ -14,7 +15,9 @@ import keras
 
 from keras_mobilenet import arguments, graph, pretrained, spec
 from keras_mobilenet.checkpoints.loading import load_weights
+from keras_mobilenet.checkpoints.misfit import other_conventions
 from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
 from keras_mobilenet.published import weights_file
@@ -81,9 +84,11 @@ def MobileNet(  # noqa: N802 - Keras' name
             A block of stride 2 halves its input; one that is not `separable` is a full
             convolution. Files know their layers by name, so that `weights` takes one of such a net.
         name_prefix: Goes before the name of each layer, so that one graph can hold several nets.
-            Weights load and are saved by their plain names all the same.
+            Weights load and are saved by their plain names all the same. Without one, the names
+            that Keras leaves to its counters, of the pool, are the next ones of the process, and
+            so is the input's: `input_1`, `input_2`, ...
         include_preprocessing: Whether the net takes pixels, 0 to 255, and scales them itself, in a
-            layer `rescaling`, as `preprocess_input` does.
+            `Rescaling` layer, as `preprocess_input` does.
         bn_momentum: Share of a batch norm's moving statistics that a step of training keeps.
             TF-slim trained the published weights with 0.9997.
         initializer: Of all kernels: anything that Keras takes as one. Each layer gets a copy; one
@@ -188,19 +193,24 @@ def _conventions(
     checked: arguments.Arguments,
 ) -> spec.Conventions:
     """Return the conventions to build with: the caller's, else the file's, else Keras'."""
-    conventions = spec.Conventions()
-    if path is not None and (padding is None or epsilon is None):
-        expected = spec.arrays(checked.network("keras"))
-        with open_checkpoint(path, unpacked_limit(expected)) as checkpoint:
-            conventions = checkpoint.conventions or conventions
-        # Where the two are one function, Keras' own graph serves a file from elsewhere.
-        keras_padding = replace(conventions, padding="keras")
-        if conventions.fits(keras_padding, _stem_size(x), checked.reduction):
-            conventions = keras_padding
-    return spec.Conventions(
-        conventions.epsilon if epsilon is None else float(epsilon),
-        conventions.padding if padding is None else padding,
+    net, file = checked.network("keras"), None
+    if path is not None:
+        with open_checkpoint(path, unpacked_limit(spec.arrays(net))) as checkpoint:
+            file = checkpoint.conventions
+    known = file or spec.Conventions()
+    # Where the two are one function, Keras' own graph serves a file from elsewhere.
+    one_function = functools.partial(
+        known.fits, stem_size=_stem_size(x), reduction=spec.reduction(net)
     )
+    padded = replace(known, padding="keras")
+    preferred = padded if one_function(padded) else known
+    chosen = spec.Conventions(
+        preferred.epsilon if epsilon is None else float(epsilon),
+        preferred.padding if padding is None else padding,
+    )
+    if path is not None and file and not one_function(chosen):
+        raise CheckpointError(other_conventions(path, file, chosen))
+    return chosen
 
 
 def _stem_size(x: Any) -> tuple[int | None, int | None]:
@@ -215,7 +225,7 @@ def _inputs(
 ) -> tuple[Any, Any]:
     """Return the model's inputs, and the tensor that the first layer is applied to."""
     if input_tensor is None:
-        x = keras.Input(input_shape, name=name_prefix + spec.INPUT)
+        x = graph.new_input(input_shape, name_prefix)
         return x, x
     if not keras.backend.is_keras_tensor(input_tensor):
         raise ValueError(

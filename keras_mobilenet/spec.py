@@ -78,7 +78,7 @@ REDUCTION = prod(block.stride for block in BLOCKS)  # of the stem's output, by t
 MIN_SIZE = 32  # pixels: the net halves its input five times
 DEFAULT_SIZE = 224
 OUTPUT_STRIDES: tuple[OutputStride, ...] = get_args(OutputStride)
-INPUT = "input_1"
+INPUT = "input"  # and a number
 RESCALING = "rescaling"
 RELU_MAX = 6.0
 BATCH_NORM_ARRAYS = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -103,6 +103,7 @@ class Layer:
     pad: tuple[int, int] = (0, 0)  # zeros that a ZeroPadding2D adds on both axes
     keepdims: bool = False  # global pooling that keeps a 1 x 1 picture
     dilation: int = 1  # steps between the kernel's taps
+    counted: bool = False  # the name is that of a first one; a later one's is Keras' next
 
     def arrays(self) -> dict[str, Shape]:
         """Return the layer's array names, as in `"conv1/kernel"`, with their shapes."""
@@ -113,6 +114,10 @@ class Layer:
             if self.bias:
                 shapes["bias"] = (self.channels,)
         return {f"{self.name}/{name}": shape for name, shape in shapes.items()}
+
+    def prefixed(self, name_prefix: str) -> Layer:
+        """Return the layer with a prefix, under which every name is fixed."""
+        return replace(self, name=name_prefix + self.name, counted=self.counted and not name_prefix)
 
     def output_size(self, size: Size) -> Size:
         """Return the output's (height, width) for an input of `size`."""
@@ -147,20 +152,21 @@ class Conventions:
         self,
         other: Conventions,
         stem_size: tuple[int | None, int | None],
-        reduction: int = REDUCTION,
+        reduction: int | None = REDUCTION,
     ) -> bool:
         """Return whether the two are one function for a net whose stem puts out `stem_size`.
 
-        `reduction` is what its blocks divide that by.
+        `reduction` is what its blocks divide that by; None where one of their strides was left
+        out, as no two paddings are one function there.
         """
         if not isclose(
             self.epsilon, other.epsilon, rel_tol=1e-6
         ):  # stored in float32 here or there
             return False
-        same = {self.padding, other.padding} == {"keras", "same"} and strides_evenly(
-            stem_size, reduction
-        )
-        return self.padding == other.padding or same
+        if self.padding == other.padding:
+            return True
+        either = {self.padding, other.padding} == {"keras", "same"}
+        return either and reduction is not None and strides_evenly(stem_size, reduction)
 
 
 def strides_evenly(stem_size: tuple[int | None, int | None], reduction: int = REDUCTION) -> bool:
@@ -170,6 +176,17 @@ def strides_evenly(stem_size: tuple[int | None, int | None], reduction: int = RE
     puts out, None where unknown; `reduction` is what the blocks divide it by.
     """
     return all(n is not None and n % reduction == 0 for n in stem_size)
+
+
+def reduction(layers: Sequence[Layer]) -> int | None:
+    """Return what a net's blocks divide the stem's output by; None where a stride was left out.
+
+    The net is one of Keras' padding, under which a padding of its own tells each stride there was.
+    """
+    blocks = [layer for layer in layers if layer.part.startswith("block_")]
+    if any(layer.stride == 1 and layer.padding == "valid" for layer in blocks):
+        return None
+    return prod(layer.stride for layer in blocks)
 
 
 def halved(n: int | None) -> int | None:
@@ -197,9 +214,9 @@ def network(
     name_prefix: str = "",
 ) -> tuple[Layer, ...]:
     """Return the net's layers in graph order, from the input to the last."""
-    layers = [Layer(INPUT, "InputLayer", "input", channels)]
+    layers = [Layer(f"{INPUT}_1", "InputLayer", "input", channels, counted=True)]
     if include_preprocessing:
-        layers.append(Layer(RESCALING, "Rescaling", "input", channels))
+        layers.append(Layer(RESCALING, "Rescaling", "input", channels, counted=True))
     layers += _stem(channels, width(STEM.filters, alpha), padding)
     for block_id, (block, window) in enumerate(_windows(blocks, padding, output_stride), start=1):
         scaled = replace(block, filters=width(block.filters, alpha))
@@ -208,7 +225,7 @@ def network(
         layers += top(layers[-1].channels, classes)
     elif pooling:
         layers.append(_pool(pooling, layers[-1].channels))
-    return tuple(replace(layer, name=name_prefix + layer.name) for layer in layers)
+    return tuple(layer.prefixed(name_prefix) for layer in layers)
 
 
 def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, ...]:
@@ -351,4 +368,4 @@ def _block(
 
 
 def _pool(pooling: Pooling, channels: int, keepdims: bool = False) -> Layer:
-    return Layer(*_POOLS[pooling], "top", channels, keepdims=keepdims)
+    return Layer(*_POOLS[pooling], "top", channels, keepdims=keepdims, counted=True)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from coloured_shapes import write_shapes
+from layer_names import fixed_names
 from random_models import randomise
 
 from keras_mobilenet import (
@@ -117,8 +118,7 @@ def test_own_net_folds_exports_and_gives_features(tmp_path):
 def test_new_top_stands_on_all_blocks(net):
     blocks = NETS[net]
     mine = replace_top(randomise(build(blocks)), 3)
-    layers = [layer.name for layer in build(blocks, classes=3).layers]
-    assert [layer.name for layer in mine.layers] == layers
+    assert fixed_names(mine) == fixed_names(build(blocks, classes=3))
     freeze(mine, until=f"block_{len(blocks) - 1}")
     assert trainable_summary(mine).startswith(f"trains block_{len(blocks)} to conv_preds: ")
     with pytest.raises(ValueError, match=f"`until` must be .*block_{len(blocks)}, all, None"):
@@ -173,8 +173,8 @@ def test_own_net_is_trained_from_scratch_and_then_fine_tuned(tmp_path):
     pictures = write_shapes(tmp_path / "pictures", 8)
     net = {"blocks": FEW, "alpha": 0.25, "size": 32}
     trained = train(pictures, out=tmp_path / "train", epochs=1, batch_size=6, **net)
-    names = [layer.name for layer in MobileNet((32, 32, 3), 0.25, blocks=FEW, weights=None).layers]
-    assert [layer.name for layer in trained.model.layers] == names
+    names = fixed_names(MobileNet((32, 32, 3), 0.25, blocks=FEW, weights=None))
+    assert fixed_names(trained.model) == names
     assert trained.settings["blocks"] == [[64, 1, True], [128, 2, True], [128, 1, False],
                                           [256, 2, True]]  # fmt: skip
     with pytest.raises(ValueError, match="state of a training with other settings"):
@@ -186,7 +186,7 @@ def test_own_net_is_trained_from_scratch_and_then_fine_tuned(tmp_path):
         pictures, weights=weights, train_from="block_4", epochs=1, learning_rate=1e-3,
         validation=None, engine="keras", **net,
     )  # fmt: skip
-    assert [layer.name for layer in tuned.model.layers] == names
+    assert fixed_names(tuned.model) == names
     moved = {
         old.path.partition("/")[0]
         for old, new in zip(trained.model.weights, tuned.model.weights, strict=True)

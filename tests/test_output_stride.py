@@ -4,9 +4,11 @@ import functools
 
 import numpy as np
 import pytest
+from layer_names import fixed_names
 from random_models import randomise
 
-from keras_mobilenet import MobileNet, layer_costs, spec
+from keras_mobilenet import MobileNet, layer_costs, load_weights, save_weights, spec
+from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.tables import layer_rows
 
 # Depthwise convolutions of one graph are other kernels in the other: sums of float32.
@@ -110,7 +112,7 @@ def test_keras_padding_at_an_odd_length_differs_at_the_last_border_only():
 @pytest.mark.parametrize("padding", ["keras", "same", "symmetric"])
 def test_layers_and_weights_keep_names_and_shapes(padding):
     sparse, dense = build(96, 32, padding), build(96, 8, padding)
-    assert [layer.name for layer in dense.layers] == [layer.name for layer in sparse.layers]
+    assert fixed_names(dense) == fixed_names(sparse)
     assert [w.path for w in dense.weights] == [w.path for w in sparse.weights]
     assert [w.shape for w in dense.weights] == [w.shape for w in sparse.weights]
 
@@ -140,3 +142,38 @@ def test_published_weights_load_and_keep_every_output(alpha, digits, output_stri
 def test_other_output_strides_are_refused(value):
     with pytest.raises(ValueError, match="`output_stride` must be one of 8, 16, 32.*Received: out"):
         MobileNet(weights=None, output_stride=value)
+
+
+# At an output stride of 8 the third block's stride is left out: what follows it is dilated, which
+# the last of all cannot show.
+LEFT_OUT = (*(spec.Block(32, stride=2),) * 3, spec.Block(32))
+DENSE = [(8, LEFT_OUT), (8, LEFT_OUT[:-1])]
+
+
+@pytest.mark.parametrize(("output_stride", "blocks"), DENSE)
+def test_file_of_same_padding_makes_its_own_net_where_a_stride_is_left_out(
+    output_stride, blocks, tmp_path
+):
+    path = tmp_path / "same.safetensors"
+    size, arguments = 64, {"output_stride": output_stride, "blocks": blocks}
+    source = randomise(build(size, padding="same", **arguments))
+    save_weights(source, path)
+    again = build(size, padding=None, weights=path, **arguments)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, size, size, 3)).astype("float32")
+    np.testing.assert_array_equal(again(x), source(x))
+    other = build(size, **arguments)
+    assert not np.allclose(randomise(other)(x), source(x), **TOLERANCE)  # two functions
+    with pytest.raises(CheckpointError, match="padding='same'"):
+        load_weights(other, path)
+    with pytest.raises(CheckpointError, match="padding='same'"):
+        build(size, weights=path, **arguments)
+
+
+@pytest.mark.parametrize(("output_stride", "blocks"), DENSE)
+def test_file_of_keras_padding_is_refused_by_a_net_of_same_padding_where_a_stride_is_left_out(
+    output_stride, blocks, tmp_path
+):
+    arguments = {"output_stride": output_stride, "blocks": blocks}
+    save_weights(build(64, **arguments), tmp_path / "keras.safetensors")
+    with pytest.raises(CheckpointError, match="padding='keras'"):
+        build(64, padding="same", weights=tmp_path / "keras.safetensors", **arguments)

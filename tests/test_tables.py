@@ -11,6 +11,7 @@ from keras_mobilenet.tables import layer_rows, text_table
 
 @pytest.fixture(scope="module")
 def mobilenet():
+    keras.utils.clear_session()  # names as in a fresh process
     return MobileNet(weights=None)
 
 

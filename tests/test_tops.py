@@ -5,6 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from layer_names import fixed_names
 from random_models import randomise
 
 from keras_mobilenet import MobileNet, freeze, replace_top, spec
@@ -12,7 +13,7 @@ from keras_mobilenet.model_files import load_model, recipe_of, save_model, set_r
 from keras_mobilenet.recipes import Recipe
 
 pytestmark = pytest.mark.builds
-TOP = [layer.name for layer in spec.top(1, 1)]
+TOP = [layer.kind for layer in spec.top(1, 1)]
 
 
 def mobilenet(shape=(32, 32, 3), **options):
@@ -39,7 +40,7 @@ def test_is_the_model_that_mobilenet_builds(shape, options):
     new = replace_top(model, 3)
     conventions = {key: options[key] for key in ("padding",) if key in options}
     whole = MobileNet(shape, 0.25, weights=None, classes=3, **conventions)
-    assert [layer.name for layer in new.layers] == [layer.name for layer in whole.layers]
+    assert fixed_names(new) == fixed_names(whole)
     assert [w.path for w in new.weights] == [w.path for w in whole.weights]
     whole.set_weights(new.get_weights())
     x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 32, shape[2])).astype(np.float32)
@@ -53,7 +54,7 @@ def test_can_be_replaced_again():
     second = replace_top(first, 4)
     assert first.output_shape == (None, 3)
     assert second.output_shape == (None, 4)
-    assert [layer.name for layer in second.layers][-5:] == TOP
+    assert [type(layer).__name__ for layer in second.layers][-5:] == TOP
     assert second.get_layer("conv_preds") is not first.get_layer("conv_preds")
     assert second.get_layer("conv_pw_13") is first.get_layer("conv_pw_13")
 
@@ -66,7 +67,7 @@ def test_frozen_net_stays_frozen_under_the_new_top():
 def test_maximum_is_pooled_where_asked_for():
     base = mobilenet((64, 64, 3), include_top=False)
     model = replace_top(base, 3, pooling="max", activation=None)
-    assert model.layers[-5].name == "global_max_pooling2d"
+    assert isinstance(model.layers[-5], keras.layers.GlobalMaxPooling2D)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
     kernel, bias = model.get_layer("conv_preds").get_weights()
     expected = np.max(base(x), axis=(1, 2)) @ kernel[0, 0] + bias

@@ -16,6 +16,7 @@ from keras_mobilenet.naming import name_prefix
 from keras_mobilenet.spec import Conventions, Padding
 
 _IN_BLOCK = re.compile(r".*conv_(dw_)?\d+")  # the 3 x 3 convolution of a block
+_PAD_IN_BLOCK = re.compile(r".*conv_pad_\d+")
 
 
 def variables_of(model: Any) -> dict[str, Any]:
@@ -67,7 +68,9 @@ def _padding(model: Any) -> Padding:
     # Of a net that is cut short before its first strided block, any padding is true.
     convolutions = [leaf for leaf in leaves if _IN_BLOCK.fullmatch(leaf.name)]
     strided = [leaf for leaf in convolutions if getattr(leaf, "strides", (1,))[0] > 1]
-    return "same" if any(leaf.padding == "same" for leaf in strided) else "keras"
+    padded = any(_PAD_IN_BLOCK.fullmatch(leaf.name) for leaf in leaves)
+    centred = any(leaf.padding == "same" for leaf in strided) or _dilated(convolutions)
+    return "same" if centred and not padded else "keras"
 
 
 def stem_size_of(model: Any) -> tuple[int | None, int | None]:
@@ -80,12 +83,22 @@ def stem_size_of(model: Any) -> tuple[int | None, int | None]:
     return None, None
 
 
-def reduction_of(model: Any) -> int:
-    """Return what the blocks' strides come to, those that became dilations included."""
-    convolutions = [leaf for leaf in _leaves(model) if _IN_BLOCK.fullmatch(leaf.name)]
+def reduction_of(model: Any) -> int | None:
+    """Return what the blocks divide the stem's output by; None where a stride was left out.
+
+    Behind such a one the kernels are dilated. Where nothing follows, its padding is left.
+    """
+    leaves = _leaves(model)
+    convolutions = [leaf for leaf in leaves if _IN_BLOCK.fullmatch(leaf.name)]
     strides = [getattr(leaf, "strides", (1,))[0] for leaf in convolutions]
-    dilations = [getattr(leaf, "dilation_rate", (1,))[0] for leaf in convolutions]
-    return prod(strides) * max(dilations, default=1)
+    pads = [leaf for leaf in leaves if _PAD_IN_BLOCK.fullmatch(leaf.name)]
+    if _dilated(convolutions) or len(pads) > sum(stride > 1 for stride in strides):
+        return None
+    return prod(strides)
+
+
+def _dilated(convolutions: Sequence[Any]) -> bool:
+    return any(getattr(leaf, "dilation_rate", (1,))[0] > 1 for leaf in convolutions)
 
 
 def assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -29,7 +29,7 @@ from keras_mobilenet.transfer.nets import ends_block
 
 Pixels = npt.NDArray[np.uint8]
 _BATCH = 4  # pictures at once: Keras holds all that lies between, 50 MB each
-_TOP = [(layer.name, layer.kind) for layer in spec.top(1, 1)]
+_TOP = spec.top(1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +117,20 @@ def _linear_top(model: Any) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the features' `KerasTensor`, and the top's weights `(features, classes)` and bias."""
     layers = list(getattr(model, "layers", ()))
     last = layers[-len(_TOP) - 1 :]
-    kinds = [(layer.name, type(layer).__name__) for layer in last]
-    if kinds[1:] != list(_TOP) or not ends_block(last[0]):
-        found = ", ".join(name for name, _ in kinds) or "no layers"
+    if len(last) <= len(_TOP) or not all(map(_is, last[1:], _TOP)) or not ends_block(last[0]):
+        found = ", ".join(layer.name for layer in last) or "no layers"
         raise ValueError(
-            f"Only a model that ends in a block, {', '.join(name for name, _ in _TOP)} has an "
+            f"Only a model that ends in a block, {', '.join(layer.name for layer in _TOP)} has an "
             f"exact activation map. Received one that ends in: {found}. Pass what MobileNet() or "
             "replace_top(..., pooling='avg') returned."
         )
     weights, bias = model.get_layer("conv_preds").get_weights()
     return last[0].output, weights[0, 0].astype("float32"), bias.astype("float32")
+
+
+def _is(layer: Any, known: spec.Layer) -> bool:
+    same_name = known.counted or layer.name == known.name
+    return bool(same_name and type(layer).__name__ == known.kind)
 
 
 def _features(

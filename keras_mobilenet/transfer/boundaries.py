@@ -16,7 +16,8 @@ from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.transfer.nets import net_layers, part_of
 
 TOP, ALL = "top", "all"
-_POOL, _, CLASSIFIER, _LOGITS, _ = (layer.name for layer in spec.top(1, 1))
+_NO_SETTINGS = ("name", "trainable")  # of what a layer computes
+_, _DROPOUT, CLASSIFIER, _LOGITS, _ = (layer.name for layer in spec.top(1, 1))
 
 
 def checked_train_from(value: str, blocks: int) -> str:
@@ -53,7 +54,7 @@ def boundary(model: Any, train_from: str) -> Any:
     It is the model's own input where everything trains.
     """
     if train_from == TOP:
-        return model.get_layer(_POOL).output
+        return pooled(model)
     layers = net_layers(model)
     first = next(i for i, layer in enumerate(layers) if part_of(layer) == train_from)
     return layers[first - 1].output if first else model.inputs[0]
@@ -61,7 +62,7 @@ def boundary(model: Any, train_from: str) -> Any:
 
 def pooled(model: Any) -> Any:
     """Return the `KerasTensor` that goes into the classifier, `(batch, 1, 1, features)`."""
-    return model.get_layer(_POOL).output
+    return model.get_layer(_DROPOUT).input  # the pool's own name is up to Keras
 
 
 def logits(model: Any) -> Any:
@@ -81,10 +82,13 @@ def part(model: Any, start: Any, end: Any) -> keras.Model:
 
 
 def fingerprint(model: Any) -> str:
-    """Return a SHA-256 of what a model computes: its layers' settings, and every weight."""
+    """Return a SHA-256 of what a model computes: its layers' settings, and every weight.
+
+    Names are left out: some of them tell how many layers the process had made before.
+    """
     digest = hashlib.sha256()
     for layer in layers_within(model):
-        config = {key: x for key, x in layer.get_config().items() if key != "trainable"}
+        config = {key: x for key, x in layer.get_config().items() if key not in _NO_SETTINGS}
         digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         for weight in layer.get_weights():
             digest.update(np.ascontiguousarray(weight).tobytes())
