@@ -18,6 +18,7 @@ from keras_mobilenet.cli_options import (
     PictureSize,
     note,
     progress_line,
+    say,
     start_up_notes_hidden,
 )
 from keras_mobilenet.files import replacing
@@ -82,7 +83,7 @@ def bench_command(
             pictures=pictures,
             progress=progress,
         )
-    typer.echo(bench_table(report, format=table.value))
+    say(bench_table(report, format=table.value))
     if json_file is not None:
         with replacing(json_file) as temporary:
             Path(temporary).write_text(bench_table(report, format="json") + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,12 @@ from keras_mobilenet.classify_options import DEFAULT_ADDRESS, Job, check
 from keras_mobilenet.cli_options import (
     note,
     parameters_of,
+    say,
     start_up_notes_hidden,
     with_signature,
 )
 from keras_mobilenet.recipes import EVALUATION_CROP, recipe_for
+from keras_mobilenet.texts import plain_line
 
 if TYPE_CHECKING:
     from keras_mobilenet.classification import Classified
@@ -159,7 +161,7 @@ def _finish(job: Job, report: Report) -> None:
     before = f", {report.resumed} of them there before" if report.resumed else ""
     note(f"wrote {job.out}: {report.done} pictures{before}")
     for path, fault in report.faults:
-        note(f"{path}: {fault}")
+        note(plain_line(f"{path}: {fault}"))
     if report.bad:
         if (more := report.bad - len(report.faults)) > 0:
             note(f"... and {more} more")
@@ -201,7 +203,8 @@ def _count_meanwhile(sources: list[str], tell: Callable[[int], None]) -> None:
     from keras_mobilenet.deploy.listing import list_pictures  # noqa: PLC0415
 
     def count() -> None:
-        tell(sum(1 for _ in list_pictures(sources)))
+        with suppress(Exception):  # what is wrong, the job itself tells
+            tell(sum(1 for _ in list_pictures(sources)))
 
     threading.Thread(target=count, daemon=True).start()
 
@@ -249,7 +252,7 @@ def _print(results: Iterable[Classified], *, as_json: bool) -> int:
     """Print the results and return how many pictures could not be read."""
     shown = list(results) if as_json else results
     if as_json:
-        typer.echo(json.dumps([_record(result) for result in shown], indent=2))
+        say(json.dumps([_record(result) for result in shown], indent=2))
     failed = 0
     for result in shown:
         if result.fault:
@@ -271,11 +274,15 @@ def _print_bars(result: Classified) -> None:
     from rich.bar import Bar  # noqa: PLC0415 - not needed for --help
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - in which nothing is markup
 
-    table = Table(title=result.path, title_justify="left", box=None, show_header=False)
+    title = Text(plain_line(result.path))
+    table = Table(title=title, title_justify="left", box=None, show_header=False)
     table.add_column()
     table.add_column()
     table.add_column(justify="right")
     for _, name, score in result.predictions:
-        table.add_row(name, Bar(1.0, 0.0, score, width=30), f"{100 * score:.1f} %")
+        table.add_row(
+            Text(plain_line(name)), Bar(1.0, 0.0, score, width=30), f"{100 * score:.1f} %"
+        )
     Console(highlight=False).print(table)

@@ -42,8 +42,10 @@ from keras_mobilenet.cli_options import (
     NoTop,
     PictureSize,
     note,
+    own_streams,
     parameters_of,
     picture_size,
+    say,
     start_up_notes_hidden,
     with_signature,
 )
@@ -158,7 +160,7 @@ def summary(
 ) -> None:
     """Print the layers, their output shapes and parameters."""
     model = net.build()
-    typer.echo(tables.summary(model, format=table.value, costs=show_costs))
+    say(tables.summary(model, format=table.value, costs=show_costs))
     if plot is not None:
         _draw(model, plot, full=False)
 
@@ -203,7 +205,7 @@ def cost(
         text = device_tables.device_table(layers, latencies=measured, format=table.value)
     else:
         text = cost_table(layers, by=by.value, format=table.value)
-    typer.echo(text)
+    say(text)
     if chart is not None:
         from keras_mobilenet.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
 
@@ -231,7 +233,7 @@ def sizes_command(
         output_stride=output_stride,  # type: ignore[arg-type]  # checked there
         format=table.value,
     )
-    typer.echo(text)
+    say(text)
 
 
 @app.command()
@@ -257,7 +259,7 @@ def select(
         dtype=dtype.value,
         runtime=runtime.value,
     )
-    typer.echo(variants.selection_table(found, format=table.value))
+    say(variants.selection_table(found, format=table.value))
     if found.best is None:
         raise typer.Exit(1)
 
@@ -273,7 +275,7 @@ def paper(
     """Print the paper's tables beside what the architecture gives, and why they differ."""
     numbers = paper_tables.TITLES if number is None else (number,)
     found = [paper_tables.paper_table(number) for number in numbers]
-    typer.echo(paper_tables.written(found, format=table.value))
+    say(paper_tables.written(found, format=table.value))
     if figure is not None:
         from keras_mobilenet.charts import accuracy_chart  # noqa: PLC0415 - loads matplotlib
 
@@ -291,6 +293,7 @@ def _load_tensorflow() -> None:
 
 def main() -> None:
     """Run the command; an error of the user's is one message on stderr and exit code 1."""
+    own_streams()
     try:
         app()
     except (ValueError, OSError, ImportError) as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import inspect
+import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import typer
 
 from keras_mobilenet import spec
 from keras_mobilenet.quiet import quiet
+from keras_mobilenet.texts import plain
 
 
 class Format(enum.StrEnum):
@@ -87,9 +90,32 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How the table is
 NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 
 
+def say(text: str) -> None:
+    """Print a result, without what a terminal would obey in names from outside."""
+    typer.echo(plain(text))
+
+
 def note(text: str) -> None:
     """Say something that is not the result: on stderr, so that the result can be piped."""
-    typer.echo(text, err=True)
+    typer.echo(plain(text), err=True)
+
+
+def own_streams() -> None:
+    """Let stdout and stderr say what the command says, in whatever encoding, and nothing else.
+
+    Warnings of this package become notes; those of Pillow, Keras and others are not for users.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:  # which Python's -W or PYTHONWARNINGS set
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("default", category=UserWarning, module="keras_mobilenet")
+        warnings.showwarning = _note_warning  # type: ignore[assignment]
+
+
+def _note_warning(message: Warning | str, *_: Any) -> None:
+    note(f"warning: {message}")
 
 
 def parameters_of(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
@@ -129,6 +155,6 @@ def progress_line() -> Iterator[Callable[[str], None]]:
         return
     # A spinner would draw all the time, and so take part in what is timed.
     try:
-        yield lambda text: typer.echo(f"{_CLEAR_LINE}{text}", nl=False, err=True)
+        yield lambda text: typer.echo(f"{_CLEAR_LINE}{plain(text)}", nl=False, err=True)
     finally:
         typer.echo(_CLEAR_LINE, nl=False, err=True)

@@ -15,6 +15,7 @@ from keras_mobilenet.cli_options import (
     AnySize,
     PictureSize,
     note,
+    say,
     start_up_notes_hidden,
 )
 
@@ -64,7 +65,7 @@ def export_command(
     )
     counts = (f"{count} {name}" for name, count in report.operators.items())
     note(f"operators: {', '.join(counts)}")
-    typer.echo(str(report))
+    say(str(report))
 
 
 def _model(model: str, alpha: float, size: PictureSize, names: list[str] | None) -> Any:

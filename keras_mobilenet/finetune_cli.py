@@ -19,9 +19,10 @@ from keras_mobilenet.cli_options import (
     FormatOption,
     Size,
     note,
+    say,
     start_up_notes_hidden,
 )
-from keras_mobilenet.run_cli import drawn, resumable, say, start_up, validation
+from keras_mobilenet.run_cli import drawn, resumable, start_up, tell, validation
 
 if TYPE_CHECKING:
     from keras_mobilenet.transfer.probing import ProbeScore
@@ -90,7 +91,7 @@ def finetune(
             class_weight=None if class_weight is Balance.NONE else class_weight.value, seed=seed,
             cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
         )  # fmt: skip
-    say(run, out)
+    tell(run, out)
 
 
 def _probe(folder: Path, seed: int, table: Format) -> None:
@@ -101,7 +102,7 @@ def _probe(folder: Path, seed: int, table: Format) -> None:
         scores = probe(folder, seed=seed, progress=report)
     for message in dict.fromkeys(str(warning.message) for warning in told):
         note(message)
-    typer.echo(_score_table(scores, table))
+    say(_score_table(scores, table))
 
 
 def _score_table(scores: tuple[ProbeScore, ...], table: Format) -> str:

@@ -17,10 +17,13 @@ import PIL
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from keras_mobilenet.errors import PictureError, fault
+from keras_mobilenet.image_parts import MOST_PARTS, has_too_many_parts
 from keras_mobilenet.spec import Size
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SIXTEEN_BITS = 65535
+_MOST_LENGTH = 1_000_000  # pixels of a side
+_BAND = 1 << 22  # pixels that are converted at once: copies of a whole picture take gigabytes
 _SPARE = 2  # times the pixels needed: then the resizing hides how the JPEG was scaled
 _TURNS = {  # EXIF orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,6 +35,7 @@ _TURNS = {  # EXIF orientation -> what undoes it
     8: Image.Transpose.ROTATE_90,
 }
 _ANOTHER = "Pass a picture, such as a PNG or JPEG file."
+_SMALLER = "If you trust the file, make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS."
 _SAVE_AGAIN = (
     "It is damaged, incomplete or of a rare kind. Fetch it again, or save it as PNG or JPEG."
 )
@@ -59,23 +63,54 @@ def read_picture(
             the one of TF-slim's evaluation. None keeps all.
         scaled: Decode large JPEG files at 1/2, 1/4 or 1/8 of their size, where twice `size`
             remains. Several times as fast for a camera's photos; pixels differ by a few levels.
+            With a `size`, JPEG files of more pixels than Pillow allows always are.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.
 
     Raises:
-        PictureError: the file is missing, is no picture, is damaged, has more pixels than Pillow
-            allows, or has pixels that do not say what is white (floats, integers past 16 bits).
+        PictureError: the file is missing, is no picture, is damaged, has more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`, takes more memory than there is, or has pixels that do not
+            say what is white (floats, integers past 16 bits).
         ValueError: `size` or `crop` is out of range.
     """
     to_size, keep = _size(size), _crop(crop)
     path = os.fsdecode(path)
     _check_file(path)
-    with _decoding(path), Image.open(path) as image:
-        _check_format(path, image)
-        scale = _scaled_down(image, to_size, keep or 1.0) if scaled and to_size is not None else 1
-        picture = _rgb(path, _upright(image))
+    picture, scale = _decoded(path, to_size, keep or 1.0, scaled=scaled)
     return _fitted(picture, to_size, keep, scale)
+
+
+def _decoded(path: str, size: Size | None, keep: float, *, scaled: bool) -> tuple[Image.Image, int]:
+    """Return a file's picture, upright and in RGB, and how many times smaller it was decoded."""
+    with _decoding(path):
+        if has_too_many_parts(path):
+            found = f"has more than {MOST_PARTS:,} parts beside its pixels."
+            raise PictureError(fault(path, found, "Save it anew, without texts and comments."))
+        with Image.open(path) as image:
+            _check_format(path, image)
+            smaller = size is not None and (scaled or _is_large(image))
+            scale = _scaled_down(image, size, keep) if smaller and size is not None else 1
+            _check_size(path, image)
+            return _rgb(path, _upright(image)), scale
+
+
+def _is_large(image: Image.Image) -> bool:
+    return image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf)
+
+
+def _check_size(path: str, image: Image.Image) -> None:
+    """Raise for pictures that take more memory than a thread of many may have.
+
+    Pillow itself refuses at twice its limit, where a transparent picture takes 2 GB.
+    """
+    found = f"is too large to decode: {image.width} x {image.height}"
+    if _is_large(image):
+        most = f"{image.width * image.height} pixels, of which {Image.MAX_IMAGE_PIXELS} are allowed"
+        raise PictureError(fault(path, f"{found}, {most}.", _SMALLER))
+    if max(image.size) > _MOST_LENGTH:  # resizing takes 16 bytes a pixel of a side
+        most = f"a side may have {_MOST_LENGTH} pixels"
+        raise PictureError(fault(path, f"{found}, and {most}.", "Cut it into several."))
 
 
 def fit_pixels(
@@ -125,6 +160,8 @@ def _fitted(
 
 def _scaled_down(image: Image.Image, size: Size, keep: float) -> int:
     """Have a JPEG decoded smaller, where enough pixels remain, and return how many times."""
+    if _is_large(image) and image.info.get("progressive"):
+        return 1  # all of it would be in memory all the same
     least = math.ceil(_SPARE * max(size) / keep)
     width = image.width
     image.draft(None, (least, least))  # a square: EXIF may yet turn the picture
@@ -176,11 +213,20 @@ def _check_file(path: str) -> None:
         reason = getattr(error, "strerror", None) or error
         raise PictureError(fault(path, f"cannot be read: {reason}.", "Check the path.")) from error
     if stat.S_ISDIR(status.st_mode):
-        raise PictureError(fault(path, "is a folder.", "Pass the path of one picture."))
+        raise PictureError(_folder_fault(path))
     if not stat.S_ISREG(status.st_mode):  # opening a pipe that nobody writes to never returns
         raise PictureError(fault(path, "is a pipe or a device.", "Pass the path of a file."))
     if status.st_size == 0:
         raise PictureError(fault(path, "is empty (0 bytes).", "Fetch or save it again."))
+
+
+def _folder_fault(path: str) -> str:
+    try:
+        os.scandir(path).close()
+    except OSError as error:  # as the listing of the folder around it met it
+        found = f"is a folder that cannot be read: {error.strerror or error}."
+        return fault(path, found, "Check its permissions.")
+    return fault(path, "is a folder.", "Pass the path of one picture.")
 
 
 @contextmanager
@@ -188,13 +234,17 @@ def _decoding(path: str) -> Iterator[None]:
     """Turn whatever Pillow raises into `PictureError`."""
     try:
         yield
-    except (PictureError, MemoryError):
+    except PictureError:
         raise
+    except MemoryError as error:
+        found = "takes more memory than there is."
+        raise PictureError(
+            fault(path, found, "Make it smaller, or decode fewer at once.")
+        ) from error
     except UnidentifiedImageError as error:
         raise PictureError(fault(path, _what_else(path), _ANOTHER)) from error
     except _BOMB as error:
-        remedy = "If you trust the file, make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS."
-        raise PictureError(fault(path, f"is too large to decode: {error}", remedy)) from error
+        raise PictureError(fault(path, f"is too large to decode: {error}", _SMALLER)) from error
     except PermissionError as error:
         found = f"cannot be read: {error.strerror}."
         raise PictureError(fault(path, found, "Check its permissions.")) from error
@@ -235,24 +285,50 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _rgb(path: str, image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _grey(path, image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    if _is_deep(image):
+        _check_range(path, image)
+    elif not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    picture = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        picture.paste(_on_white(_grey(band) if _is_deep(band) else band), (0, top))
+    return picture
 
 
-def _grey(path: str, image: Image.Image) -> Image.Image:
-    """Return 16-bit greys as 8-bit ones; Pillow itself would clip them at 255."""
-    pixels = np.asarray(image)
-    low, high = pixels.min(), pixels.max()
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the rows of a picture, some at a time, each with the number of its first."""
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether a picture's greys have more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _check_range(path: str, image: Image.Image) -> None:
+    """Raise unless deep greys are of 16 bits."""
+    bands = (np.asarray(band) for _, band in _bands(image))
+    ranges = [(pixels.min(), pixels.max()) for pixels in bands]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     if image.mode == "F" or low < 0 or high > _SIXTEEN_BITS:
         found = (
             f"has pixels from {low} to {high} (mode {image.mode}); none of them is known as white."
         )
         raise PictureError(fault(path, found, "Scale them to 0 to 255 and save 8-bit greys."))
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Return 16-bit greys as 8-bit ones; Pillow itself would clip them at 255."""
+    pixels = np.asarray(image)
     transparent = pixels == image.info.get("transparency")  # one grey, in PNG files
     return Image.fromarray(np.where(transparent, 255, pixels >> 8).astype(np.uint8))
 

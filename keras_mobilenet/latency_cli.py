@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from keras_mobilenet.classify_options import Precision
-from keras_mobilenet.cli_options import note, progress_line, start_up_notes_hidden
+from keras_mobilenet.cli_options import note, progress_line, say, start_up_notes_hidden
 from keras_mobilenet.files import replacing
 
 
@@ -35,5 +35,5 @@ def latency_command(
             )
         Path(temporary).write_text(table.to_text() + "\n", encoding="utf-8")
     for row in table.rows:
-        typer.echo(f"alpha {row.alpha:<4g} at {row.size}: {1e3 * row.seconds:7.2f} ms")
+        say(f"alpha {row.alpha:<4g} at {row.size}: {1e3 * row.seconds:7.2f} ms")
     note(f"wrote {to}")

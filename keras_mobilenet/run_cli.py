@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from keras_mobilenet.cli_options import note, start_up_notes_hidden
+from keras_mobilenet.cli_options import note, say, start_up_notes_hidden
 from keras_mobilenet.errors import DownloadError
+from keras_mobilenet.texts import plain_line
 
 if TYPE_CHECKING:
     from keras_mobilenet.transfer.progress import Report
@@ -105,17 +106,17 @@ def _values(values: Any) -> str:
     return ", ".join(text.format(values[key]) for key, text in shown.items() if key in values)
 
 
-def say(run: Run, out: Path) -> None:
+def tell(run: Run, out: Path) -> None:
     """Print how good a run is, and where it is."""
     for problem in run.problems:
-        note(problem)
+        note(plain_line(problem))
     if run.accuracy is not None:
         right = round(run.accuracy * len(run.validation))
-        typer.echo(
+        say(
             f"validation accuracy {100 * run.accuracy:.1f} % "
             f"({right} of {len(run.validation)} pictures)"
         )
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.timings.items())
     note(f"time: {times}")
-    typer.echo(f"wrote {out / 'model.keras'}")
+    say(f"wrote {out / 'model.keras'}")
     note(f"try: keras-mobilenet classify --model {shlex.quote(str(out / 'model.keras'))} PICTURE")

@@ -14,7 +14,7 @@ import typer
 
 from keras_mobilenet import spec
 from keras_mobilenet.cli_options import Alpha, Size
-from keras_mobilenet.run_cli import drawn, resumable, say, start_up, validation
+from keras_mobilenet.run_cli import drawn, resumable, start_up, tell, validation
 
 
 class Schedule(enum.StrEnum):
@@ -86,4 +86,4 @@ def train(
             bn_momentum=bn_momentum, least_area=least_area, mixed_precision=mixed_precision,
             seed=seed, resume=resume, tensorboard=tensorboard, progress=report,
         )  # fmt: skip
-    say(run, out)
+    tell(run, out)

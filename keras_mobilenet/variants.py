@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 from keras_mobilenet import memory, pretrained
@@ -142,7 +143,7 @@ def bytes_in(option: str, text: str) -> int:
         raise ValueError(
             f"{option} must be a number of bytes, as in 256kB, 1.5MB or 512KiB. Received: {text!r}"
         )
-    return int(float(match[1]) * _UNITS[match[2] or ""])
+    return int(Fraction(match[1]) * _UNITS[match[2] or ""])  # 1.001 is no float
 
 
 def selection_table(selection: Selection, *, format: Format = "text") -> str:  # noqa: A002

@@ -22,6 +22,7 @@ from keras_mobilenet.cli_options import (
     NoTop,
     Size,
     note,
+    say,
     start_up_notes_hidden,
 )
 from keras_mobilenet.download import Progress, expected_hash
@@ -44,18 +45,18 @@ def list_command(table: FormatOption = Format.TEXT) -> None:
     """Print the 32 published files, and where each lies if it is here."""
     records = [_record(row, include_top) for row, include_top in _every_file()]
     if table is Format.JSON:
-        typer.echo(json.dumps(records, indent=2))
+        say(json.dumps(records, indent=2))
         return
     headers = list(records[0])
     cells = [[_cell(value) for value in record.values()] for record in records]
     if table is Format.MARKDOWN:
-        typer.echo(tables.markdown_table(headers, cells))
+        say(tables.markdown_table(headers, cells))
         return
     widest = max(len(row[-1]) for row in cells)
     for row in (headers, *cells):
         row[-1] = row[-1].ljust(widest)  # paths are flush left
     lines = tables.text_table(headers, cells).splitlines()
-    typer.echo("\n".join(line.rstrip() for line in lines))
+    say("\n".join(line.rstrip() for line in lines))
 
 
 def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
@@ -86,11 +87,11 @@ def where(alpha: Alpha = 1.0, size: Size = spec.DEFAULT_SIZE, no_top: NoTop = Fa
     """Print the folders that a file is looked for in, in order, and which one gives it."""
     name = _row(alpha, size).file_name(not no_top)
     used = next(copies(name), None)
-    typer.echo(f"{name} is looked for in:")
+    say(f"{name} is looked for in:")
     for folder in weights_folders():
-        typer.echo(f"  {folder} ({_presence(folder / name, used)})")
+        say(f"  {folder} ({_presence(folder / name, used)})")
     if used is None:
-        typer.echo(f"and would be fetched into {keras_cache()}")
+        say(f"and would be fetched into {keras_cache()}")
 
 
 def _presence(path: Path, used: Path | None) -> str:
@@ -118,7 +119,7 @@ def fetch(
         try:
             with _progress(row.file_name(include_top)) as progress:
                 path = weights_file(row, include_top, progress=progress, force=force)
-            typer.echo(path)
+            say(str(path))
             _note_another(path)
         except (DownloadError, CheckpointError) as error:
             if not every:
@@ -168,10 +169,10 @@ def verify(
     bad = 0
     for path in paths:
         try:
-            typer.echo(f"ok   {path}: {_verified(path)}")
+            say(f"ok   {path}: {_verified(path)}")
         except (DownloadError, CheckpointError) as error:
             bad += 1
-            typer.echo("BAD  " + "\n     ".join(str(error).splitlines()))
+            say("BAD  " + "\n     ".join(str(error).splitlines()))
     note(f"{len(paths)} files, {bad} bad" if paths else "no published file is here")
     if bad:
         raise typer.Exit(1)
@@ -216,11 +217,11 @@ def inspect(
             bad += 1
             note(f"error: {error}")
     if as_json:
-        typer.echo(json.dumps(records, indent=2))
+        say(json.dumps(records, indent=2))
     else:
         for record in records:
             for key, value in record.items():
-                typer.echo(f"{key:12}  {_cell(value)}" if key != "file" else value)
+                say(f"{key:12}  {_cell(value)}" if key != "file" else value)
     if bad:
         raise typer.Exit(1)
 
@@ -251,7 +252,7 @@ def convert(
 
     with start_up_notes_hidden():
         found = convert_weights(source, target)
-    typer.echo(f"wrote {target}: {found.format}, {found.origin}, SHA-256 {found.sha256}")
+    say(f"wrote {target}: {found.format}, {found.origin}, SHA-256 {found.sha256}")
 
 
 def _every_file() -> Iterator[tuple[Pretrained, bool]]:

@@ -13,7 +13,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
-    {"errors", "frozen", "quiet", "spec", "workers"},
+    {"errors", "frozen", "image_parts", "quiet", "spec", "texts", "workers"},
     {"files"},
     {"cli_options", "labels", "naming", "pretrained", "sources"},
     {"arguments"},
@@ -56,6 +56,7 @@ ROWS = (
         "deploy.backends",
         "deploy.comparison",
         "deploy.engine",
+        "deploy.listing",
         "deploy.metadata",
         "deploy.staging",
         "deploy.timing",
@@ -65,7 +66,7 @@ ROWS = (
     {"deploy.keras_engine", "deploy.litert_engine", "deploy.onnx_engine", "deploy.openvino_engine"},
     {"deploy.engines"},
     {"deploy.exporting", "deploy.predictor"},
-    {"deploy.contenders", "deploy.features", "deploy.listing", "deploy.read_ahead"},
+    {"deploy.contenders", "deploy.features", "deploy.read_ahead"},
     {
         "deploy.benchmarking",
         "deploy.folders",
@@ -120,7 +121,8 @@ ROWS = (
     {"cli"},
     {"__main__"},
 )
-STDLIB_ONLY = {"errors", "files", "quiet", "spec", "labels", "naming", "pretrained", "sources",
+STDLIB_ONLY = {"errors", "files", "image_parts", "quiet", "spec", "texts", "labels", "naming",
+               "pretrained", "sources",
                "arguments", "costs", "tables", "cost_tables", "device_tables", "latency", "memory",
                "paper_tables", "sizes",
                "variants", "__main__"}  # fmt: skip

@@ -1,14 +1,18 @@
 """The command, as a user types it."""
 
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
+import warnings
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from keras_mobilenet import MobileNet, layer_costs, summary
+from keras_mobilenet import MobileNet, images, layer_costs, summary
 from keras_mobilenet.cli import app, main
 from keras_mobilenet.cost_tables import cost_table
 
@@ -109,6 +113,54 @@ def test_classify_prints_json(net, tmp_path):
     assert picture["picture"] == str(tmp_path / "good.png")
     assert [set(row) for row in picture["classes"]] == [{"id", "name", "score"}]
     assert picture["classes"][0]["score"] >= 0.5
+
+
+def test_names_from_outside_are_neither_markup_nor_obeyed(net, tmp_path, capsys, monkeypatch):
+    labels = ["[/x][red]", "a\x1b[31mb\u202ec"]
+    (tmp_path / "labels.txt").write_text("\n".join(labels), encoding="utf-8")
+    folder = tmp_path / "m[/x]"
+    folder.mkdir(parents=True)
+    for name in (b"p.png", b"q\xff\r\x1b]0;.png"):
+        shutil.copy(tmp_path / "good.png", folder / os.fsdecode(name))
+    (folder / "r\x1b[2J.png").write_bytes(b"bad")
+    monkeypatch.setattr("sys.argv", ["keras-mobilenet", "classify", str(folder), *map(str, net)])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    stdout, stderr = capsys.readouterr()
+    assert stdout.count("[/x][red]") == 2
+    assert stdout.count("a\ufffd[31mb\ufffdc") == 2
+    assert "m[/x]" in stdout
+    assert "q\\udcff\ufffd\ufffd]0;.png" in "".join(stdout.split())
+    assert "r\ufffd[2J.png" in stderr
+    assert not {"\x1b", "\r", "\u202e"} & {*stdout, *stderr}
+
+
+def test_labels_are_shown_in_any_encoding(net, tmp_path, monkeypatch):
+    (tmp_path / "labels.txt").write_text("a\nb\n", encoding="utf-8")
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    monkeypatch.setattr("sys.argv", ["keras-mobilenet", "classify", str(tmp_path / "good.png"),
+                                     *map(str, net)])  # fmt: skip
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    ascii_only.flush()
+    assert b"\\u2588" in ascii_only.buffer.getvalue()  # the bars
+
+
+def test_warnings_of_libraries_stay_off_the_screen(net, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("sys.argv", ["keras-mobilenet", "classify", str(tmp_path / "good.png"),
+                                     *map(str, net)])  # fmt: skip
+
+    def warn(*_args, **_options):
+        warnings.warn("a library's", UserWarning, stacklevel=1)
+        warnings.warn_explicit("ours", UserWarning, "x.py", 1, module="keras_mobilenet.x")
+        return read(*_args, **_options)
+
+    read = images.read_picture
+    monkeypatch.setattr("keras_mobilenet.classification.read_picture", warn)
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capfd.readouterr().err == "warning: ours\n"
 
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)])

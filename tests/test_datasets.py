@@ -1,5 +1,6 @@
 """Training data as people have them: what is read, how it is split, what is told."""
 
+import os
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from keras_mobilenet.transfer.splits import split
 def picture(path, content=None):
     """Nothing opens it: a name of a picture and something in it will do."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(str(path).encode() if content is None else content)
+    path.write_bytes(os.fsencode(path) if content is None else content)
     return str(path)
 
 
@@ -169,6 +170,38 @@ def test_files_left_out_are_told(tmp_path):
     ]
     assert {warning.filename for warning in caught} == {__file__}
     assert len(data.problems) == 8
+
+
+def test_folder_that_cannot_be_read_is_no_class_without_pictures(tmp_path, monkeypatch):
+    root = folder(tmp_path, {"a": 2, "b": 2, "closed": 2})
+    scandir = os.scandir
+
+    def without_permission(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without_permission)
+    data = told("is a folder that cannot be read", root, validation=None)
+    assert data.labels == ("a", "b")
+    assert data.problems == (f"{root}/closed: is a folder that cannot be read",)
+
+
+def test_link_to_itself_is_told_and_the_rest_is_read(tmp_path):
+    root = folder(tmp_path, {"a": 2, "b": 2})
+    (root / "a" / "self.jpg").symlink_to("self.jpg")
+    data = told("cannot be read: Too many levels", root, validation=None)
+    assert len(data.train) == 4
+
+
+def test_class_whose_name_is_no_utf_8_is_refused(tmp_path):
+    root = folder(tmp_path, {"a": 2, os.fsdecode(b"m\xff"): 2})
+    with pytest.raises(ValueError, match=r"no UTF-8: m\\udcff. Rename"):
+        read_dataset(root)
+    with pytest.raises(ValueError, match="no UTF-8"):
+        read_dataset(
+            [(path, "a" if i else "\ud800") for i, path in enumerate(sorted(root.glob("*/*")))]
+        )
 
 
 def test_missing_files_are_told(tmp_path):

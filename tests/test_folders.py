@@ -24,7 +24,9 @@ from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.deploy.read_ahead import AHEAD, ReadAhead
 from keras_mobilenet.errors import MissingExtraError, PictureError
 from keras_mobilenet.images import read_picture
+from keras_mobilenet.model_files import set_recipe
 from keras_mobilenet.preprocessing import preprocess_input
+from keras_mobilenet.recipes import recipe_for
 
 COUNT = 3 * BATCH + 5
 BAD = (3, 40, 41)
@@ -84,6 +86,58 @@ def test_walk_is_sorted_level_by_level_and_follows_links_but_not_back(tmp_path):
     (tmp_path / "c" / "x.webp").touch()
     found = [os.path.relpath(path, tmp_path) for path in list_pictures(tmp_path)]
     assert found == ["a/10.jpg", "a/2.jpeg", "a.png", "b.png", "c/x.webp", "linked/x.webp"]
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    for name in ("a.png", ".a.png", "._a.png", ".ipynb_checkpoints/a.png", "b/.c/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    assert list(list_pictures(tmp_path)) == [str(tmp_path / "a.png")]
+    hidden = tmp_path / "b" / ".c"
+    assert list(list_pictures(hidden)) == [str(hidden / "a.png")]  # who names it means it
+
+
+def test_folders_may_lie_deeper_than_pythons_stack(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(200):
+        os.mkdir("a")
+        os.chdir("a")
+    Path("x.png").touch()
+    monkeypatch.chdir(tmp_path)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(150)
+    try:
+        found = list(list_pictures("a"))
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == ["a/" * 200 + "x.png"]
+
+
+def test_one_bad_entry_does_not_end_a_job(predictor, tmp_path, monkeypatch):
+    folder, out = tmp_path / "pictures", tmp_path / "out.csv"
+    for name in ("a.png", "closed/b.png", "z.png"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.new("RGB", (40, 40), "teal").save(folder / name)
+    (folder / "self.png").symlink_to("self.png")
+    (folder / "self").symlink_to("self")  # not named like a picture
+    (folder / "gone.png").symlink_to("nowhere")
+    scandir = os.scandir
+
+    def without_permission(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without_permission)
+    report = write_results(predictor, folder, out)
+    assert (report.done, report.bad) == (5, 3)
+    assert {os.path.basename(path): fault for path, fault in report.faults} == {
+        "closed": "is a folder that cannot be read: Permission denied. Check its permissions.",
+        "gone.png": "cannot be read: No such file or directory. Check the path.",
+        "self.png": "cannot be read: Too many levels of symbolic links. Check the path.",
+    }
+    assert [row["error"] == "" for row in read_csv(out)] == [True, False, False, False, True]
+    assert write_results(predictor, folder, out, resume=True).resumed == 5
 
 
 def test_walk_does_not_read_a_folder_before_it_is_there(tmp_path, monkeypatch):
@@ -288,7 +342,7 @@ def test_cut_output_is_gone_on_with_to_the_same_bytes(
 
 
 def test_cut_anywhere_even_in_a_quoted_name(predictor, paths, tmp_path):
-    odd = ['a "b".png', "c\nd.png", "e,f.png", "ü.png", os.fsdecode(b"\xff.png")]
+    odd = ['a "b".png', "c\nd.png", "c\rd.png", "e,f.png", "ü.png", os.fsdecode(b"\xff.png")]
     folder = tmp_path / "odd"
     folder.mkdir()
     for name in odd:
@@ -304,13 +358,30 @@ def test_cut_anywhere_even_in_a_quoted_name(predictor, paths, tmp_path):
             out.write_bytes(content[:length])
             write_results(predictor, folder, out, top=1, resume=True)
             assert out.read_bytes() == content
-    assert {os.path.basename(row["path"]) for row in read_csv(tmp_path / "out.csv")} == set(odd)
-    told = [json.loads(line)["path"] for line in out.read_text("utf-8").split("\n")[:-1]]
-    assert {os.path.basename(path) for path in told} == set(odd)
     write_results(predictor, folder, tmp_path / "out.parquet", top=1)
-    names = {os.path.basename(row["path"]) for row in read_parquet(tmp_path / "out.parquet")}
-    assert names == {*odd[:-1], "\\udcff.png"}
+    told = [json.loads(line) for line in out.read_text("utf-8").split("\n")[:-1]]
+    for rows in (read_csv(tmp_path / "out.csv"), told, read_parquet(tmp_path / "out.parquet")):
+        names = {os.path.basename(row["path"]) for row in rows}
+        assert names == {*odd[:-1], "\\udcff.png"}  # which every reader of UTF-8 takes
     assert write_results(predictor, folder, tmp_path / "out.parquet", top=1, resume=True).resumed
+
+
+def test_no_cell_of_a_csv_file_is_a_formula(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["=1+1.png", "-a.png", "b=.png"]
+    for name in names:
+        Image.new("RGB", (40, 40), "teal").save(name)
+    labels = ("=HYPERLINK(1)", "@SUM(1)", "-1", "plain")
+    model = small_model()
+    set_recipe(model, recipe_for((SIZE, SIZE), len(labels), labels))
+    with Predictor(model) as predictor:
+        write_results(predictor, names, "out.csv", top=4)
+        rows = read_csv(tmp_path / "out.csv")
+        assert [row["path"] for row in rows] == ["./=1+1.png", "./-a.png", "b=.png"]
+        assert all(os.path.exists(row["path"]) for row in rows)
+        found = {rows[0][f"name_{i}"] for i in range(1, 5)}
+        assert found == {"'=HYPERLINK(1)", "'@SUM(1)", "-1", "plain"}  # -1 computes to itself
+        assert write_results(predictor, names, "out.csv", top=4, resume=True).resumed == 3
 
 
 def test_resuming_another_way_is_refused(predictor, folder, tmp_path):

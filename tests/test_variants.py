@@ -104,7 +104,8 @@ def test_wrong_limits_are_named(value):
 @pytest.mark.parametrize(
     ("text", "value"),
     [("256kB", 256_000), ("1MB", 10**6), ("1.5 MB", 1_500_000), ("512KiB", 1 << 19),
-     ("2MiB", 1 << 21), ("1000", 1000), ("64k", 64_000), ("1GiB", 1 << 30)],
+     ("2MiB", 1 << 21), ("1000", 1000), ("64k", 64_000), ("1GiB", 1 << 30),
+     ("1.001MB", 1_001_000), ("4.35kB", 4350)],
 )  # fmt: skip
 def test_bytes_are_read_in_decimal_and_binary_units(text, value):
     assert bytes_in("--ram", text) == value

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from pathlib import Path
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from keras_mobilenet.deploy.comparison import spread
+from keras_mobilenet.deploy.listing import list_pictures
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.recipes import Recipe
 
+_SHOWN = 3  # files that cannot be read, in a warning
 MOST = 300  # pictures: more change int8 ranges no further, and each takes 0.6 MB
 _REMEDY = (
     "Pass some hundred pictures like those that the model will see: a folder, paths, uint8 arrays, "
@@ -27,7 +27,9 @@ _REMEDY = (
 def calibration_samples(
     calibration: Any, recipe: Recipe, shape: tuple[int | None, ...]
 ) -> npt.NDArray[np.float32]:
-    """Return calibration pictures as a model's inputs, at most `MOST` of them.
+    """Return calibration pictures as a model's inputs, at most `MOST` of them, from all over.
+
+    Files that cannot be read are left out, and a `UserWarning` names the first three.
 
     Args:
         calibration: A folder, looked through with all its subfolders; paths; an array of pixels,
@@ -37,7 +39,7 @@ def calibration_samples(
 
     Raises:
         ValueError: there is no picture, or an array is of another shape or type.
-        PictureError: a file is no picture.
+        PictureError: no file can be read as a picture.
     """
     if calibration is None:
         raise ValueError(
@@ -45,14 +47,36 @@ def calibration_samples(
             f"weights. {_REMEDY}"
         )
     if isinstance(calibration, np.ndarray):
-        samples = _checked(calibration[:MOST], shape)
+        samples = spread(_checked(calibration, shape), MOST)
         return recipe.scaled(samples) if samples.dtype == np.uint8 else samples.astype(np.float32)
-    paths = list(islice(_paths(calibration), MOST))
+    paths = spread(_paths(calibration), MOST)
     if not paths:
         raise ValueError(f"`calibration` holds no picture. {_REMEDY}")
     size = recipe.size or (shape[0] or 224, shape[1] or 224)
-    pixels = [read_picture(path, size=size, crop=recipe.crop) for path in paths]
-    return recipe.scaled(_checked(as_channels(np.stack(pixels), shape[2]), shape))
+    pixels = _readable(paths, size, recipe.crop)
+    return recipe.scaled(_checked(as_channels(pixels, shape[2]), shape))
+
+
+def _readable(
+    paths: Sequence[str], size: tuple[int, int], crop: float | None
+) -> npt.NDArray[np.uint8]:
+    """Return the pixels of the files that can be read, of which there must be one."""
+    pixels, faults = [], []
+    for path in paths:
+        try:
+            pixels.append(read_picture(path, size=size, crop=crop))
+        except PictureError as error:
+            faults.append(error)
+    if not pixels:
+        raise faults[0]
+    if faults:
+        some = "; ".join(" ".join(str(fault).split()) for fault in faults[:_SHOWN])
+        warnings.warn(
+            f"{len(faults)} of {len(paths)} calibration pictures cannot be read: {some}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return np.stack(pixels)
 
 
 def _checked(array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
@@ -67,18 +91,14 @@ def _checked(array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> npt.NDAr
     return array
 
 
-def _paths(calibration: Any) -> Iterator[Any]:
-    """Yield the pictures' paths; those of a folder spread over all of it."""
+def _paths(calibration: Any) -> list[str]:
+    """Return the pictures' paths."""
     if isinstance(calibration, (str, os.PathLike)):
         if not os.path.isdir(calibration):
             raise ValueError(f"`calibration` is no folder: {os.fspath(calibration)!r}. {_REMEDY}")
-        known = set(Image.registered_extensions())
-        files = sorted(p for p in Path(calibration).rglob("*") if p.suffix.lower() in known)
-        yield from spread(files, MOST)
-    elif isinstance(calibration, Iterable):
-        yield from calibration
-    else:
+    elif not isinstance(calibration, Iterable):
         raise ValueError(f"{_REMEDY} Received: calibration={calibration!r}")
+    return list(list_pictures(calibration))
 
 
 def as_channels(pixels: npt.NDArray[np.uint8], channels: int | None) -> npt.NDArray[np.uint8]:

@@ -78,5 +78,13 @@ def _smooth(colours: npt.NDArray[np.float32], height: int, width: int) -> Any:
 
 
 def spread(rows: Any, most: int) -> Any:
-    """Return at most that many rows, from all over: pictures often come sorted by class."""
-    return rows[:: -(-len(rows) // most) or 1]
+    """Return at most that many rows, from all over: images often come sorted by class.
+
+    One is taken from each of `most` equal stretches, at a random place that is always the same: a
+    fixed step would take one class only where classes take turns.
+    """
+    if len(rows) <= most:
+        return rows
+    ends = np.arange(most + 1) * len(rows) // most
+    chosen = np.random.default_rng(0).integers(ends[:-1], ends[1:])
+    return rows[chosen] if isinstance(rows, np.ndarray) else [rows[i] for i in chosen]

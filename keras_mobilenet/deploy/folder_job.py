@@ -16,7 +16,7 @@ from keras_mobilenet.deploy.job_file import Settings, check_settings, settings_o
 from keras_mobilenet.deploy.listing import list_pictures
 from keras_mobilenet.deploy.outputs import Output, check_suffix, output_for, unfinished_folder
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.deploy.records import Result, error_of, unicode_path
+from keras_mobilenet.deploy.records import Result, error_of
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int], None]  # is told how many pictures are done
@@ -166,9 +166,10 @@ def _resumed(output: Output, paths: Iterator[str], report: Report) -> _Start:
     kept = position = 0
     tail: list[tuple[str, str | None]] = []
     for number, (record, end) in enumerate(output.journal.records(), 1):
-        row = _decoded(output, record, number)
-        _check_same(output.out, number, row[0], next(paths, None))
-        tail.append(row)
+        name, fault = _decoded(output, record, number)
+        path = next(paths, None)
+        _check_same(output, number, name, path)
+        tail.append((path or name, fault))
         if len(tail) == BATCH:
             report.add(tail)
             kept, position = number, end
@@ -193,19 +194,20 @@ def _decoded(output: Output, record: bytes, number: int) -> tuple[str, str | Non
         ) from error
 
 
-def _check_same(out: str, number: int, found: str, expected: str | None) -> None:
+def _check_same(output: Output, number: int, found: str, path: str | None) -> None:
+    expected = None if path is None else output.lines.named(path)
     if found != expected:
         due = "there are no more pictures" if expected is None else f"{expected!r} is due"
         raise ValueError(
-            f"{out} was made from other pictures: its number {number} is {found!r}, where {due}. "
-            "Pass the same pictures, or begin anew: overwrite (--overwrite)."
+            f"{output.out} was made from other pictures: its number {number} is {found!r}, where "
+            f"{due}. Pass the same pictures, or begin anew: overwrite (--overwrite)."
         )
 
 
 def _compare_finished(output: Output, paths: Iterator[str], report: Report) -> None:
     """Raise unless a complete output has just the pictures of `paths`, in whatever order."""
     rows = dict(output.rows())
-    expected = set(map(unicode_path, paths))
+    expected = set(map(output.lines.named, paths))
     if rows.keys() != expected:
         examples = sorted(rows.keys() ^ expected)[:3]
         raise ValueError(

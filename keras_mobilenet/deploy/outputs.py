@@ -28,9 +28,9 @@ from keras_mobilenet.deploy.records import (
     arrow_table,
     classified_from,
     import_pyarrow,
-    unicode_path,
 )
 from keras_mobilenet.files import replacing
+from keras_mobilenet.texts import unicode_text
 
 CLASSES = (".csv", ".jsonl", ".parquet")
 FEATURES = (".npz", ".parquet")
@@ -54,7 +54,7 @@ class Output:
         return False
 
     def rows(self) -> Iterator[tuple[str, str | None]]:
-        """Yield path, as `unicode_path` writes it, and fault of each row of a finished output."""
+        """Yield path, as `Lines.named` has it, and fault of each row of a finished output."""
         raise NotImplementedError(f"{self.out} is never finished")
 
     def remove(self) -> None:
@@ -95,7 +95,7 @@ class JoinedOutput(Output):
         return os.path.exists(self.out)
 
     def rows(self) -> Iterator[tuple[str, str | None]]:
-        """Yield path, as `unicode_path` writes it, and fault of each row of a finished output."""
+        """Yield path, as `Lines.named` has it, and fault of each row of a finished output."""
         if self.out.endswith(".npz"):
             yield from _npz_rows(self.out)
         else:
@@ -240,9 +240,9 @@ def check_suffix(out: str, *, features: bool) -> None:
 
 def _npz_rows(path: str) -> Iterator[tuple[str, str | None]]:
     with np.load(path) as arrays:
-        yield from ((unicode_path(str(name)), None) for name in arrays["paths"])
+        yield from ((unicode_text(str(name)), None) for name in arrays["paths"])
         for name, error in zip(arrays["bad_paths"], arrays["errors"], strict=True):
-            yield unicode_path(str(name)), str(error)
+            yield unicode_text(str(name)), str(error)
 
 
 def parquet_rows(path: str) -> Iterator[tuple[str, str | None]]:

@@ -28,10 +28,11 @@ from keras_mobilenet.deploy.job_file import check_settings, settings_of, write_s
 from keras_mobilenet.deploy.listing import list_pictures
 from keras_mobilenet.deploy.outputs import parquet_rows, write_parquet
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.deploy.records import error_of, unicode_path
+from keras_mobilenet.deploy.records import error_of
 from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.files import replacing
 from keras_mobilenet.model_files import SUFFIX, save_model
+from keras_mobilenet.texts import unicode_text
 
 Path = str | os.PathLike[str]
 PART = 16 * BATCH  # pictures: some seconds of work, all that is lost with a machine
@@ -236,7 +237,7 @@ def _left(paths: Iterable[str], parts: Sequence[str], report: Report) -> list[st
     done = {path: fault for part in parts for path, fault in parquet_rows(part)}
     report.add(done.items())
     report.resumed = report.done
-    return [path for path in dict.fromkeys(paths) if unicode_path(path) not in done]
+    return [path for path in dict.fromkeys(paths) if unicode_text(path) not in done]
 
 
 def _next_run(parts: Sequence[str]) -> int:

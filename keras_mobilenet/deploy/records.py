@@ -1,7 +1,9 @@
-"""Results as lines and as table rows; every file that holds results has its layout from here.
+r"""Results as lines and as table rows; every file that holds results has its layout from here.
 
 A row has the columns `path`, `error` (empty where the picture was read), and then either
 `class_1`, `name_1`, `score_1`, `class_2` and so on, the best class first, or `features`.
+
+All files are UTF-8. Bytes of a name that are none are written as Python escapes them (`\udcff`).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -17,8 +20,11 @@ import numpy as np
 from keras_mobilenet.classification import Classified
 from keras_mobilenet.deploy.folders import Embedded
 from keras_mobilenet.errors import MissingExtraError
+from keras_mobilenet.texts import unicode_text
 
 Result = Classified | Embedded
+_FORMULA = ("=", "+", "-", "@")
+_CRLF = "\r\n"
 
 
 class Lines(Protocol):
@@ -31,15 +37,23 @@ class Lines(Protocol):
         """Return the record of a result, with the line feed at its end."""
 
     def decode(self, record: bytes) -> tuple[str, str | None]:
-        """Return path and fault in a record.
+        """Return path, as `named` has it, and fault in a record.
 
         Raises:
             ValueError: it is no such record.
         """
 
+    def named(self, path: str) -> str:
+        """Return a path as a record has it."""
+
 
 class CsvLines:
-    """Comma-separated values: UTF-8, or what the file system has where a name is none."""
+    """Comma-separated values.
+
+    Spreadsheets compute a cell that begins with `=`, `+`, `-` or `@`, whoever wrote it.
+    So a path that does begins with `./` here, and another text, unless it is a number, with an
+    apostrophe. JSON lines and parquet have texts as they are.
+    """
 
     quoted = True
 
@@ -50,11 +64,16 @@ class CsvLines:
 
     def encode(self, result: Result) -> bytes:
         """Return the record of a result, with the line feed at its end."""
-        return _csv_record(class_row(result, self._top))
+        path, *cells = class_row(result, self._top)
+        return _csv_record([self.named(path), *map(_harmless, cells)])
+
+    def named(self, path: str) -> str:
+        """Return a path as a record has it."""
+        return unicode_text(f".{os.sep}{path}" if path.startswith(_FORMULA) else path)
 
     def decode(self, record: bytes) -> tuple[str, str | None]:
         """Return path and fault in a record."""
-        text = io.StringIO(record.decode("utf-8", "surrogateescape"), newline="")
+        text = io.StringIO(record.decode("utf-8"), newline="")
         rows = list(csv.reader(text))
         if len(rows) != 1 or len(rows[0]) != self._columns:
             raise ValueError(f"{len(rows)} rows, not one of {self._columns} columns")
@@ -70,16 +89,19 @@ class JsonLines:
 
     def encode(self, result: Result) -> bytes:
         """Return the record of a result, with the line feed at its end."""
-        record: dict[str, Any] = {"path": result.path}
+        record: dict[str, Any] = {"path": self.named(result.path)}
         if result.fault:
             record["error"] = error_of(result)
         elif isinstance(result, Classified):
             record["classes"] = [
-                {"id": key, "name": name, "score": shortest(score)}
+                {"id": unicode_text(key), "name": unicode_text(name), "score": shortest(score)}
                 for key, name, score in result.predictions
             ]
-        # A name that is no UTF-8 has surrogates, for which JSON has the same escape as Python.
-        return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8")
+
+    def named(self, path: str) -> str:
+        """Return a path as a record has it."""
+        return unicode_text(path)
 
     def decode(self, record: bytes) -> tuple[str, str | None]:
         """Return path and fault in a record."""
@@ -104,13 +126,19 @@ def columns(top: int) -> list[str]:
 
 def class_row(result: Any, top: int) -> list[Any]:
     """Return the cells of a `Classified`, None where there is nothing to tell."""
-    cells = [cell for key, name, p in result.predictions for cell in (key, name, shortest(p))]
+    cells = [
+        cell
+        for key, name, p in result.predictions
+        for cell in (unicode_text(key), unicode_text(name), shortest(p))
+    ]
     return [result.path, error_of(result), *cells, *[None] * (3 * top - len(cells))]
 
 
 def error_of(result: Result) -> str | None:
     """Return what is wrong with a picture in one line, without its path."""
-    return " ".join(result.fault.removeprefix(f"{result.path}: ").split()) if result.fault else None
+    if not result.fault:
+        return None
+    return unicode_text(" ".join(result.fault.removeprefix(f"{result.path}: ").split()))
 
 
 def shortest(score: float) -> float:
@@ -120,8 +148,23 @@ def shortest(score: float) -> float:
 
 def _csv_record(cells: Iterable[Any]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    csv.writer(text, lineterminator=_CRLF).writerow(cells)  # it quotes what is in the terminator
+    return text.getvalue().removesuffix(_CRLF).encode("utf-8") + b"\n"
+
+
+def _harmless(cell: Any) -> Any:
+    """Return a cell that no program takes for a formula."""
+    if not isinstance(cell, str) or not cell.startswith((*_FORMULA, "\t", "\r")):
+        return cell
+    return cell if _is_number(cell) else f"'{cell}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def import_pyarrow() -> tuple[Any, Any]:
@@ -139,10 +182,7 @@ def import_pyarrow() -> tuple[Any, Any]:
 
 
 def arrow_table(results: Sequence[Any], *, top: int | None = None, width: int = 0) -> Any:
-    """Return results as a table of Arrow: of `top` classes, or of features of `width` numbers.
-
-    Arrow has Unicode only: bytes of a file's name that are none are escaped.
-    """
+    """Return results as a table of Arrow: of `top` classes, or of features of `width` numbers."""
     arrow, _ = import_pyarrow()
     text = arrow.string()
     fields = [("path", text), ("error", text)]
@@ -154,12 +194,7 @@ def arrow_table(results: Sequence[Any], *, top: int | None = None, width: int = 
         fields += [(name, types[name.partition("_")[0]]) for name in columns(top)[2:]]
         rows = [class_row(r, top) for r in results]
     for row in rows:
-        row[0] = unicode_path(row[0])
+        row[0] = unicode_text(row[0])
     values = zip(*rows, strict=True) if rows else [()] * len(fields)
     arrays = [arrow.array(list(v), kind) for v, (_, kind) in zip(values, fields, strict=True)]
     return arrow.Table.from_arrays(arrays, schema=arrow.schema(fields))
-
-
-def unicode_path(path: str) -> str:
-    """Return a path as Arrow's files hold it."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")

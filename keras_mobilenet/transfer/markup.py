@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from itertools import chain
+
+from keras_mobilenet.texts import plain
 
 _VOID = frozenset({"br", "img", "link", "meta"})  # have no end tag
 _SHAPES = frozenset({"circle", "line", "path", "polyline", "rect"})  # SVG's, without children
-# The controls that HTML forbids, and those that show a name in another order than its own.
-_CONTROLS = (range(9), (11, 12), range(14, 32), range(127, 160))
-_TURNS = (range(0x202A, 0x202F), range(0x2066, 0x206A))
-_HIDDEN = dict.fromkeys(chain(*_CONTROLS, *_TURNS), "\N{REPLACEMENT CHARACTER}")
 
 
 class Html(str):
@@ -68,6 +65,4 @@ def _text(value: str | float) -> str:
 
 
 def _escaped(text: str) -> str:
-    # A file's name may hold bytes that are no text; Python keeps them as lone surrogates.
-    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return escape(whole.translate(_HIDDEN))
+    return escape(plain(text))

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import csv
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
+from keras_mobilenet.deploy.listing import visible_names, walk
+from keras_mobilenet.texts import unicode_text
+
 Pair = tuple[str, str]  # a picture's path and its class
 Data = str | PathLike[str] | Sequence[tuple[str | PathLike[str], str]]
 
-SUFFIXES = frozenset(
-    {".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-     ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
-)  # fmt: skip
 COLUMNS = ("path", "label")
+_UNREADABLE = "cannot be read"
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
@@ -56,7 +57,19 @@ def list_pictures(data: Data, argument: str = "data") -> Listing:
     if not listing.pairs:
         shown = "".join(f"\n  {problem}" for problem in listing.problems[:3])
         raise ValueError(f"`{argument}` has no picture in it: {_name(data)}{shown}")
+    _check_labels(listing, argument)
     return listing
+
+
+def _check_labels(listing: Listing, argument: str) -> None:
+    """Raise for classes whose names no file can hold: what is trained could not be saved."""
+    labels = {label for _, label in listing.pairs}
+    odd = sorted(name for name in map(unicode_text, labels) if name not in labels)
+    if odd:
+        raise ValueError(
+            f"`{argument}` has classes whose names are no UTF-8: {', '.join(odd[:3])}. Rename "
+            "them: a class folder gives its class its name."
+        )
 
 
 def _name(data: Data) -> str:
@@ -65,9 +78,8 @@ def _name(data: Data) -> str:
 
 def _from_folder(folder: str) -> Listing:
     """Return the pictures in a folder's folders, whose names are the classes."""
-    with os.scandir(folder) as entries:
-        visible = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    classes = [name for name in visible if os.path.isdir(os.path.join(folder, name))]
+    names = visible_names(folder)
+    classes = [name for name, is_folder in names if is_folder]
     if not classes:
         raise ValueError(
             f"{folder} has no folders in it. Put each class' pictures into a folder of its name."
@@ -78,31 +90,23 @@ def _from_folder(folder: str) -> Listing:
             "has the class folders in it, and that of the validation pictures as `validation`."
         )
     problems = [Problem(os.path.join(folder, name), "is not in a class folder")
-                for name in visible if name not in classes]  # fmt: skip
+                for name, is_folder in names if not is_folder]  # fmt: skip
     pairs: list[Pair] = []
     for name in classes:
         found = _class_folder(os.path.join(folder, name), name)
         pairs += found.pairs
         problems += found.problems
-        if not found.pairs:
+        if not found.pairs and not any(_UNREADABLE in problem.what for problem in found.problems):
             problems.append(Problem(os.path.join(folder, name), "is a class without pictures"))
     return Listing(tuple(pairs), tuple(problems))
 
 
 def _class_folder(folder: str, label: str) -> Listing:
-    files = list(_files_within(folder))
-    pictures = [x for x in files if os.path.splitext(x)[1].lower() in SUFFIXES]
-    usable = _usable((path, label) for path in pictures)
-    others = sorted(set(files).difference(pictures))
+    entries = list(walk(folder))
+    usable = _usable((entry.path, label) for entry in entries if entry.is_image)
+    others = sorted(entry.path for entry in entries if not entry.is_image)
     no_pictures = tuple(Problem(path, "is no picture, by its name") for path in others)
     return Listing(usable.pairs, no_pictures + usable.problems)
-
-
-def _files_within(folder: str) -> Iterator[str]:
-    """Yield the files in a folder and in the folders within it, hidden ones left out."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(root, name) for name in files if not name.startswith("."))
 
 
 def _from_csv(path: str, argument: str) -> Listing:
@@ -167,6 +171,22 @@ def _usable(pairs: Iterable[Pair]) -> Listing:
 
 
 def _fault(path: str) -> str | None:
-    if not os.path.isfile(path):
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return "is missing"
-    return None if os.path.getsize(path) else "is empty (0 bytes)"
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        return f"{_UNREADABLE}: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISDIR(status.st_mode):
+        return f"is a folder that {_UNREADABLE}" if _is_closed(path) else "is a folder"
+    if not stat.S_ISREG(status.st_mode):
+        return "is a pipe or a device"
+    return None if status.st_size else "is empty (0 bytes)"
+
+
+def _is_closed(folder: str) -> bool:
+    try:
+        os.scandir(folder).close()
+    except OSError:
+        return True
+    return False
