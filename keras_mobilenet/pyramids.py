@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import keras
 
+from keras_mobilenet.cuts import inputs_of, output_in, tensors_at
+from keras_mobilenet.parts import Net, find_nets
+
 STRIDES = (4, 8, 16, 32)
-_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 
 
 def features(model: Any, *, strides: Sequence[int] = STRIDES) -> keras.Model:
@@ -23,14 +26,16 @@ def features(model: Any, *, strides: Sequence[int] = STRIDES) -> keras.Model:
     `output_stride=16` or `8` the last blocks stand at that stride, and there is none beyond.
 
     Args:
-        model: A `MobileNet`, with or without a top, or a net in a graph with one of them.
+        model: A `MobileNet`, or a model built on one, flat or with the net nested in it; what the
+            user put behind the net is left out, what is before it stays.
         strides: The input's size over the activations', each one once.
 
     Raises:
         ValueError: the model has no activation at one of the strides, or `model` is not one net.
     """
     strides = tuple(strides)
-    found = _last_activations(model)
+    net = _net(model)
+    found = _last_activations(net)
     absent = [stride for stride in strides if stride not in found]
     if absent or not strides or len(set(strides)) < len(strides):
         there = ", ".join(map(str, found)) or "none"
@@ -38,24 +43,35 @@ def features(model: Any, *, strides: Sequence[int] = STRIDES) -> keras.Model:
             f"`strides` must be some of those that model {model.name!r} has activations at, each "
             f"once: {there}. Received: strides={strides}"
         )
-    outputs = {f"stride_{stride}": found[stride] for stride in strides}
-    # One input goes in as it is: Keras warns where a list of one was given and an array comes.
-    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
-    return keras.Model(inputs, outputs, name=f"{model.name}_features")
+    within = {f"stride_{stride}": output_in(net.owner, found[stride]) for stride in strides}
+    outputs = tensors_at(net.path, within)
+    return keras.Model(inputs_of(model), outputs, name=f"{model.name}_features")
 
 
-def _last_activations(model: Any) -> dict[int, Any]:
-    """Return the output of the last ReLU at each stride, in the order of the strides."""
-    stride, found = 1, {}
-    stems = [layer.name for layer in model.layers if layer.name.endswith("conv1")]
-    if len(stems) != 1:
+def _net(model: Any) -> Net:
+    """Return the one net in a model, from its stem on."""
+    nets = find_nets(model)
+    if len(nets) != 1 or nets[0].stem is None:
+        stems = ", ".join(net.first.name for net in nets) or "none"
         raise ValueError(
-            f"Model {model.name!r} must hold one MobileNet in its own layers, which has one stem, "
-            f"conv1. Found: {', '.join(stems) or 'none'}. Pass the model that MobileNet returned."
+            f"Model {model.name!r} must hold one MobileNet, in its own layers or a nested model's, "
+            f"which begins with its stem, conv1. Found: {stems}. Pass the model that MobileNet "
+            "returned, or one built on it."
         )
-    for layer in model.layers:
-        if type(layer).__name__ in _CONVOLUTIONS:
-            stride *= layer.strides[0]
-        elif type(layer).__name__ == "ReLU":
-            found[stride] = layer.output
+    return nets[0]
+
+
+def _last_activations(net: Net) -> dict[int, Any]:
+    """Return the last ReLU of the net at each stride, in the order of the strides."""
+    stride = prod(map(_stride, net.ahead or ()))
+    found = {}
+    for layer in net.layers.values():
+        stride *= _stride(layer)
+        if type(layer).__name__ == "ReLU":
+            found[stride] = layer
     return found
+
+
+def _stride(operation: Any) -> int:
+    strides = getattr(operation, "strides", 1)
+    return int(strides[0] if isinstance(strides, (tuple, list)) else strides)

@@ -121,7 +121,7 @@ def test_unknown_class_is_refused(class_, match):
     ],
 )
 def test_other_tops_are_refused(model):
-    with pytest.raises(ValueError, match="Only a model that ends in a block, global_aver"):
+    with pytest.raises(ValueError, match="Only a model that ends in global average pooling"):
         cam(model(), PIXELS)
 
 

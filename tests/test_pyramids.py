@@ -70,11 +70,13 @@ def test_wrong_strides_are_named(strides):
         features(build(), strides=strides)
 
 
-def test_model_without_a_net_in_its_own_layers_is_refused():
+def test_model_without_one_net_is_refused():
     inputs = keras.Input((96, 96, 3))
-    wrapped = keras.Model(inputs, build()(inputs))
     with pytest.raises(ValueError, match="Found: none. Pass the model that MobileNet returned"):
-        features(wrapped)
+        features(keras.Model(inputs, keras.layers.ReLU()(inputs)))
+    nets = [build(input_tensor=inputs, name_prefix=prefix).output for prefix in ("a_", "b_")]
+    with pytest.raises(ValueError, match="Found: a_conv1, b_conv1. Pass the model"):
+        features(keras.Model(inputs, nets))
 
 
 def test_trains_with_targets_by_name():

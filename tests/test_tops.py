@@ -122,7 +122,9 @@ def test_wrong_arguments_are_named(classes, options, match):
 
 def test_model_without_a_net_is_refused():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="other")
-    with pytest.raises(ValueError, match="'other' has no last block.*None of them.* returned\\.$"):
+    with pytest.raises(
+        ValueError, match="'other' must have one MobileNet .*None of them is a Mobile"
+    ):
         replace_top(model, 3)
 
 
@@ -135,12 +137,26 @@ def test_net_that_is_cut_between_blocks_ends_there():
         replace_top(within, 3)
 
 
-def test_nested_net_is_named():
-    base = mobilenet(include_top=False)
-    model = keras.Sequential([keras.Input((32, 32, 3)), base, keras.layers.Flatten()])
+def test_net_in_a_subclassed_model_is_named():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__(name="own")
+            self.base = mobilenet(include_top=False)
+
+        def call(self, x):
+            return self.base(x)
+
+    model = Own()
     with pytest.raises(ValueError, match="here model.get_layer\\('mobilenet_0.25_32'\\)"):
         replace_top(model, 3)
     assert replace_top(model.get_layer("mobilenet_0.25_32"), 3).output_shape == (None, 3)
+
+
+def test_two_nets_are_named():
+    inputs = keras.Input((32, 32, 3))
+    nets = [mobilenet(input_tensor=inputs, name_prefix=prefix).output for prefix in ("a_", "b_")]
+    with pytest.raises(ValueError, match="one MobileNet .* end with a_conv_pw_13_relu, b_conv_pw"):
+        replace_top(keras.Model(inputs, nets), 3)
 
 
 def test_other_data_format_is_refused():

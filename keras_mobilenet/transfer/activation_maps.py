@@ -1,8 +1,9 @@
 """Where in a picture a model sees a class.
 
-MobileNet averages its features over the picture and then weights them, in a 1 x 1 convolution. Both
-are linear, so the same weights put on the features before the average give the class' score place
-by place, with no gradient and nothing approximated: the map's mean is the logit.
+MobileNet averages its features over the picture and then weights them, in a 1 x 1 convolution, as a
+user's own pooling and `Dense` layer on a net do. Both are linear, so the same weights put on the
+features before the average give the class' score place by place, with no gradient and nothing
+approximated: the map's mean is the logit.
 
 Source: Zhou et al., 2016, Learning Deep Features for Discriminative Localization, arXiv 1512.04150.
 """
@@ -18,18 +19,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet import spec
 from keras_mobilenet.arguments import as_int
+from keras_mobilenet.cuts import inputs_of
 from keras_mobilenet.deploy.backends import inferred
 from keras_mobilenet.images import fit_pixels, read_picture
 from keras_mobilenet.model_files import recipe_of
 from keras_mobilenet.recipes import Label
 from keras_mobilenet.transfer.heat_maps import overlaid
-from keras_mobilenet.transfer.nets import ends_block
+from keras_mobilenet.transfer.linear_ends import LinearEnd, linear_end
 
 Pixels = npt.NDArray[np.uint8]
 _BATCH = 4  # pictures at once: Keras holds all that lies between, 50 MB each
-_TOP = spec.top(1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,9 @@ def cam(
     """Return where in a picture a model sees a class: its class activation map.
 
     Args:
-        model: A classifier that `MobileNet` or `replace_top` returned, with average pooling.
+        model: A classifier that ends in global average pooling and layers that are linear until
+            the last activation: of `MobileNet` or `replace_top`, or of your own on a net, flat or
+            nested, as in `Sequential([base, GlobalAveragePooling2D(), Dense(5, "softmax")])`.
         picture: A picture's file, or its pixels: `uint8` of shape `(height, width, 3)`. It is
             cropped, resized and scaled as the model's recipe says.
         class_: The class' index or its name; None for the most probable one.
@@ -95,57 +97,34 @@ def cams(
         ValueError: the model's top is another, or it has no such class.
         PictureError: a file is no picture, or a damaged one.
     """
-    features, weights, bias = _linear_top(model)
+    end = linear_end(model)
     recipe = recipe_of(model)
     chosen: list[int | None] = [None] * len(pictures)
     if classes is not None:
-        chosen = [_class_index(class_, len(bias), recipe.labels) for class_ in classes]
+        chosen = [_class_index(class_, len(end.bias), recipe.labels) for class_ in classes]
     cropped = [_pixels(picture, recipe.crop) for picture in pictures]
     inputs = [recipe.scaled(fit_pixels(pixels, size=recipe.size)) for pixels in cropped]
     found = []
-    for values, pixels, index in zip(
-        _features(model, features, inputs), cropped, chosen, strict=True
-    ):
-        maps = values @ weights + bias
+    for values, pixels, index in zip(_features(model, end, inputs), cropped, chosen, strict=True):
+        maps = values @ end.weights + end.bias
         best = int(maps.mean(axis=(0, 1)).argmax()) if index is None else index
         label = None if recipe.labels is None else _name(recipe.labels[best])
         found.append(ActivationMap(maps[..., best], best, label, pixels))
     return found
 
 
-def _linear_top(model: Any) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the features' `KerasTensor`, and the top's weights `(features, classes)` and bias."""
-    layers = list(getattr(model, "layers", ()))
-    last = layers[-len(_TOP) - 1 :]
-    if len(last) <= len(_TOP) or not all(map(_is, last[1:], _TOP)) or not ends_block(last[0]):
-        found = ", ".join(layer.name for layer in last) or "no layers"
-        raise ValueError(
-            f"Only a model that ends in a block, {', '.join(layer.name for layer in _TOP)} has an "
-            f"exact activation map. Received one that ends in: {found}. Pass what MobileNet() or "
-            "replace_top(..., pooling='avg') returned."
-        )
-    weights, bias = model.get_layer("conv_preds").get_weights()
-    return last[0].output, weights[0, 0].astype("float32"), bias.astype("float32")
-
-
-def _is(layer: Any, known: spec.Layer) -> bool:
-    same_name = known.counted or layer.name == known.name
-    return bool(same_name and type(layer).__name__ == known.kind)
-
-
 def _features(
-    model: Any, features: Any, inputs: Sequence[npt.NDArray[np.float32]]
+    model: Any, end: LinearEnd, inputs: Sequence[npt.NDArray[np.float32]]
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield the net's last features of each input, `(height, width, features)`."""
-    channels_first = model.get_layer("conv_preds").data_format == "channels_first"
-    net = keras.Model(model.inputs, features)
+    """Yield the features of each input before they are pooled, `(height, width, features)`."""
+    net = keras.Model(inputs_of(model), end.features)
     same = len({x.shape for x in inputs}) == 1  # a net of any size may get all sizes
     some = _BATCH if same else 1
     for start in range(0, len(inputs), some):
         batch = np.stack(inputs[start : start + some])
-        x = batch.transpose(0, 3, 1, 2) if channels_first else batch
-        values = keras.ops.convert_to_numpy(inferred(net, [x])).astype("float32")
-        yield from values.transpose(0, 2, 3, 1) if channels_first else values
+        x = batch.transpose(0, 3, 1, 2) if end.channels_first else batch
+        values = keras.ops.convert_to_numpy(inferred(net, x)).astype("float32")
+        yield from values.transpose(0, 2, 3, 1) if end.channels_first else values
 
 
 def _pixels(picture: str | PathLike[str] | Pixels, crop: float) -> Pixels:

@@ -11,13 +11,14 @@ import keras
 import numpy as np
 
 from keras_mobilenet import spec
+from keras_mobilenet.cuts import output_in
 from keras_mobilenet.frozen import layers_within
 from keras_mobilenet.model_files import recipe_of, set_recipe
-from keras_mobilenet.transfer.nets import net_layers, part_of
+from keras_mobilenet.parts import Net, find_nets
 
 TOP, ALL = "top", "all"
 _NO_SETTINGS = ("name", "trainable")  # of what a layer computes
-_, _DROPOUT, CLASSIFIER, _LOGITS, _ = (layer.name for layer in spec.top(1, 1))
+CLASSIFIER = next(layer.name for layer in spec.top(1, 1) if layer.kernel)
 
 
 def checked_train_from(value: str, blocks: int) -> str:
@@ -55,19 +56,26 @@ def boundary(model: Any, train_from: str) -> Any:
     """
     if train_from == TOP:
         return pooled(model)
-    layers = net_layers(model)
-    first = next(i for i, layer in enumerate(layers) if part_of(layer) == train_from)
-    return layers[first - 1].output if first else model.inputs[0]
+    net = _net(model)
+    parts = [*net.parts]
+    place = parts.index(train_from)
+    return output_in(model, net.parts[parts[place - 1]][-1]) if place else model.inputs[0]
 
 
 def pooled(model: Any) -> Any:
     """Return the `KerasTensor` that goes into the classifier, `(batch, 1, 1, features)`."""
-    return model.get_layer(_DROPOUT).input  # the pool's own name is up to Keras
+    return output_in(model, _net(model).top[0])
 
 
 def logits(model: Any) -> Any:
     """Return the `KerasTensor` before the last activation, `(batch, classes)`."""
-    return model.get_layer(_LOGITS).output
+    return output_in(model, _net(model).top[-2])
+
+
+def _net(model: Any) -> Net:
+    """Return the net in a model that `base_net` returned."""
+    (net,) = find_nets(model)
+    return net
 
 
 def part(model: Any, start: Any, end: Any) -> keras.Model:

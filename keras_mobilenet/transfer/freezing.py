@@ -15,7 +15,7 @@ from keras_mobilenet.frozen import (
     layers_within,
     release_batch_norms,
 )
-from keras_mobilenet.transfer.nets import net_layers, of_net, part_of, place_of
+from keras_mobilenet.parts import Net, find_nets, part_of, place_of
 
 BatchNorm = Literal["frozen", "train"]
 ALL = "all"
@@ -26,7 +26,8 @@ def freeze(
 ) -> keras.Model:
     """Return `model`, in which the net's first layers no longer train.
 
-    What is frozen is MobileNet, in a nested model too; every layer that is not its own - a top,
+    What is frozen is MobileNet, under a `name_prefix` and in a nested model too, and each of
+    several; every layer that is not its own - a top,
     or what a user put before it - trains. Compile the model afterwards, and every model around it:
     an optimizer knows only what trained when it was made.
 
@@ -34,7 +35,8 @@ def freeze(
         model: A model that `MobileNet` returned, or one built on it. It is changed in place, and
             with it all models that share its layers.
         until: The last part or layer that is frozen: `"stem"`, `"block_1"` to `"block_13"`, the
-            name of a layer, `"all"` for everything under the top, or None for nothing.
+            name of a layer, with or without its prefix, `"all"` for everything under the top, or
+            None for nothing.
         batch_norm: `"frozen"` keeps all batch norms, trained parts' too, as they are: they never
             train and always are in inference mode, whatever `training` or `trainable` say later.
             That is what a few hundred pictures want. `"train"` makes them ordinary layers again,
@@ -51,7 +53,7 @@ def freeze(
         raise ValueError(
             f"`batch_norm` must be 'frozen' or 'train'. Received: batch_norm={batch_norm!r}"
         )
-    below = _below(net_layers(model), until)
+    below = _below(_nets(model), until)
     change = freeze_batch_norms if batch_norm == "frozen" else release_batch_norms
     change(batch_norms_of(model))
     # A model has a switch of its own, which hides its layers'. Each is set: under TensorFlow,
@@ -65,23 +67,40 @@ def freeze(
     return model
 
 
-def _below(layers: Sequence[Any], until: str | None) -> Sequence[Any]:
-    """Return the layers up to the end of the part, or the layer, of the name `until`."""
+def _nets(model: Any) -> Sequence[Net]:
+    """Return the nets in a model.
+
+    Raises:
+        ValueError: there is none.
+    """
+    nets = find_nets(model)
+    if not nets:
+        raise ValueError(
+            f"Model {model.name!r} has no MobileNet in it: no layers of the names conv1 and "
+            "conv_dw_1 or conv_1, with or without a prefix. Pass a model that MobileNet() "
+            "returned, or one built on it."
+        )
+    return nets
+
+
+def _below(nets: Sequence[Net], until: str | None) -> Sequence[Any]:
+    """Return each net's layers up to the end of the part, or the layer, of the name `until`."""
     if until is None:
         return ()
+    pairs = [(name, layer) for net in nets for name, layer in net.layers.items()]
     if until == ALL:
-        return layers
-    places = [place_of(layer) for layer in layers if until in (layer.name, part_of(layer))]
+        return [layer for _, layer in pairs]
+    places = [place_of(n) for n, layer in pairs if until in (n, layer.name, part_of(n))]
     if not places:
-        raise ValueError(_unknown(layers, until))
-    return [layer for layer in layers if place_of(layer) <= max(places)]  # of each net in a model
+        raise ValueError(_unknown(nets, until))
+    return [layer for name, layer in pairs if place_of(name) <= max(places)]
 
 
-def _unknown(layers: Sequence[Any], until: str) -> str:
-    parts = dict.fromkeys(map(part_of, layers))
+def _unknown(nets: Sequence[Net], until: str) -> str:
+    parts = dict.fromkeys(part for net in nets for part in net.parts)
     return (
         f"`until` must be one of {', '.join(parts)}, {ALL}, None or the name of a layer from "
-        f"{layers[0].name} to {layers[-1].name}. Received: until={until!r}"
+        f"{nets[0].first.name} to {nets[-1].last.name}. Received: until={until!r}"
     )
 
 
@@ -103,7 +122,8 @@ def _ranges(model: Any, training: set[int]) -> Iterator[str]:
     unique = dict.fromkeys(layers_within(model))
     layers = [x for x in unique if x.weights and id(x) not in batch_norms]
     trains = [any(id(weight) in training for weight in layer.weights) for layer in layers]
-    parts_of = {id(layer): part_of(layer) for layer in of_net(unique)}
+    nets = find_nets(model)
+    parts_of = {id(x): part_of(name) for net in nets for name, x in net.layers.items()}
     still = {parts_of.get(id(layer)) for layer, on in zip(layers, trains, strict=True) if not on}
     for on, run in groupby(zip(layers, trains, strict=True), key=lambda pair: pair[1]):
         if on:

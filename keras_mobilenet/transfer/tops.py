@@ -9,9 +9,10 @@ from typing import Any
 import keras
 
 from keras_mobilenet import arguments, graph, spec
+from keras_mobilenet.cuts import features_of, inputs_of
 from keras_mobilenet.model_files import recipe_of, set_recipe
+from keras_mobilenet.parts import Net, find_nets
 from keras_mobilenet.recipes import Label, checked_labels
-from keras_mobilenet.transfer.nets import ends_block, of_net, place_of
 
 POOLINGS = ("avg", "max")
 
@@ -48,48 +49,48 @@ def replace_top(
         ValueError: the model has no MobileNet that ends in its last block, an argument is wrong,
             or there are not as many labels as classes.
     """
-    features = _features(model)
+    net = _net(model)
     classes = arguments.positive_int("classes", classes, "Pass the number of your classes.")
     names = checked_labels(labels, classes)
     _check(classes, pooling, activation)
+    features = features_of(net)
     channels_first = keras.config.image_data_format() == "channels_first"
+    layers = spec.top(features.shape[1 if channels_first else -1], classes, pooling)
     outputs = graph.build(
-        spec.top(features.shape[1 if channels_first else -1], classes, pooling),
+        [layer.prefixed(net.prefix) for layer in layers],
         features,
         graph.Settings(arguments.share_dropped(dropout), activation),
     )
-    new = keras.Model(model.input, outputs, name=model.name)
+    new = keras.Model(inputs_of(model), outputs, name=model.name)
     set_recipe(new, replace(recipe_of(model), labels=names))
     return new
 
 
-def _features(model: Any) -> Any:
-    """Return the `KerasTensor` that the last block puts out, `(batch, height, width, channels)`."""
-    # Of the model's own layers: those of a nested model have no connection to its input.
-    layers = sorted(of_net(getattr(model, "layers", ())), key=place_of)
-    if not layers or not ends_block(layers[-1]):
-        found = f"They end with {layers[-1].name}" if layers else "None of them is a MobileNet's"
+def _net(model: Any) -> Net:
+    """Return the net in a model that a new top is to stand on."""
+    name = getattr(model, "name", model)
+    nets = find_nets(model)
+    if len(nets) != 1 or not nets[0].ends_block:
+        found = "None of them is a MobileNet's"
+        if nets:
+            found = f"They end with {', '.join(net.last.name for net in nets)}"
         raise ValueError(
-            f"Model {getattr(model, 'name', model)!r} has no last block of a MobileNet among its "
-            f"own layers. {found}. Pass a model that MobileNet() or replace_top() "
-            f"returned{_nested(model)}."
+            f"Model {name!r} must have one MobileNet among its layers or those of the models in "
+            f"it, which ends with its last block. {found}. Pass a model that MobileNet() or "
+            "replace_top() returned, or one built on it."
         )
-    data_format = layers[0].data_format
+    data_format = _data_format(nets[0])
     if data_format != keras.config.image_data_format():
         raise ValueError(
             f"The model's data format is {data_format!r}, that of new layers is "
             f"{keras.config.image_data_format()!r}. "
             f"Call keras.config.set_image_data_format({data_format!r}) first."
         )
-    return layers[-1].output
+    return nets[0]
 
 
-def _nested(model: Any) -> str:
-    """Return what to say where the net is in a nested model: which one to pass."""
-    for layer in getattr(model, "layers", ()):
-        if any(map(ends_block, getattr(layer, "layers", ()))):
-            return f": here model.get_layer({layer.name!r})"
-    return ""
+def _data_format(net: Net) -> str:
+    return next(str(x.data_format) for x in net.layers.values() if hasattr(x, "data_format"))
 
 
 def _check(classes: int, pooling: Any, activation: Any) -> None:
