@@ -89,9 +89,12 @@ ROWS = (
         "transfer.runs",
         "transfer.softmax_regression",
         "transfer.tail_steps",
+        "transfer.targets",
+        "transfer.value_ranges",
         "transfer.views",
     },
     {
+        "transfer.array_data",
         "transfer.linear_ends",
         "transfer.report_charts",
         "transfer.report_tables",

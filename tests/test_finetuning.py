@@ -148,16 +148,15 @@ def held_folder(pictures, held):
     return folder
 
 
-def test_floats_are_taken_as_the_net_takes_them(weights):
+def test_floats_from_0_to_1_train_the_net_that_their_pixels_train(weights):
     x, y = shapes(4)
     options = {"weights": weights, "augment": 1, "validation": None, **NET}
     pixels = finetune((x, y), **options)
-    floats = finetune((x / 127.5 - 1, y), **options)
+    floats = finetune((x / 255, y), **options)
     kernels = [run.model.get_layer("conv_preds").get_weights()[0] for run in (pixels, floats)]
     assert np.array_equal(*kernels)
     assert pixels.accuracy is None
-    with pytest.raises(ValueError, match=r"uint8, 0 to 255, or floats from -1 to 1"):
-        finetune((x.astype(np.float32), y), **options)
+    assert floats.settings["value_range"] == "0 to 1"
 
 
 def test_grey_pictures_train_a_net_of_one_channel(pictures, weights):

@@ -139,7 +139,8 @@ class Extractor:
         rows = tuple(tuple(self._cache[keys[v]] for _, keys in kept) for v in range(len(views)))
         digest = hashlib.sha256()
         for picture, keys in kept:
-            digest.update(f"{picture.class_index} ".encode() + b"".join(keys))
+            classes = ",".join(map(str, picture.classes))
+            digest.update(f"{classes} ".encode() + b"".join(keys))
         pictures = tuple(picture for picture, _ in kept)
         return Features(pictures, rows, tuple(problems), digest.hexdigest())
 

@@ -67,9 +67,12 @@ def finetune(
 
     Args:
         data: A folder with a folder of pictures for each class; a CSV file with the columns
-            `path` and `label`; pairs of these; a pair of arrays, pictures of shape `(count,
-            height, width, channels)`, `uint8` or floats from -1 to 1, and class numbers; or a
-            `tf.data.Dataset` of such pairs.
+            `path` and `label`; pairs of these; a pair of images, of shape `(count, height, width,
+            channels)` or a list of arrays, and their classes; or a `tf.data.Dataset` of such
+            pairs, as `image_dataset_from_directory` returns it, or a `keras.utils.PyDataset`.
+            Images are `uint8`, or floats whose range is found: 0 to 255, 0 to 1 or -1 to 1.
+            Classes are numbers from 0, of any type and also of shape `(count, 1)`; one-hot rows;
+            or names. The model takes pixels from -1 to 1 whatever the data's range is.
         alpha: Width multiplier.
         weights: What to begin with: `"imagenet"`, a file of weights, or None for random values.
         size: `(height, width)` in pixels that whole pictures are resized to, or an int.
@@ -88,7 +91,7 @@ def finetune(
         weight_decay: That of AdamW in the second stage.
         patience: Epochs without a lower validation loss after which the second stage ends.
         class_weight: `"balanced"`, or a weight for each class' name or number.
-        labels: The classes' names, for arrays.
+        labels: The classes' names, for arrays; None for those that a data set has.
         seed: Fixes the split, the views and the order.
         out: A folder for the model, its history and its metrics, and the state to resume from.
         cache: A folder for what was computed. `"auto"` is one in `out`, or memory without it;

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from keras_mobilenet.hashes import sha256_of
 from keras_mobilenet.images import read_picture
+from keras_mobilenet.transfer.array_data import ArrayData, is_array_data, read_arrays
 from keras_mobilenet.transfer.datasets import Dataset, Example, read_dataset
 from keras_mobilenet.transfer.splits import split
-
-Pixels = npt.NDArray[np.uint8]
-_INFINITE = -1  # tf.data's cardinality of a data set without an end
+from keras_mobilenet.transfer.targets import Classes
+from keras_mobilenet.transfer.value_ranges import Pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture with its class: a file, or pixels that are at hand."""
+    """One picture with its classes: a file, or pixels that are at hand."""
 
-    class_index: int
+    classes: Classes  # one, but for multi-label pictures
     path: str | None = None
     pixels: Pixels | None = None
+
+    @property
+    def class_index(self) -> int:
+        """The number of the one class."""
+        (index,) = self.classes
+        return index
 
     def read(self) -> Pixels:
         """Return the pixels, `(height, width, 3)` of the picture's own size.
@@ -56,37 +59,54 @@ class Source:
     train: tuple[Picture, ...]
     validation: tuple[Picture, ...]  # may be empty
     problems: tuple[str, ...] = ()
+    multi_label: bool = False  # whether a picture may be of several classes, or of none
+    values: str | None = None  # the range that arrays of floats are of
 
 
 def read_source(
-    data: Any, *, validation: Any, seed: int, labels: Sequence[str] | None = None
+    data: Any,
+    *,
+    validation: Any,
+    seed: int,
+    labels: Sequence[str] | None = None,
+    multi_label: bool | None = None,
 ) -> Source:
     """Return the pictures of `data` and of `validation`, or a share of those of `data`.
 
     Args:
-        data: What `read_dataset` takes; a pair of arrays, pictures and class numbers; or a
-            `tf.data.Dataset` of such pairs, batched or not.
+        data: What `read_dataset` takes, or what `read_arrays` does.
         validation: A share above 0 and below 1, pictures of the kind of `data`, or None.
         seed: Another one gives another split.
         labels: The names of the class numbers; folders and CSV files have their own.
+        multi_label: Whether a picture may be of several classes; None for whether one is.
 
     Raises:
         ValueError: the data are of another kind, or do not fit each other.
     """
-    if not _is_array_pair(data):
-        if labels is not None:
-            raise ValueError("`labels` names class numbers; pictures in files have names already.")
+    if not is_array_data(data):
+        _check_files(labels, multi_label)
         return _from_dataset(read_dataset(data, validation=validation, seed=seed))
-    x, y = _arrays(data, "data")
-    own = None if validation is None or isinstance(validation, (int, float)) else validation
-    held = None if own is None else _arrays(own, "validation")
-    names = _names(labels, [y] if held is None else [y, held[1]])
-    pictures = _pictures(x, y)
-    if held is not None:
-        return Source(names, pictures, _pictures(*held))
-    if validation is None:
-        return Source(names, pictures, ())
-    return Source(names, *_divided(pictures, names, float(validation), seed))
+    own = read_arrays(data, "data", labels=labels, multi_label=multi_label)
+    share = validation is None or isinstance(validation, (int, float))
+    held = None if share else _beside(own, validation, labels)
+    names = _names(labels, own, held)
+    # Keras' data sets are shuffled anew each time: the result is to be the same nevertheless.
+    pictures = tuple(sorted(_pictures(own), key=Picture.content))
+    parts = pictures, () if held is None else _pictures(held)
+    if share and validation is not None:
+        parts = _divided(pictures, names, float(validation), seed)
+    values = None if own.range is None else str(own.range)
+    return Source(names, *parts, multi_label=own.targets.multi_label, values=values)
+
+
+def _check_files(labels: Sequence[str] | None, multi_label: bool | None) -> None:
+    if labels is not None:
+        raise ValueError("`labels` names class numbers; pictures in files have names already.")
+    if multi_label:
+        raise ValueError(
+            "Folders, CSV files and pairs give each picture one class. With multi_label=True pass "
+            "arrays, or a data set of them."
+        )
 
 
 def _from_dataset(dataset: Dataset) -> Source:
@@ -95,76 +115,43 @@ def _from_dataset(dataset: Dataset) -> Source:
 
 
 def _files(examples: Iterable[Example]) -> tuple[Picture, ...]:
-    return tuple(Picture(index, path) for path, index in examples)
+    return tuple(Picture((index,), path) for path, index in examples)
 
 
-def _is_array_pair(data: Any) -> bool:
-    pair = isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape")
-    return pair or hasattr(data, "as_numpy_iterator")
-
-
-def _arrays(data: Any, argument: str) -> tuple[Pixels, npt.NDArray[np.int64]]:
-    """Return pixels `(count, height, width, 3)` and class numbers.
-
-    Raises:
-        ValueError: they are of other shapes, types or lengths.
-    """
-    if hasattr(data, "as_numpy_iterator"):
-        data = _collected(data, argument)
-    if not (isinstance(data, tuple) and len(data) == 2):
-        raise ValueError(f"`{argument}` must be a pair of arrays, as the other data are.")
-    x, y = np.asarray(data[0]), np.asarray(data[1])
-    if x.ndim != 4 or x.shape[-1] not in (1, 3) or y.shape != (len(x),) or not len(x):
+def _beside(own: ArrayData, validation: Any, labels: Sequence[str] | None) -> ArrayData:
+    """Return the pictures to validate with, whose classes are those of `own`."""
+    held = read_arrays(
+        validation,
+        "validation",
+        labels=own.names if labels is None else labels,
+        multi_label=own.targets.multi_label,
+        fallback=own.range,
+    )
+    if own.names is not None and held.names is not None and own.names != held.names:
         raise ValueError(
-            f"`{argument}` must be pictures of shape (count, height, width, 3 or 1) and as many "
-            f"class numbers. Received: shapes {x.shape} and {y.shape}"
+            "`validation` must have the classes of `data`. Received: "
+            f"{', '.join(held.names)}, not {', '.join(own.names)}"
         )
-    if y.dtype.kind not in "iu" or y.min() < 0:
-        raise ValueError(
-            f"The classes of `{argument}` must be whole numbers from 0. Received: {y.dtype}"
-            + (f" from {y.min()}" if y.dtype.kind in "iuf" else "")
-        )
-    return np.repeat(_pixels(x, argument), 3 // x.shape[-1], axis=-1), y.astype(np.int64)
+    return held
 
 
-def _pixels(x: npt.NDArray[Any], argument: str) -> Pixels:
-    """Return pictures as `uint8`; floats are those that the net takes, rounded to 8 bits."""
-    if x.dtype == np.uint8:
-        return x
-    if x.dtype.kind != "f" or not np.abs(x).max() <= 1:
-        raise ValueError(
-            f"The pictures of `{argument}` must be uint8, 0 to 255, or floats from -1 to 1 as the "
-            f"net takes them. Received: {x.dtype} from {x.min():g} to {x.max():g}"
-        )
-    pixels: Pixels = np.rint((x + 1) * 127.5).astype(np.uint8)
-    return pixels
-
-
-def _collected(data: Any, argument: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return a `tf.data.Dataset` as two arrays."""
-    if int(data.cardinality()) == _INFINITE:
-        raise ValueError(f"`{argument}` never ends. Pass it without `repeat()`.")
-    pairs = list(data.as_numpy_iterator())
-    if not pairs or len(pairs[0]) != 2:
-        raise ValueError(f"`{argument}` must hold pairs of pictures and class numbers.")
-    batched = np.ndim(pairs[0][0]) == 4
-    joined = np.concatenate if batched else np.stack
-    return joined([x for x, _ in pairs]), joined([np.asarray(y) for _, y in pairs])
-
-
-def _names(labels: Sequence[str] | None, numbers: Sequence[npt.NDArray[Any]]) -> tuple[str, ...]:
-    count = 1 + max(int(y.max()) for y in numbers)
-    names = tuple(map(str, range(count))) if labels is None else tuple(labels)
-    if len(names) < max(count, 2):
+def _names(labels: Sequence[str] | None, own: ArrayData, held: ArrayData | None) -> tuple[str, ...]:
+    given = own.names if labels is None else tuple(labels)
+    both = [own.targets] if held is None else [own.targets, held.targets]
+    count = max(targets.count for targets in both)
+    names = tuple(map(str, range(count))) if given is None else given
+    wrong = {targets.count for targets in both if targets.columns and targets.count != len(names)}
+    if len(names) < max(count, 2) or wrong:
         raise ValueError(
             f"There must be a label for each class, and two classes. Received: {len(names)} "
-            f"labels, and class numbers up to {count - 1}"
+            f"labels, and {max(wrong, default=count)} classes"
         )
     return names
 
 
-def _pictures(x: Pixels, y: npt.NDArray[np.int64]) -> tuple[Picture, ...]:
-    return tuple(Picture(int(k), None, pixels) for pixels, k in zip(x, y, strict=True))
+def _pictures(data: ArrayData) -> tuple[Picture, ...]:
+    pairs = zip(data.targets.classes, data.images, strict=True)
+    return tuple(Picture(classes, None, pixels) for classes, pixels in pairs)
 
 
 def _divided(
@@ -175,9 +162,13 @@ def _divided(
         raise ValueError(
             f"`validation` must be a share above 0 and below 1. Received: validation={share!r}"
         )
+    counts = Counter(index for picture in pictures for index in picture.classes)
     groups = defaultdict(list)
     for place, picture in enumerate(pictures):
-        groups[picture.content()].append((f"{place:09}", names[picture.class_index]))
+        # Of several classes the rarest: it is the one that a share of all might leave out.
+        rarest = min(picture.classes, key=lambda index: (counts[index], index), default=None)
+        label = "" if rarest is None else names[rarest]
+        groups[picture.content()].append((f"{place:09}", label))
     sides = split(list(groups.values()), share, seed)
     train, held = (tuple(pictures[int(place)] for place, _ in side) for side in sides)
     return train, held

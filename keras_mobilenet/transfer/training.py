@@ -241,6 +241,8 @@ class Training:
     def _result(self, state: State) -> Run:
         pairs = tuple((picture.path, picture.class_index) for picture in self.held.pictures)
         settings = self.settings.to_json() | {"engine": engine_for(self.engine, "float32")}
+        if self.source.values is not None:
+            settings["value_range"] = self.source.values
         problems = (*self.source.problems, *self.train.problems, *self.held.problems)
         return Run(
             labels=self.source.labels, history=state.history, validation=pairs,
