@@ -24,7 +24,7 @@ class Item:
     """One layer, one operation without a layer, or one nested model that stays closed."""
 
     operation: Any
-    rows: tuple[Row, ...]  # none where there is no layer
+    rows: tuple[Row, ...]
     part: str = ""  # as in `spec`; "" for what is not MobileNet's
     net: int = 0  # which model the part belongs to
     hidden: bool = False  # the input of a nested model, which links pass by
@@ -83,14 +83,12 @@ def _items(model: Any, calls: int = 1, nested: bool = False) -> Iterator[Item]:
     if operations is None:  # a subclassed model does not tell its graph
         yield Item(model, tuple(rows))
         return
-    row_of = {id(layer): row for layer, row in zip(model.layers, rows, strict=True)}
     parts = _parts(operations)
-    for operation in operations:
-        row = row_of.get(id(operation))
-        if row and _has_blocks(operation):
+    for operation, row in zip(operations, rows, strict=True):
+        if _has_blocks(operation):
             yield from _items(operation, calls * _calls(operation, row), nested=True)
             continue
-        counted = () if row is None else (replace(row, macs=row.macs and row.macs * calls),)
+        counted = (replace(row, macs=row.macs and row.macs * calls),)
         hidden = nested and isinstance(operation, keras.layers.InputLayer)
         yield Item(operation, counted, parts.get(id(operation), ""), id(model), hidden)
 

@@ -1,6 +1,6 @@
 """Models as tables: rows read off a Keras model, written as text, Markdown or JSON.
 
-Keras is not imported: a model is asked for its layers, and that is all.
+Keras is not imported: a model is asked for its layers and operations, and that is all.
 """
 
 from __future__ import annotations
@@ -17,15 +17,27 @@ Format = Literal["text", "markdown", "json"]
 LINE_LENGTH = 120  # characters, at least
 UNKNOWN = "?"
 _Shape = tuple[int | None, ...]
+# Operations without weights whose work is products all the same, so that they are not free.
+_PRODUCTS = (
+    "Conv",
+    "DepthwiseConv",
+    "ConvTranspose",
+    "Dot",
+    "Einsum",
+    "Inner",
+    "Matmul",
+    "Tensordot",
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One layer of a Keras model."""
+    """One layer of a Keras model, or one operation between its layers."""
 
     name: str
     kind: str  # the layer's class
     output_shape: _Shape | None  # with the batch; None where unknown or more than one
+    output_shapes: tuple[_Shape, ...]  # of every output of every call, each shape once
     params: int
     trainable_params: int
     macs: int | None  # for one picture; None where they depend on the input or are not known
@@ -35,7 +47,7 @@ class Row:
 
 
 def layer_rows(model: Any, *, expand_nested: bool = False) -> list[Row]:
-    """Return a row for each layer of a Keras model, in its order.
+    """Return a row for each layer of a Keras model and each operation between them, in its order.
 
     A nested model is one row; with `expand_nested`, its layers follow it, one level deeper.
     """
@@ -43,34 +55,37 @@ def layer_rows(model: Any, *, expand_nested: bool = False) -> list[Row]:
 
 
 def _rows(model: Any, expand_nested: bool, depth: int) -> Iterable[Row]:
-    for layer in model.layers:
+    for layer in getattr(model, "operations", model.layers):
         yield _row(layer, _calls(model, layer), depth)
         if expand_nested and hasattr(layer, "layers"):
             yield from _rows(layer, expand_nested, depth + 1)
 
 
-def _row(layer: Any, calls: Sequence[_Shape | None], depth: int) -> Row:
-    shape = calls[0] if len(set(calls)) == 1 else None
+def _row(layer: Any, calls: Sequence[Sequence[_Shape]], depth: int) -> Row:
+    known = calls or [_shapes_as_built(layer)]
+    shape = known[0][0] if len(known[0]) == 1 and len(set(map(tuple, known))) == 1 else None
     return Row(
         name=layer.name,
         kind=type(layer).__name__,
         output_shape=shape,
-        params=_count(layer.weights),
-        trainable_params=_count(layer.trainable_weights),
-        macs=_sum_if_known([_macs(layer, call) for call in calls]),
+        output_shapes=tuple(dict.fromkeys(shape for call in known for shape in call)),
+        params=_count(_weights(layer)),
+        trainable_params=_count(getattr(layer, "trainable_weights", ())),
+        macs=_sum_if_known([_macs(layer, x[0] if len(x) == 1 else None) for x in calls or [()]]),
         activation_bytes=_activation_bytes(layer, shape),
         trains=_trains(layer),
         depth=depth,
     )
 
 
-def _calls(model: Any, layer: Any) -> list[_Shape | None]:
-    """Return the output shape of each call of `layer` in `model`: two for a shared layer."""
+def _calls(model: Any, layer: Any) -> list[list[_Shape]]:
+    """Return the output shapes of each call of `layer` in `model`: two calls of a shared layer."""
     # Keras' own summary asks a model's nodes too; there is no public way.
-    by_depth = getattr(model, "_nodes_by_depth", {}).values()
-    nodes = [node for nodes in by_depth for node in nodes if node.operation is layer]
-    outputs = [node.output_tensors for node in nodes] or [_outputs(layer)]
-    return [tuple(found[0].shape) if len(found) == 1 else None for found in outputs]
+    by_depth = getattr(model, "_nodes_by_depth", {})  # the outputs' depth is 0
+    in_order = (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth])
+    nodes = [node for node in in_order if node.operation is layer]
+    outputs = [node.output_tensors for node in nodes] or [x for x in [_outputs(layer)] if x]
+    return [[tuple(tensor.shape) for tensor in tensors] for tensors in outputs]
 
 
 def _outputs(layer: Any) -> Sequence[Any]:
@@ -81,13 +96,46 @@ def _outputs(layer: Any) -> Sequence[Any]:
     return (outputs,) if hasattr(outputs, "shape") else tuple(outputs)
 
 
+def _shapes_as_built(layer: Any) -> list[_Shape]:
+    """Return the output shapes of a layer that no graph has, for the input that it was built for.
+
+    The layers of a subclassed model are such; how often it calls them is not known.
+    """
+    config: dict[str, Any] = getattr(layer, "get_build_config", dict)() or {}
+    arguments = config.get("shapes_dict") or {"input_shape": config.get("input_shape")}
+    if None in arguments.values():
+        return []
+    try:
+        if len(arguments) == 1:
+            return _flat(layer.compute_output_shape(*arguments.values()))
+        return _flat(layer.compute_output_shape(**arguments))
+    except (NotImplementedError, TypeError, ValueError):  # a user's own layer may know none
+        return []
+
+
+def _flat(shapes: Any) -> list[_Shape]:
+    """Return the shapes in a structure of them, as `compute_output_shape` may return."""
+    if isinstance(shapes, dict):
+        return [shape for value in shapes.values() for shape in _flat(value)]
+    items = tuple(shapes)
+    if all(item is None or isinstance(item, int) for item in items):
+        return [items]
+    return [shape for item in items for shape in _flat(item)]
+
+
+def _weights(layer: Any) -> Sequence[Any]:
+    """Return a layer's weights; an operation has none."""
+    weights: Sequence[Any] = getattr(layer, "weights", ())
+    return weights
+
+
 def _count(weights: Iterable[Any]) -> int:
     return sum(prod(weight.shape) for weight in {id(w): w for w in weights}.values())
 
 
 def _trains(layer: Any) -> str:
     # A batch norm's moving statistics never train, so that parameters cannot tell.
-    answers = {bool(leaf.trainable_weights) for leaf in _leaves(layer) if leaf.weights}
+    answers = {bool(leaf.trainable_weights) for leaf in _leaves(layer) if _weights(leaf)}
     if len(answers) == 2:
         return "in part"
     return "" if not answers else "yes" if True in answers else "no"
@@ -102,8 +150,8 @@ def _leaves(layer: Any) -> Iterable[Any]:
 def _macs(layer: Any, shape: _Shape | None) -> int | None:
     if hasattr(layer, "layers"):
         return _sum_if_known([row.macs for row in layer_rows(layer)])
-    if not any(len(weight.shape) > 1 for weight in layer.weights):
-        return 0
+    if not any(len(weight.shape) > 1 for weight in _weights(layer)):
+        return None if type(layer).__name__ in _PRODUCTS else 0
     if shape is None or None in shape[1:]:
         return None
     positions = _positions(layer, shape)
@@ -130,7 +178,8 @@ def _activation_bytes(layer: Any, shape: _Shape | None) -> int | None:
     sizes = [n for n in (shape or (None, None))[1:] if n is not None]
     if shape is None or len(sizes) < len(shape) - 1:
         return None
-    bits = "".join(filter(str.isdigit, str(layer.compute_dtype))) or "32"
+    dtype = getattr(layer, "compute_dtype", None) or next((x.dtype for x in _outputs(layer)), "")
+    bits = "".join(filter(str.isdigit, str(dtype))) or "32"
     return prod(sizes) * int(bits) // 8
 
 
@@ -183,7 +232,7 @@ def summary(
 
 
 def _cells(row: Row, costs: bool, show_trainable: bool) -> list[str]:
-    shape = UNKNOWN if row.output_shape is None else str(row.output_shape)
+    shape = ", ".join(map(str, row.output_shapes)) or UNKNOWN
     if row.kind == "InputLayer":
         shape = f"[{shape}]"
     cells = [f"{'  ' * row.depth}{row.name} ({row.kind})", shape, str(row.params)]
@@ -197,11 +246,14 @@ def _number(value: int | None) -> str:
 
 
 def _totals(model: Any) -> dict[str, int | None]:
-    total, trainable = _count(model.weights), _count(model.trainable_weights)
+    own, trainable = _count(model.weights), _count(model.trainable_weights)
+    optimizer = getattr(model, "optimizer", None)
+    moments = _count(optimizer.variables) if optimizer is not None and optimizer.built else 0
     return {
-        "total_params": total,
+        "total_params": own + moments,
         "trainable_params": trainable,
-        "non_trainable_params": total - trainable,
+        "non_trainable_params": own - trainable,
+        **({"optimizer_params": moments} if moments else {}),
         "macs": _macs(model, None),
     }
 
@@ -211,6 +263,7 @@ def _total_lines(totals: dict[str, int | None]) -> list[str]:
         "total_params": "Total params",
         "trainable_params": "Trainable params",
         "non_trainable_params": "Non-trainable params",
+        "optimizer_params": "Optimizer params",
         "macs": "MACs for one picture",
     }
     return [f"{names[key]}: {_number(value)}" for key, value in totals.items()]

@@ -45,6 +45,7 @@ def build(blocks, **arguments):
 def test_costs_are_those_of_the_model(net, padding, output_stride):
     arguments = {"alpha": 0.25, "blocks": NETS[net], "padding": padding}
     arguments["output_stride"] = output_stride
+    keras.utils.clear_session(free_memory=False)  # names as in a fresh process
     model = MobileNet((97, 97, 3), weights=None, **arguments)
     for cost, row in zip(layer_costs(size=97, **arguments), layer_rows(model), strict=True):
         assert (cost.name, cost.macs, cost.params) == (row.name, row.macs, row.params)

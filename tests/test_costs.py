@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import pytest
 
 from keras_mobilenet import MobileNet, layer_costs
@@ -61,6 +62,7 @@ def test_macs_agree_with_the_paper_within_its_rounding(alpha, size):
 @pytest.mark.parametrize(("alpha", "depth_multiplier", "size"), [(0.25, 1, 224), (0.1, 2, 225)])
 def test_every_layer_costs_what_the_keras_model_says(alpha, depth_multiplier, size, include_top):
     net = {"alpha": alpha, "depth_multiplier": depth_multiplier, "include_top": include_top}
+    keras.utils.clear_session(free_memory=False)  # names as in a fresh process
     model = MobileNet((size, size, 3), weights=None, **net)
     costs = layer_costs(size=size, **net)
     assert sum(cost.params for cost in costs) == model.count_params()

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 from layer_names import fixed_names
@@ -121,6 +122,7 @@ def test_layers_and_weights_keep_names_and_shapes(padding):
 @pytest.mark.parametrize("output_stride", [16, 8])
 def test_costs_are_those_of_the_model(padding, output_stride):
     net = {"alpha": 0.25, "padding": padding, "output_stride": output_stride}
+    keras.utils.clear_session(free_memory=False)  # names as in a fresh process
     model = MobileNet((97, 97, 3), weights=None, **net)
     for cost, row in zip(layer_costs(size=97, **net), layer_rows(model), strict=True):
         assert (cost.name, cost.macs, cost.params) == (row.name, row.macs, row.params)

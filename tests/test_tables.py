@@ -1,11 +1,13 @@
 """`summary`: the reference layout, complete whatever the model."""
 
 import json
+import re
 
 import keras
+import numpy as np
 import pytest
 
-from keras_mobilenet import MobileNet, summary
+from keras_mobilenet import MobileNet, preprocess_input, summary
 from keras_mobilenet.tables import layer_rows, text_table
 
 
@@ -123,16 +125,117 @@ def test_shared_layer_costs_as_often_as_it_is_called():
     x = keras.Input((4, 4, 1))
     conv = keras.layers.Conv2D(1, 1, name="twice")
     model = keras.Model(x, conv(keras.layers.MaxPooling2D()(conv(x))))
-    assert "twice (Conv2D) ? 2 20 ?" in folded(summary(model, costs=True))
+    assert "twice (Conv2D) (None, 4, 4, 1), (None, 2, 2, 1) 2 20 ?" in folded(
+        summary(model, costs=True)
+    )
     half = keras.Model(x, model.layers[1].output)  # the same layer, called once in this model
     assert "twice (Conv2D) (None, 4, 4, 1) 2 16 64" in folded(summary(half, costs=True))
 
 
-def test_layer_with_several_outputs_has_no_single_shape():
+def test_layer_with_several_outputs_shows_the_shape_of_each():
     x = keras.Input((4, 4))
     inner = keras.Model(x, [keras.layers.ReLU()(x), keras.layers.Flatten()(x)], name="two")
     y = keras.Input((4, 4))
-    assert "two (Functional) ? 0" in folded(summary(keras.Model(y, inner(y))))
+    model = keras.Model(y, inner(y))
+    assert "two (Functional) (None, 4, 4), (None, 16) 0" in folded(summary(model))
+    assert layer_rows(model)[1].output_shape is None
+
+
+def rows_of_keras(model):
+    """What `model.summary()` prints: name, class, shape and parameters of each row; the totals."""
+    lines = []
+    model.summary(print_fn=lines.append, line_length=200)
+    text = "".join(lines).splitlines()
+    cells = [[cell.strip() for cell in re.split("[|│┃]", line)] for line in text]
+    rows = [row[1:4] for row in cells if len(row) > 4 and row[1] != "Layer (type)"]
+    totals = [row[0].partition(" (")[0] for row in cells if "params: " in row[0]]
+    return [[a, b, c.replace(",", "")] for a, b, c in rows], totals
+
+
+def rows_of_ours(model):
+    text = summary(model, format="markdown")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if "|" in line
+    ]
+    totals = [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
+    return [[a, b.strip("[]"), c] for a, b, c in rows[2:]], totals
+
+
+def preprocessed():
+    x = keras.Input((32, 32, 3))
+    net = MobileNet(input_tensor=preprocess_input(x), alpha=0.25, weights=None, classes=2)
+    return keras.Model(x, keras.ops.concatenate([net.output, net.output]))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.net = MobileNet((32, 32, 3), alpha=0.25, weights=None, include_top=False)
+        self.pool = keras.layers.GlobalAveragePooling2D()
+        self.top = keras.layers.Dense(2)
+
+    def call(self, x):
+        return self.top(self.pool(self.net(x)))
+
+
+def subclassed():
+    model = Subclassed()
+    model(np.zeros((1, 32, 32, 3)))
+    return model
+
+
+def trained():
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Dense(2)(x))
+    model.compile("adam", "mse")
+    model.fit(np.zeros((1, 4)), np.zeros((1, 2)), verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("make", [preprocessed, subclassed, trained])
+def test_rows_and_totals_are_those_of_keras_own_summary(make, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")  # for `model.summary()`, which wraps what is longer
+    model = make()
+    (rows, totals), (their_rows, their_totals) = rows_of_ours(model), rows_of_keras(model)
+    assert rows == their_rows
+    assert totals == their_totals
+    summary(model, costs=True, show_trainable=True, expand_nested=True)
+
+
+def test_operations_between_layers_are_rows():
+    rows = {row.kind: row for row in layer_rows(preprocessed())}
+    assert rows["TrueDivide"].output_shape == (None, 32, 32, 3)
+    assert rows["TrueDivide"].activation_bytes == 32 * 32 * 3 * 4
+    assert (rows["Subtract"].params, rows["Subtract"].macs, rows["Subtract"].trains) == (0, 0, "")
+    x = keras.Input((4, 4))
+    assert layer_rows(keras.Model(x, keras.ops.matmul(x, x)))[1].macs is None
+
+
+def test_users_own_layer_that_knows_no_shape_keeps_the_question_mark():
+    class Own(keras.layers.Layer):
+        def compute_output_shape(self, input_shape):
+            raise NotImplementedError
+
+        def build(self, input_shape):
+            self.kernel = self.add_weight(shape=(2,))
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.own = Own(name="own")
+
+        def call(self, x):
+            return self.own(x)
+
+        def build(self, input_shape):
+            self.own.build(input_shape)
+
+    model = Model()
+    model.build((None, 2))
+    model.built = True
+    assert "own (Own) ? 2" in folded(summary(model))
 
 
 def test_model_that_is_not_built_is_refused():
