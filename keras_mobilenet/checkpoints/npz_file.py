@@ -43,30 +43,36 @@ def recognises(path: str, head: bytes) -> bool:
 def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     """Yield the checkpoint in the archive at `path`, if it unpacks to `max_bytes` at most."""
     with zip_files.opened(path) as archive:
-        members = archive.infolist()
-        if (size := sum(member.file_size for member in members)) > max_bytes:
-            raise CheckpointError(
-                f"the archive unpacks to {size:,} bytes, far more than the model needs"
-            )
-        yield Checkpoint(NAME, _arrays(archive, members))
+        yield Checkpoint(NAME, arrays(archive, max_bytes))
 
 
-def _arrays(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[str, ArrayLike]:
-    arrays: dict[str, ArrayLike] = {}
+def arrays(
+    archive: zipfile.ZipFile, max_bytes: int, *, floats: bool = True
+) -> dict[str, ArrayLike]:
+    """Return an archive's arrays by their names, unread, if it unpacks to `max_bytes` at most.
+
+    With `floats`, arrays of anything else are refused; Python's objects always are.
+    """
+    members = archive.infolist()
+    if (size := sum(member.file_size for member in members)) > max_bytes:
+        raise CheckpointError(
+            f"the archive unpacks to {size:,} bytes, far more than the model needs"
+        )
+    found: dict[str, ArrayLike] = {}
     for info in members:
         name = info.filename.removesuffix(SUFFIX)
         if name == info.filename:
             raise CheckpointError(f"{name!r} in the archive is no NumPy array")
-        if name in arrays:
+        if name in found:
             raise CheckpointError(f"{name} is in the file twice")
-        arrays[name] = _member(archive, info, name)
-    return arrays
+        found[name] = _member(archive, info, name, floats)
+    return found
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Lazy:
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, floats: bool) -> Lazy:
     head = io.BytesIO(zip_files.content(archive, info, _MAX_HEADER_BYTES))
     shape, fortran, dtype = _header(name, head)
-    if not is_float(dtype):
+    if dtype.hasobject or (floats and not is_float(dtype)):
         raise CheckpointError(f"{name} holds {dtype}, not floats")
     stored = info.file_size - head.tell()
     if not all(0 <= n <= stored for n in shape) or math.prod(shape) * dtype.itemsize != stored:

@@ -7,8 +7,7 @@ it is a state of: another training does not go on from it.
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.files import replacing
+from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.checkpoints import npz_file, zip_files
+from keras_mobilenet.files import check_file, replacing
 
 Array = npt.NDArray[Any]
 NAME = "state.npz"
+_MAX_BYTES = 1 << 30  # the largest net with its optimizer takes a tenth
+# What damaged files raise; CheckpointError is a ValueError.
+_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _GROUPS = ("weights", "optimizer", "best")
 
 
@@ -59,17 +63,13 @@ def load_state(folder: Path, identity: str) -> State | None:
     path = folder / NAME
     if not path.exists():
         return None
+    remedy = "Delete it: the training then begins anew, with the features that were computed."
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            told = json.loads(str(archive["told"]))
-            found = told.pop("identity")
-            groups: dict[str, Any] = {group: _group(archive, group) for group in _GROUPS}
-            state = State(**told, **groups)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is damaged: {error}. Delete it: the training then begins anew, with the "
-            "features that were computed."
-        ) from error
+        check_file(path, remedy)
+        with zip_files.opened(str(path)) as archive:
+            found, state = _read(npz_file.arrays(archive, _MAX_BYTES, floats=False), identity)
+    except _FAULTS as error:
+        raise ValueError(f"{path} is damaged: {error}. {remedy}") from error
     if found != identity:
         raise ValueError(
             f"{path} is the state of a training with other settings, pictures or weights. "
@@ -78,6 +78,18 @@ def load_state(folder: Path, identity: str) -> State | None:
     return state
 
 
-def _group(archive: Any, group: str) -> list[Array]:
-    count = sum(name.startswith(f"{group}_") for name in archive.files)
-    return [archive[f"{group}_{i}"] for i in range(count)]
+def _read(arrays: Mapping[str, ArrayLike], identity: str) -> tuple[str, State]:
+    """Return what a state is of, and the state, if that is `identity`."""
+    told = json.loads(str(np.asarray(arrays["told"])))
+    found = told.pop("identity")
+    state = State(**told)
+    if not isinstance(state.history, list) or not isinstance(state.epochs, int):
+        raise TypeError("its history is none")
+    if found == identity:
+        state.weights, state.optimizer, state.best = (_group(arrays, group) for group in _GROUPS)
+    return found, state
+
+
+def _group(arrays: Mapping[str, ArrayLike], group: str) -> list[Array]:
+    count = sum(name.startswith(f"{group}_") for name in arrays)
+    return [np.asarray(arrays[f"{group}_{i}"]) for i in range(count)]
