@@ -19,11 +19,10 @@ from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.files import check_file, replacing
 from keras_mobilenet.frozen import batch_norms_of, freeze_batch_norms, is_known
 from keras_mobilenet.keras_check import check_archive
-from keras_mobilenet.recipes import KEY, Recipe, recipe_for, recipe_from
+from keras_mobilenet.recipes import KEY, MAX_BYTES, Recipe, check_classes, recipe_for, recipe_from
 
 SUFFIX = ".keras"
 _MEMBER = f"{KEY}.json"
-_MAX_BYTES = 16 << 20  # of a recipe: a million classes with short names
 _recipes: weakref.WeakKeyDictionary[Any, Recipe] = weakref.WeakKeyDictionary()
 
 
@@ -68,6 +67,8 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
     try:
         check_archive(path)
         model = keras.saving.load_model(path, safe_mode=True)
+        if recipe is not None:
+            check_classes(recipe, _classes_of(model))
     except Exception as error:  # Keras raises nearly any type at a damaged or foreign file
         remedy = "Save the model again with the same version of Keras, or pass another file."
         raise CheckpointError(fault(path, f"cannot be opened: {error}", remedy)) from error
@@ -89,7 +90,7 @@ def _read_recipe(path: str) -> Recipe | None:
         with zip_files.opened(path) as archive:
             if _MEMBER not in archive.namelist():
                 return None
-            text = zip_files.text(archive, archive.getinfo(_MEMBER), _MAX_BYTES)
+            text = zip_files.text(archive, archive.getinfo(_MEMBER), MAX_BYTES)
         return recipe_from(text)
     except CheckpointError as error:
         raise CheckpointError(fault(path, f"{error}.", "Pass a whole .keras file.")) from error

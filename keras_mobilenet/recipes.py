@@ -7,7 +7,6 @@ file format has a place.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,10 @@ if TYPE_CHECKING:
 
 KEY = "keras_mobilenet"  # under which a file's metadata hold the text
 EVALUATION_CROP = 0.875  # what the published accuracies were measured with
+MAX_BYTES = 16 << 20  # of the text in a file: a million classes with short names
 _VERSION = 1
+_DIVISORS = (1e-6, 1e6)  # beyond them every pixel becomes one number, or none
+_LARGEST_SHIFT = 1e6
 Label = str | tuple[str, str]
 
 
@@ -114,11 +116,27 @@ def recipe_from(text: str) -> Recipe:
         labels = checked_labels(told.pop("labels"), None)
         recipe = Recipe(None if size is None else _size(*size), labels=labels, **told)
         numbers = (recipe.crop, recipe.divisor, recipe.shift)
-        if not (all(map(math.isfinite, numbers)) and 0 < recipe.crop <= 1 and recipe.divisor > 0):
+        if not (
+            0 < recipe.crop <= 1
+            and _DIVISORS[0] <= recipe.divisor <= _DIVISORS[1]
+            and abs(recipe.shift) <= _LARGEST_SHIFT
+        ):
             raise ValueError(f"crop, divisor and shift of {numbers}")
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"what the file says of its input is damaged ({error})") from error
     return recipe
+
+
+def check_classes(recipe: Recipe, classes: int | None) -> None:
+    """Raise unless a file's recipe names as many classes as its model has outputs.
+
+    Raises:
+        CheckpointError: it names more or fewer.
+    """
+    if recipe.labels is not None and classes is not None and len(recipe.labels) != classes:
+        raise CheckpointError(
+            f"the file names {len(recipe.labels)} classes, and its model has {classes} outputs"
+        )
 
 
 def _size(height: int, width: int) -> Size:

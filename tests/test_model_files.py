@@ -64,6 +64,8 @@ def test_text_tells_the_recipe(recipe):
         Recipe().to_text().replace("null", "[0, 224]", 1),
         Recipe().to_text().replace("127.5", "0"),
         Recipe().to_text().replace("127.5", "NaN"),
+        Recipe().to_text().replace("127.5", "1e-300"),
+        Recipe().to_text().replace('"shift": 1.0', '"shift": 1e300'),
         Recipe().to_text().replace('"labels": null', '"labels": "daisy"'),
         Recipe().to_text().replace('"labels": null', '"labels": [["a", "b", "c"]]'),
         Recipe().to_text().replace('"crop"', '"croq"'),
@@ -122,6 +124,15 @@ def test_damaged_recipe_is_refused(small, tmp_path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("keras_mobilenet.json", b"\xff")
     with pytest.raises(CheckpointError, match="model.keras"):
+        load_model(path)
+
+
+def test_file_that_names_other_classes_than_it_has_is_refused(small, tmp_path):
+    path = tmp_path / "model.keras"
+    small.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("keras_mobilenet.json", Recipe(labels=("daisy",)).to_text())
+    with pytest.raises(CheckpointError, match="names 1 classes, and its model has 3 outputs"):
         load_model(path)
 
 

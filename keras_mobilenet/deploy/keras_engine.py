@@ -10,6 +10,7 @@ import numpy.typing as npt
 from keras_mobilenet.deploy.backends import import_tensorflow
 from keras_mobilenet.deploy.conversion import INPUT, OUTPUT, SIGNATURE
 from keras_mobilenet.deploy.engine import Engine, Settings, chunks, known
+from keras_mobilenet.deploy.saved_models import check_saved_model
 from keras_mobilenet.errors import CheckpointError, fault
 
 NAME = "keras"
@@ -63,11 +64,14 @@ def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
 def open_file(path: str, settings: Settings) -> Engine:
     """Return the engine of a SavedModel folder with a signature `input` to `output`.
 
+    A SavedModel is a program; one that does more than compute is refused.
+
     Raises:
         CheckpointError: the folder is no SavedModel, is damaged, or has other signatures.
     """
     import tensorflow as tf  # noqa: PLC0415
 
+    check_saved_model(path)
     try:
         module = tf.saved_model.load(path)
         function = module.signatures[SIGNATURE]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.conversion import Quantize, to_tflite
 from keras_mobilenet.deploy.engine import Engine, Settings, empty, known
+from keras_mobilenet.deploy.opening import check_tflite
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.quiet import quiet
 from keras_mobilenet.spec import Shape
@@ -129,8 +129,9 @@ def open_file(path: str, settings: Settings) -> Engine:
     Raises:
         CheckpointError: the file is damaged, or has other than one input and one output.
     """
+    content = check_tflite(path, NAME)
     try:
-        return LiteRTEngine(Path(path).read_bytes(), settings)
+        return LiteRTEngine(content, settings)
     except (ValueError, RuntimeError) as error:
         remedy = "Export it again, or fetch it again."
         raise CheckpointError(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
 
-from keras_mobilenet.errors import CheckpointError, MissingExtraError, fault
-from keras_mobilenet.recipes import KEY, Recipe, recipe_from
+from keras_mobilenet.checkpoints import onnx_check, zip_files
+from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.files import check_file
+from keras_mobilenet.recipes import KEY, MAX_BYTES, Recipe, recipe_from
 
 _MEMBER = f"{KEY}.json"
 _LABELS = "labels.txt"  # where Android's tools look
@@ -35,10 +36,12 @@ def read_recipe(path: str) -> Recipe | None:
     Raises:
         CheckpointError: it is damaged.
     """
-    text = _read(path)
     try:
+        text = _read(path)
         return None if text is None else recipe_from(text)
     except CheckpointError as error:
+        if str(error).startswith(path):
+            raise
         raise CheckpointError(fault(path, f"{error}.", "Export it again.")) from error
 
 
@@ -61,41 +64,29 @@ def _write_onnx(path: str, recipe: Recipe) -> None:
 
 def _read(path: str) -> str | None:
     if os.path.isdir(path):
-        file = Path(path) / _EXTRA / _MEMBER
-        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else None
+        return _read_extra(Path(path) / _EXTRA / _MEMBER)
     if path.endswith(".tflite"):
         return _read_zip(path)
     if path.endswith(".onnx"):
-        return _read_onnx(path)
+        return onnx_check.metadata(path, KEY, MAX_BYTES)
     return _read_xml(path)
+
+
+def _read_extra(file: Path) -> str | None:
+    if not file.exists():
+        return None
+    if check_file(file, "Export the model again.") > MAX_BYTES:
+        raise CheckpointError(f"{file.name} has more than {MAX_BYTES:,} bytes")
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _read_zip(path: str) -> str | None:
     if not zipfile.is_zipfile(path):
         return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(_MEMBER).decode("utf-8") if _MEMBER in archive.namelist() else None
-    except (zipfile.BadZipFile, UnicodeDecodeError, OSError, RuntimeError, ValueError) as error:
-        found = f"its metadata are damaged ({error})."
-        raise CheckpointError(fault(path, found, "Export it again.")) from error
-
-
-def _read_onnx(path: str) -> str | None:
-    try:
-        import onnxruntime  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise MissingExtraError("Reading ONNX files", "onnx") from error
-    options: Any = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    except Exception as error:  # ONNX Runtime's exceptions have no common type
-        message = f"cannot be opened by ONNX Runtime: {error}."
-        raise CheckpointError(fault(path, message, "Export it again.")) from error
-    return metadata.get(KEY)
+    with zip_files.opened(path) as archive:
+        if _MEMBER not in archive.namelist():
+            return None
+        return zip_files.text(archive, archive.getinfo(_MEMBER), MAX_BYTES)
 
 
 def _read_xml(path: str) -> str | None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.conversion import to_onnx
 from keras_mobilenet.deploy.engine import Engine, Settings, chunks, known
+from keras_mobilenet.deploy.opening import check_onnx
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, fault
 
 NAME = "onnxruntime"
@@ -77,6 +78,7 @@ def open_file(path: str, settings: Settings) -> Engine:
         MissingExtraError: ONNX Runtime is not installed.
     """
     _import_runtime()
+    check_onnx(path, NAME)
     try:
         return ONNXEngine(path, settings)
     except Exception as error:  # ONNX Runtime's exceptions have no common type

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.conversion import import_openvino, to_openvino, unreported
 from keras_mobilenet.deploy.engine import Engine, Settings, chunks, empty, known
+from keras_mobilenet.deploy.opening import check_openvino
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, fault
 from keras_mobilenet.quiet import quiet
 
@@ -129,6 +130,7 @@ def open_file(path: str, settings: Settings) -> Engine:
         MissingExtraError: OpenVINO is not installed.
     """
     openvino = import_openvino()
+    check_openvino(path)
     try:
         graph = openvino.Core().read_model(path)
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:

@@ -21,9 +21,10 @@ from keras_mobilenet.deploy.engine import Engine, Precision, Settings, all_cores
 from keras_mobilenet.deploy.engines import AUTO, engine_for, engine_for_file, engine_module
 from keras_mobilenet.deploy.folding import fold_batch_norm
 from keras_mobilenet.deploy.metadata import read_recipe
+from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import SUFFIX, load_model, recipe_of
-from keras_mobilenet.recipes import Label, Recipe, recipe_for
+from keras_mobilenet.recipes import Label, Recipe, check_classes, recipe_for
 
 Path = str | PathLike[str]
 _LARGEST_SCALED = 3.0  # root mean square: an input scaled to -1 to 1 stays far under it
@@ -72,7 +73,7 @@ class Predictor:
             self.name = os.fspath(model)
             self.engine = engine_for_file(self.name, engine)
             compiled = engine_module(self.engine).open_file(_existing(self.name), settings)
-            told = read_recipe(self.name)
+            told = _fitting(self.name, read_recipe(self.name), _classes(compiled))
             self.recipe = told or recipe_for(_size(compiled), _classes(compiled))
         else:
             if isinstance(model, (str, PathLike)):
@@ -241,6 +242,16 @@ def _compiled(
         portable = bias_corrected(portable, samples, rounding)
     compiled: Engine = engine_module(engine).compile_model(portable, settings, samples)
     return compiled
+
+
+def _fitting(path: str, recipe: Recipe | None, classes: int | None) -> Recipe | None:
+    """Return a file's recipe, if it names as many classes as the file puts out."""
+    try:
+        if recipe is not None:
+            check_classes(recipe, classes)
+    except CheckpointError as error:
+        raise CheckpointError(fault(path, f"{error}.", "Export it again.")) from error
+    return recipe
 
 
 def _existing(path: str) -> str:
