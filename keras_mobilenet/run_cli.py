@@ -111,9 +111,10 @@ def tell(run: Run, out: Path) -> None:
     for problem in run.problems:
         note(plain_line(problem))
     if run.accuracy is not None:
+        what = "accuracy (all classes right)" if run.multi_label else "accuracy"
         right = round(run.accuracy * len(run.validation))
         say(
-            f"validation accuracy {100 * run.accuracy:.1f} % "
+            f"validation {what} {100 * run.accuracy:.1f} % "
             f"({right} of {len(run.validation)} pictures)"
         )
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.timings.items())

@@ -31,6 +31,7 @@ def base_net(
     labels: Sequence[str],
     seed: int,
     blocks: Sequence[spec.Block] = spec.BLOCKS,
+    activation: str = "softmax",
 ) -> keras.Model:
     """Return a MobileNet with a top for `labels`, and the recipe it is trained and used with.
 
@@ -52,7 +53,7 @@ def base_net(
         )
         # No dropout: it is for long trainings of whole nets, and would cost the exactness of
         # "the same seed, the same numbers".
-        model = replace_top(net, len(labels), labels=labels, dropout=0.0)
+        model = replace_top(net, len(labels), labels=labels, dropout=0.0, activation=activation)
     set_recipe(model, replace(recipe_of(model), size=size, crop=WHOLE))
     return model
 

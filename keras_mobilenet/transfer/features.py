@@ -50,6 +50,7 @@ class Features:
     rows: tuple[tuple[Array, ...], ...]  # view, then picture
     problems: tuple[str, ...]
     digest: str  # of what the rows stand for: contents, views, net
+    columns: int | None = None  # classes of multi-label pictures; None where each is of one
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -58,6 +59,16 @@ class Features:
     def classes(self) -> npt.NDArray[np.int64]:
         """The pictures' class numbers."""
         return np.array([picture.class_index for picture in self.pictures], np.int64)
+
+    @property
+    def truth(self) -> Array:
+        """The class numbers, or rows of 0 and 1, `(pictures, classes)`, of multi-label pictures."""
+        if self.columns is None:
+            return self.classes
+        rows = np.zeros((len(self), self.columns), np.float32)
+        for row, picture in zip(rows, self.pictures, strict=True):
+            row[list(picture.classes)] = 1
+        return rows
 
     def checksum(self) -> int:
         """Return a CRC-32 of all rows, whose last bits depend on the machine."""

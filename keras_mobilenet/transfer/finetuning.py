@@ -40,6 +40,7 @@ def finetune(
     patience: int = 5,
     class_weight: ClassWeight = None,
     labels: Sequence[str] | None = None,
+    multi_label: bool | None = None,
     seed: int = 0,
     out: str | PathLike[str] | None = None,
     cache: str | PathLike[str] | None = AUTO_CACHE,
@@ -71,8 +72,9 @@ def finetune(
             channels)` or a list of arrays, and their classes; or a `tf.data.Dataset` of such
             pairs, as `image_dataset_from_directory` returns it, or a `keras.utils.PyDataset`.
             Images are `uint8`, or floats whose range is found: 0 to 255, 0 to 1 or -1 to 1.
-            Classes are numbers from 0, of any type and also of shape `(count, 1)`; one-hot rows;
-            or names. The model takes pixels from -1 to 1 whatever the data's range is.
+            Classes are numbers from 0, of any type and also of shape `(count, 1)`; one-hot or
+            multi-hot rows; or names. The model takes pixels from -1 to 1, whatever the data's
+            range is.
         alpha: Width multiplier.
         weights: What to begin with: `"imagenet"`, a file of weights, or None for random values.
         size: `(height, width)` in pixels that whole pictures are resized to, or an int.
@@ -90,8 +92,12 @@ def finetune(
         label_smoothing: Share of each target spread over all classes in the second stage.
         weight_decay: That of AdamW in the second stage.
         patience: Epochs without a lower validation loss after which the second stage ends.
-        class_weight: `"balanced"`, or a weight for each class' name or number.
+        class_weight: `"balanced"`, or a weight for each class' name or number. In multi-label
+            data it is that of the images of a class against one without the class.
         labels: The classes' names, for arrays; None for those that a data set has.
+        multi_label: Whether an image may be of several classes or of none: classes are then rows
+            with a 0 or 1 for each, or lists of names, and each class has a probability of its own.
+            None is whether a row of the data is so; one-hot rows are single classes unless asked.
         seed: Fixes the split, the views and the order.
         out: A folder for the model, its history and its metrics, and the state to resume from.
         cache: A folder for what was computed. `"auto"` is one in `out`, or memory without it;
@@ -124,7 +130,9 @@ def finetune(
     together = _workers()  # before anything else uses TensorFlow
     folder = None if out is None else run_files.open_folder(out, resume=resume)
     place = (folder and folder / run_files.CACHE) if cache == AUTO_CACHE else cache
-    source = read_source(data, validation=validation, seed=seed, labels=labels)
+    source = read_source(
+        data, validation=validation, seed=seed, labels=labels, multi_label=multi_label
+    )
     training = Training(settings, source, folder, callbacks, progress, engine, together)
     remedy = (
         "Start it again." if folder is None else f"{folder} holds what was done, to be resumed."

@@ -93,7 +93,7 @@ def evaluate(
     right = predicted == indices
     count, correct = len(right), int(right.sum())
     confusion = _confusion(len(names), indices, predicted)
-    bins = _bins(rows.max(axis=1), right)
+    bins = binned(rows.max(axis=1), right)
     return Metrics(
         labels=names,
         count=count,
@@ -102,7 +102,7 @@ def evaluate(
         interval=wilson_interval(correct, count),
         top_2=_top_2(rows, indices) if len(names) >= _TOP_2_FROM else None,
         log_loss=_log_loss(rows, indices),
-        calibration_error=_calibration_error(bins),
+        calibration_error=calibration_error(bins),
         calibration_method=METHOD,
         bins=bins,
         classes=tuple(_class(name, confusion, i) for i, name in enumerate(names)),
@@ -171,13 +171,14 @@ def _class(label: str, confusion: _Ints, i: int) -> ClassMetrics:
         support,
         predicted,
         correct,
-        precision=_share(correct, predicted),
-        recall=_share(correct, support),
-        f1=_share(2 * correct, support + predicted),
+        precision=share_of(correct, predicted),
+        recall=share_of(correct, support),
+        f1=share_of(2 * correct, support + predicted),
     )
 
 
-def _share(part: int, whole: int) -> float | None:
+def share_of(part: int, whole: int) -> float | None:
+    """Return a part's share, None where there is nothing to take one of."""
     return part / whole if whole else None
 
 
@@ -191,7 +192,8 @@ def _log_loss(rows: _Floats, true: _Ints) -> float:
     return float(-np.log(np.clip(given, _FLOOR, 1)).mean())
 
 
-def _bins(confidence: _Floats, right: npt.NDArray[np.bool_]) -> tuple[CalibrationBin, ...]:
+def binned(confidence: _Floats, right: npt.NDArray[np.bool_]) -> tuple[CalibrationBin, ...]:
+    """Return the bins of some answers by their confidence."""
     edges = np.linspace(0, 1, BINS + 1)
     place = np.clip(np.searchsorted(edges, confidence) - 1, 0, BINS - 1)
     return tuple(
@@ -208,7 +210,7 @@ def _bin(
     return CalibrationBin(float(low), float(high), len(right), *means)
 
 
-def _calibration_error(bins: Sequence[CalibrationBin]) -> float:
+def calibration_error(bins: Sequence[CalibrationBin]) -> float:
     """Return the mean distance of confidence and accuracy over all examples."""
     filled = [(b.count, b.confidence, b.accuracy) for b in bins]
     gaps = [n * abs(p - a) for n, p, a in filled if p is not None and a is not None]

@@ -58,7 +58,7 @@ def probe(
     The nets are those whose published weights are at hand; nothing is fetched.
 
     Args:
-        data: As for `finetune`.
+        data: As for `finetune`, each image of one class.
         folds: Parts of the pictures; each is validated with by a classifier trained on the rest.
         seed: Another one gives other folds.
         cache: A folder for what was computed, or None.
@@ -72,7 +72,7 @@ def probe(
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
         raise ValueError(f"`folds` must be a whole number of at least 2. Received: folds={folds!r}")
     rows = _at_hand()
-    source = read_source(data, validation=None, seed=seed)
+    source = read_source(data, validation=None, seed=seed, multi_label=False)
     kept = FeatureCache(cache)
     found = [_score(row, source, folds, seed, kept, engine, progress) for row in rows]
     return tuple(sorted(found, key=lambda score: -score.accuracy))

@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.files import replacing
+from keras_mobilenet.transfer import report_multi_label
 from keras_mobilenet.transfer.markup import Html, element, joined
 from keras_mobilenet.transfer.metrics import Metrics
+from keras_mobilenet.transfer.multi_label_metrics import MultiLabelMetrics
 from keras_mobilenet.transfer.report_grid import TABLE_UP_TO, confusion_shown
 from keras_mobilenet.transfer.report_mistakes import find_mistakes, mistakes_shown
 from keras_mobilenet.transfer.report_sections import (
@@ -48,8 +50,8 @@ class TrainedRun(Protocol):
         """An epoch each: stage, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds."""
 
     @property
-    def validation(self) -> Sequence[tuple[Any, int]]:
-        """Each example's path, None for an array, and the index of its true class."""
+    def validation(self) -> Sequence[tuple[Any, Any]]:
+        """Each example's path, None for an array, and its true class, or a tuple of them."""
 
     @property
     def probabilities(self) -> npt.NDArray[np.float32]:
@@ -80,7 +82,9 @@ class TrainedRun(Protocol):
         """What is wrong with the data."""
 
 
-def write_report(path: str | PathLike[str], run: TrainedRun, metrics: Metrics | None) -> None:
+def write_report(
+    path: str | PathLike[str], run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None
+) -> None:
     """Write what was trained and how good it is as one HTML file.
 
     The file needs no network, no script and no other file. The pictures of at most 24 mistakes are
@@ -102,7 +106,7 @@ def write_report(path: str | PathLike[str], run: TrainedRun, metrics: Metrics | 
         file.write(text)
 
 
-def _check(run: TrainedRun, metrics: Metrics | None) -> None:
+def _check(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> None:
     shapes = len(run.validation), len(run.labels)
     found = (metrics.count, len(metrics.labels)) if metrics else (0, len(run.labels))
     same = found == shapes and (not metrics or metrics.labels == tuple(run.labels))
@@ -113,7 +117,7 @@ def _check(run: TrainedRun, metrics: Metrics | None) -> None:
         )
 
 
-def _page(run: TrainedRun, metrics: Metrics | None) -> str:
+def _page(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> str:
     folder = resources.files(__package__)
     style = folder.joinpath("report.css").read_text(encoding="utf-8")
     template = Template(folder.joinpath("report.html").read_text(encoding="utf-8"))
@@ -130,12 +134,14 @@ def _page(run: TrainedRun, metrics: Metrics | None) -> str:
     )
 
 
-def _head(run: TrainedRun, metrics: Metrics | None, ids: Sequence[str]) -> Html:
+def _head(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None, ids: Sequence[str]) -> Html:
     return element(
         "header",
         element("h1", _title(run)),
         element("p", listed(run.labels, _LABELS_SHOWN), class_="labels"),
-        key_numbers(metrics),
+        report_multi_label.key_numbers(metrics)
+        if isinstance(metrics, MultiLabelMetrics)
+        else key_numbers(metrics),
         contents(ids),
         made_with(run.settings, run.timings, run.versions, run.weights_hash),
     )
@@ -145,14 +151,21 @@ def _title(run: TrainedRun) -> str:
     return f"MobileNet, trained on {plural(len(run.labels), 'class')}"
 
 
-def _sections(run: TrainedRun, metrics: Metrics | None) -> dict[str, tuple[str, Html]]:
+def _sections(
+    run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None
+) -> dict[str, tuple[str, Html]]:
     """Return the titles and contents of the page's parts by their ids."""
     told: dict[str, tuple[str, Html]] = {}
     if run.problems:
         told["problems"] = "Problems in the data", problem_list(run.problems)
     if run.history:
         told["training"] = "Training", curves(run.history)
-    if metrics is not None:
+    if isinstance(metrics, MultiLabelMetrics):
+        told["classes"] = "Class by class", report_multi_label.class_table(metrics)
+        wrong = report_multi_label.mistakes(run.validation, run.probabilities, run.labels)
+        told["mistakes"] = "Most confident mistakes", wrong
+        told["calibration"] = "How sure, how right", calibration(metrics)
+    elif metrics is not None:
         told["confusion"] = "What is taken for what", confusion_shown(metrics)
         told["classes"] = (
             "Class by class",

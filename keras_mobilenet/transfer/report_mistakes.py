@@ -42,10 +42,15 @@ class Mistake:
     @property
     def name(self) -> str:
         """The file with its folder, which is its class in most cases; the rest is private."""
-        if self.path is None:
-            return f"example {self.index}"
-        folder, file = os.path.split(self.path)
-        return os.path.join(os.path.basename(folder), file)
+        return name_of(self.index, self.path)
+
+
+def name_of(index: int, path: Any) -> str:
+    """Return an example's file with its folder; its place where it has none."""
+    if path is None:
+        return f"example {index}"
+    folder, file = os.path.split(os.fsdecode(path))
+    return os.path.join(os.path.basename(folder), file)
 
 
 def find_mistakes(

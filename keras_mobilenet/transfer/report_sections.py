@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_mobilenet.transfer.markup import Html, element, joined
 from keras_mobilenet.transfer.metrics import Metrics
+from keras_mobilenet.transfer.multi_label_metrics import MultiLabelMetrics
 from keras_mobilenet.transfer.report_charts import (
     Line,
     Stage,
@@ -39,23 +40,15 @@ def key_numbers(metrics: Metrics | None) -> Html:
     if metrics is None:
         return element("p", "Nothing was validated, so that nobody knows how good the model is.",
                        class_="note")  # fmt: skip
-    low, high = metrics.interval
-    examples = plural(metrics.count, "example")
     tiles = [
-        _tile(
-            "Accuracy",
-            percent(metrics.accuracy),
-            f"95 % interval {percent(low)} to {percent(high)}",
-            _interval_bar(metrics),
-            element("p", f"{metrics.correct:,} of {examples}", class_="note"),
-        ),
-        _tile("Log loss", number(metrics.log_loss), "nats an example; 0 is perfect"),
-        _tile("Calibration error", percent(metrics.calibration_error),
+        accuracy_tile("Accuracy", metrics),
+        tile("Log loss", number(metrics.log_loss), "nats an example; 0 is perfect"),
+        tile("Calibration error", percent(metrics.calibration_error),
               "by which it is surer, or less sure, than right"),
     ]  # fmt: skip
     if metrics.top_2 is not None:
         words = "the true class is one of the two most probable"
-        tiles.insert(1, _tile("Top-2 accuracy", percent(metrics.top_2), words))
+        tiles.insert(1, tile("Top-2 accuracy", percent(metrics.top_2), words))
     return element("div", tiles, class_="tiles")
 
 
@@ -109,7 +102,7 @@ def mistakes_heading(shown: int, mistakes: int) -> Html:
     return element("p", words, class_="note")
 
 
-def calibration(metrics: Metrics) -> Html:
+def calibration(metrics: Metrics | MultiLabelMetrics) -> Html:
     """Return the reliability diagram and how to read it."""
     words = (
         "Each bar is how often the model is right when it is as sure as its place on the axis "
@@ -129,14 +122,27 @@ def problem_list(problems: Sequence[str]) -> Html:
     return element("div", element("ul", items), more, class_="scroll tall", tabindex="0")
 
 
-def _tile(name: str, value: str, words: str, *more: Html) -> Html:
+def accuracy_tile(name: str, metrics: Metrics | MultiLabelMetrics) -> Html:
+    """Return the share of examples that are right, with its interval."""
+    low, high = metrics.interval
+    return tile(
+        name,
+        percent(metrics.accuracy),
+        f"95 % interval {percent(low)} to {percent(high)}",
+        _interval_bar(metrics),
+        element("p", f"{metrics.correct:,} of {plural(metrics.count, 'example')}", class_="note"),
+    )
+
+
+def tile(name: str, value: str, words: str, *more: Html) -> Html:
+    """Return one number with its name and what it means."""
     return element(
         "div", element("h2", name), element("p", value, class_="value"), more,
         element("p", words, class_="note"), class_="tile",
     )  # fmt: skip
 
 
-def _interval_bar(metrics: Metrics) -> Html:
+def _interval_bar(metrics: Metrics | MultiLabelMetrics) -> Html:
     """Return the interval on a line from 0 to 100 %, the accuracy marked; the words say it too."""
     low, high = (100 * share for share in metrics.interval)
     at = 100 * metrics.accuracy

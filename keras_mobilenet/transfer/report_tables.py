@@ -116,11 +116,12 @@ def _class_row(found: ClassMetrics) -> list[Child]:
     return [
         found.label,
         str(found.support),
-        _share(found.precision, found.correct, found.predicted),
-        _share(found.recall, found.correct, found.support),
+        share(found.precision, found.correct, found.predicted),
+        share(found.recall, found.correct, found.support),
         percent(found.f1),
     ]
 
 
-def _share(share: float | None, part: int, whole: int) -> Html:
-    return joined(percent(share), element("small", f"{part} of {whole}"))
+def share(value: float | None, part: int, whole: int) -> Html:
+    """Return a share in percent, with the counts that it is made of."""
+    return joined(percent(value), element("small", f"{part} of {whole}"))

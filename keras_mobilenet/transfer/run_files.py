@@ -14,6 +14,7 @@ import filelock
 from keras_mobilenet.files import replacing
 from keras_mobilenet.model_files import save_model
 from keras_mobilenet.transfer.metrics import Metrics, evaluate
+from keras_mobilenet.transfer.multi_label_metrics import MultiLabelMetrics, evaluate_multi_label
 from keras_mobilenet.transfer.report import write_report
 from keras_mobilenet.transfer.run_state import NAME as STATE
 from keras_mobilenet.transfer.runs import Run
@@ -82,13 +83,15 @@ def write_run(folder: Path, run: Run) -> None:
     write_report(folder / REPORT, run, metrics)
 
 
-def metrics_of(run: Run) -> Metrics | None:
+def metrics_of(run: Run) -> Metrics | MultiLabelMetrics | None:
     """Return how a run did on what it was validated with, or None if that is nothing."""
+    if run.multi_label and run.validation:
+        return evaluate_multi_label(run.labels, run.truth(), run.probabilities)
     truth = [index for _, index in run.validation]
-    return evaluate(run.labels, truth, run.probabilities) if truth else None
+    return evaluate(run.labels, truth, run.probabilities) if truth else None  # type: ignore[arg-type]
 
 
-def _write_metrics(path: Path, run: Run, metrics: Metrics | None) -> None:
+def _write_metrics(path: Path, run: Run, metrics: Metrics | MultiLabelMetrics | None) -> None:
     told = {} if metrics is None else metrics.to_json()
     told |= {
         "settings": run.settings,

@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_mobilenet import arguments, spec
 from keras_mobilenet.spec import Size
@@ -127,7 +128,38 @@ def class_weights(
     weights = np.ones(len(labels))
     if asked == BALANCED:
         weights = 1.0 / np.maximum(counts, 1)
-    elif isinstance(asked, Mapping):
+    else:
+        _set_weights(weights, asked, labels)
+    return tuple(map(float, weights * counts.sum() / (weights * counts).sum()))
+
+
+def positive_weights(
+    asked: ClassWeight, labels: Sequence[str], truth: npt.NDArray[Any]
+) -> tuple[float, ...]:
+    """Return how much each class' multi-label pictures count, against one without the class.
+
+    Args:
+        asked: As for `class_weights`; `"balanced"` is as much as all those without.
+        labels: The classes' names.
+        truth: 0 or 1 for each class of the pictures to train with, `(pictures, classes)`.
+
+    Raises:
+        ValueError: a class is unknown, or a weight is not positive.
+    """
+    weights = np.ones(len(labels))
+    if asked == BALANCED:
+        counts = truth.sum(axis=0)
+        weights = np.maximum(len(truth) - counts, 1) / np.maximum(counts, 1)
+    else:
+        _set_weights(weights, asked, labels)
+    return tuple(map(float, weights))
+
+
+def _set_weights(
+    weights: npt.NDArray[np.float64], asked: ClassWeight, labels: Sequence[str]
+) -> None:
+    """Set the weights that are asked for by a class' name or number."""
+    if isinstance(asked, Mapping):
         for key, weight in asked.items():
             weights[_class_index(key, labels)] = weight
             check_range("class_weight", weight, 0, math.inf)
@@ -136,7 +168,6 @@ def class_weights(
             "`class_weight` must be None, 'balanced', or a weight for each class' name or number. "
             f"Received: class_weight={asked!r}"
         )
-    return tuple(map(float, weights * counts.sum() / (weights * counts).sum()))
 
 
 def _class_index(key: Any, labels: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""A linear softmax layer on fixed features, trained to the optimum in a second.
+"""A linear layer on fixed features, softmax or sigmoids, trained to the optimum in a second.
 
 The problem is convex: a quasi-Newton method on all pictures at once finds the one best layer in
 some dozens of steps, whatever it starts from, with no learning rate to choose.
@@ -33,9 +33,10 @@ class Problem:
     """
 
     features: Features  # (pictures, features)
-    targets: Features  # (pictures, classes), each row a distribution
-    weights: Features  # (pictures,), how much each counts
+    targets: Features  # (pictures, classes), each row a distribution, or multi-hot
+    weights: Features  # (pictures,), how much each counts; or of each class of each
     l2: float  # of the standardised features' kernel, against the mean loss of a picture
+    multi_label: bool = False  # whether each class is a sigmoid of its own, not all one softmax
     mean: Array = field(init=False)
     scale: Array = field(init=False)
 
@@ -79,15 +80,27 @@ def _loss(problem: Problem, x: Features, point: Array) -> tuple[float, Array]:
     """Return the mean cross-entropy with the penalty, and its gradient."""
     kernel, bias = point[:-1], point[-1]
     logits = (x @ kernel.astype(np.float32)).astype(np.float64) + bias
-    logits -= logits.max(axis=1, keepdims=True)
-    log_sums = np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    share = (problem.weights / problem.weights.sum())[:, None]
-    loss = -(share * problem.targets * (logits - log_sums)).sum()
-    errors = share * (np.exp(logits - log_sums) - problem.targets)
+    weights = problem.weights if problem.weights.ndim == 2 else problem.weights[:, None]
+    share = weights / weights.sum(axis=0)
+    losses, errors = (_each_alone if problem.multi_label else _one_of_all)(logits, problem.targets)
+    loss, errors = (share * losses).sum(), share * errors
     slope = np.empty_like(point)
     slope[:-1] = x.T @ errors.astype(np.float32) + problem.l2 * kernel
     slope[-1] = errors.sum(axis=0)
     return float(loss + 0.5 * problem.l2 * np.vdot(kernel, kernel)), slope
+
+
+def _one_of_all(logits: Array, targets: Features) -> tuple[Array, Array]:
+    """Return the softmax cross-entropy's terms, and its gradient by the logits."""
+    logits = logits - logits.max(axis=1, keepdims=True)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return -targets * logs, np.exp(logs) - targets
+
+
+def _each_alone(logits: Array, targets: Features) -> tuple[Array, Array]:
+    """Return each class' sigmoid cross-entropy, a problem by itself, and its gradient."""
+    logs = np.logaddexp(0, logits)  # -log(1 - p)
+    return logs - targets * logits, np.exp(logits - logs) - targets
 
 
 def _direction(slope: Array, memory: deque[tuple[Array, Array]]) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.backends import is_tensorflow
+from keras_mobilenet.transfer.objectives import Objective
 from keras_mobilenet.workers import Workers
 
 Array = npt.NDArray[Any]
@@ -22,18 +23,16 @@ class OwnSteps:
 
     Args:
         model: Puts out logits. It is compiled here.
-        label_smoothing: Share of each target that is spread over all classes.
+        objective: What is minimised, and what is right.
         new_optimizer: Makes one.
     """
 
-    def __init__(self, model: Any, label_smoothing: float, new_optimizer: NewOptimizer) -> None:
+    def __init__(self, model: Any, objective: Objective, new_optimizer: NewOptimizer) -> None:
         self.model, self.optimizer = model, new_optimizer()
         model.compile(
             optimizer=self.optimizer,
-            loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=label_smoothing
-            ),
-            metrics=["accuracy"],
+            loss=objective.loss(),
+            metrics=[keras.metrics.MeanMetricWrapper(objective.right, name="accuracy")],
             # TensorFlow's XLA takes three times as long for depthwise gradients on processors;
             # JAX has nothing else.
             jit_compile=False if is_tensorflow() else "auto",
@@ -58,13 +57,13 @@ class SharedSteps:
     Args:
         workers: Those that train together.
         model: Puts out logits. A copy of it trains, in the strategy's scope.
-        label_smoothing: Share of each target that is spread over all classes.
+        objective: What is minimised, and what is right.
         new_optimizer: Makes one.
         batch: The most examples a step of all workers together.
     """
 
     def __init__(
-        self, workers: Workers, model: Any, label_smoothing: float, new_optimizer: NewOptimizer,
+        self, workers: Workers, model: Any, objective: Objective, new_optimizer: NewOptimizer,
         *, batch: int,
     ) -> None:  # fmt: skip
         import tensorflow as tf  # noqa: PLC0415 - loads for seconds
@@ -76,9 +75,7 @@ class SharedSteps:
             self.optimizer.build(self.model.trainable_variables)
         self.model.optimizer = self.optimizer  # where callbacks look for it
         self.model.set_weights(model.get_weights())
-        self._loss = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=label_smoothing, reduction=None
-        )
+        self._objective, self._loss = objective, objective.loss(reduction=None)
         self._step = tf.function(self._step_of_all)
 
     def step(self, count: int, examples: Examples) -> tuple[float, float]:
@@ -112,5 +109,5 @@ class SharedSteps:
             mean = loss / count  # gradients are added up over the replicas
         gradients = tape.gradient(mean, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        right = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(y, axis=-1), real.dtype)
+        right = tf.cast(self._objective.right(y, logits), real.dtype)
         return loss, tf.reduce_sum(right * real)

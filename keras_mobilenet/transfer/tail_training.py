@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.transfer.features import Features
+from keras_mobilenet.transfer.objectives import Objective
 from keras_mobilenet.transfer.run_state import State
 from keras_mobilenet.transfer.tail_steps import Examples, OwnSteps, SharedSteps
 from keras_mobilenet.transfer.top_training import Scores, scores
@@ -38,7 +39,7 @@ class Plan:
     label_smoothing: float
     weight_decay: float
     patience: int  # epochs without a lower validation loss, after which it ends
-    class_weights: tuple[float, ...]
+    class_weights: tuple[float, ...]  # of multi-label pictures: how much the ones count
     seed: int
     scaled: Scaled = field(compare=False)  # from a batch of rows to what the net takes
 
@@ -65,11 +66,13 @@ class TailTraining:
         self.model, self._train, self._validation, self._plan = model, train, validation, plan
         self._workers = workers
         new_optimizer = partial(_optimizer, plan, len(train))
+        multi_label = train.columns is not None
+        objective = Objective(plan.label_smoothing, plan.class_weights if multi_label else None)
         self._steps = (
-            OwnSteps(model, plan.label_smoothing, new_optimizer)
+            OwnSteps(model, objective, new_optimizer)
             if workers.count == 1
             else SharedSteps(
-                workers, model, plan.label_smoothing, new_optimizer,
+                workers, model, objective, new_optimizer,
                 batch=min(plan.batch_size, len(train)),
             )
         )  # fmt: skip
@@ -140,8 +143,12 @@ class TailTraining:
         plan, count = self._plan, len(self._train)
         rng = np.random.default_rng([plan.seed, epoch])
         order, views = rng.permutation(count), rng.integers(len(self._train.rows), size=count)
-        targets = np.eye(len(plan.class_weights), dtype=np.float32)[self._train.classes]
-        weights = np.asarray(plan.class_weights, np.float32)[self._train.classes]
+        truth = self._train.truth
+        if truth.ndim == 2:
+            targets, weights = truth, np.ones(count, np.float32)  # the objective has them
+        else:
+            targets = np.eye(len(plan.class_weights), dtype=np.float32)[truth]
+            weights = np.asarray(plan.class_weights, np.float32)[truth]
 
         def examples(batch: Array, places: Array) -> tuple[Array, Array, Array]:
             rows = batch[places]
@@ -162,7 +169,7 @@ class TailTraining:
         # whose labels were not smoothed.
         smoothing = self._plan.label_smoothing
         if len(own):
-            found = scores(self._logits(held, own), held.classes[own], smoothing)
+            found = scores(self._logits(held, own), held.truth[own], smoothing)
             if workers.count == 1:
                 return found
             sums += len(own) * np.array([found.loss, found.accuracy])

@@ -29,9 +29,21 @@ class Scores:
     accuracy: float
 
 
-def scores(logits: Array, classes: npt.NDArray[np.int64], label_smoothing: float = 0.0) -> Scores:
-    """Return the mean cross-entropy, with smoothed labels, and the share that is right."""
+def scores(logits: Array, truth: Array, label_smoothing: float = 0.0) -> Scores:
+    """Return the mean cross-entropy, with smoothed labels, and the share that is right.
+
+    Args:
+        logits: `(pictures, classes)`.
+        truth: As `Features.truth`; a multi-label picture is right if all its classes are.
+        label_smoothing: Share of each target that is spread over all its values.
+    """
     logits = logits.astype(np.float64)
+    if truth.ndim == 2:
+        targets = (1 - label_smoothing) * truth + 0.5 * label_smoothing
+        losses = np.logaddexp(0, logits) - targets * logits
+        right = ((logits > 0) == (truth > 0)).all(axis=1)
+        return Scores(float(losses.mean()), float(right.mean()))
+    classes = truth
     logits -= logits.max(axis=1, keepdims=True)
     own = logits[np.arange(len(classes)), classes]
     targets = (1 - label_smoothing) * own + label_smoothing * logits.mean(axis=1)
@@ -55,16 +67,23 @@ def train_top(
         train: The pictures' features, every view of which is an example of its own.
         validation: Those of other pictures, for the history; None for none.
         classes: How many there are.
-        weights: How much each class' pictures count.
+        weights: How much each class' pictures count, against others' or those without the class.
         steps: The most steps.
         l2: The penalty on the kernel.
         each: Is told of each step and its row of the history; says whether to stop.
     """
+    truth, views = train.truth, len(train.rows)
+    multi_label = truth.ndim == 2
+    targets = truth if multi_label else np.eye(classes)[truth]
+    each_weight = (
+        1 + truth * (np.asarray(weights) - 1) if multi_label else np.asarray(weights)[truth]
+    )
     problem = softmax_regression.Problem(
         np.concatenate([np.stack(rows) for rows in train.rows]),
-        np.tile(np.eye(classes)[train.classes], (len(train.rows), 1)),
-        np.tile(np.asarray(weights)[train.classes], len(train.rows)),
+        np.tile(targets, (views, 1)),
+        np.tile(each_weight, (views, 1) if multi_label else views),
         l2,
+        multi_label,
     )
     last = None
     started = time.perf_counter()
@@ -97,4 +116,4 @@ def _row(epoch: int, step: Step, train: Features, validation: Features | None) -
 
 def _scores(step: Step, features: Features) -> Scores:
     """Return the scores on the pictures as a whole, the first view."""
-    return scores(np.stack(features.rows[0]) @ step.kernel + step.bias, features.classes)
+    return scores(np.stack(features.rows[0]) @ step.kernel + step.bias, features.truth)

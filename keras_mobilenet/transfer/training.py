@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from keras_mobilenet.transfer.freezing import freeze
 from keras_mobilenet.transfer.progress import Progress, Report
 from keras_mobilenet.transfer.run_state import State, load_state, save_state
 from keras_mobilenet.transfer.runs import Run, versions
-from keras_mobilenet.transfer.settings import Settings, class_weights
+from keras_mobilenet.transfer.settings import Settings, class_weights, positive_weights
 from keras_mobilenet.transfer.softmax_regression import Step
 from keras_mobilenet.transfer.sources import Source
 from keras_mobilenet.transfer.tail_training import Plan, TailTraining
@@ -86,6 +86,7 @@ class Training:
             alpha=settings.alpha, weights=settings.weights, size=settings.size,
             channels=settings.channels, labels=self.source.labels, seed=settings.seed,
             blocks=settings.blocks,
+            activation="sigmoid" if self.source.multi_label else "softmax",
         )  # fmt: skip
         until = boundaries.frozen_until(settings.train_from, len(settings.blocks))
         freeze(self.model, until=until)
@@ -117,17 +118,24 @@ class Training:
             )
         finally:
             extractor.close()
+        labels, asked = self.source.labels, self.settings.class_weight
+        if self.source.multi_label:
+            self.train, self.held = (
+                replace(features, columns=len(labels)) for features in (self.train, self.held)
+            )
         self._check_classes()
-        self.weights = class_weights(
-            self.settings.class_weight, self.source.labels, list(self.train.classes)
+        self.weights = (
+            positive_weights(asked, labels, self.train.truth)
+            if self.source.multi_label
+            else class_weights(asked, labels, list(self.train.classes))
         )
 
     def _check_classes(self) -> None:
-        if len(set(self.train.classes)) < 2:
+        if len({picture.classes for picture in self.train.pictures}) < 2:
             shown = "".join(f"\n  {problem}" for problem in self.train.problems[:3])
             raise ValueError(
                 "Pictures of at least two classes must be readable. Received: "
-                f"{len(self.train)} pictures of {len(set(self.train.classes))}{shown}"
+                f"{len(self.train)} pictures of {min(1, len(self.train))}{shown}"
             )
 
     def _identity(self) -> str:
@@ -136,7 +144,7 @@ class Training:
         for name in ("weights", "validation"):  # of which the contents count, not the paths
             del settings[name]
         told = [settings, self.source.labels, self.weights_hash]
-        told += [self.train.digest, self.held.digest]
+        told += [self.train.digest, self.held.digest, *["multi-label"] * self.source.multi_label]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _state(self) -> State:
@@ -239,8 +247,13 @@ class Training:
         self.report(Progress(stage, done, total, unit, _logs(values)))
 
     def _result(self, state: State) -> Run:
-        pairs = tuple((picture.path, picture.class_index) for picture in self.held.pictures)
+        multi_label = self.source.multi_label
+        pairs = tuple(
+            (picture.path, picture.classes if multi_label else picture.class_index)
+            for picture in self.held.pictures
+        )
         settings = self.settings.to_json() | {"engine": engine_for(self.engine, "float32")}
+        settings["multi_label"] = multi_label
         if self.source.values is not None:
             settings["value_range"] = self.source.values
         problems = (*self.source.problems, *self.train.problems, *self.held.problems)
@@ -248,7 +261,7 @@ class Training:
             labels=self.source.labels, history=state.history, validation=pairs,
             probabilities=self._probabilities(), settings=settings,
             timings=self.timings, versions=versions(), weights_hash=self.weights_hash,
-            model=self.model, problems=problems,
+            model=self.model, problems=problems, multi_label=multi_label,
         )  # fmt: skip
 
     def _probabilities(self) -> npt.NDArray[np.float32]:
