@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 
 from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.write_faults import faults_of_writing, left_by_killed, temporary_name
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -40,30 +42,52 @@ def check_file(path: str | PathLike[str], remedy: str) -> int:
 def replacing(path: str | PathLike[str]) -> Iterator[str]:
     """Yield a temporary path in the folder of `path`; on success it takes the place of `path`.
 
-    On any error the temporary file is removed and `path` is as it was.
+    On any error the temporary file is removed and `path` is as it was. A link is followed, and the
+    permissions of a file that was there are kept.
+
+    Raises:
+        OSError: the file cannot be written, whatever exception a library has for that; it names
+            `path` and the reason.
     """
-    path = os.fspath(path)
-    suffix = os.path.splitext(path)[1]
-    handle, temporary = tempfile.mkstemp(
-        dir=os.path.dirname(path) or ".", prefix=f".{os.path.basename(path)}.", suffix=suffix
-    )
-    os.close(handle)
-    try:
-        yield temporary
-        _flush_to_disk(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    path = os.path.realpath(path) if os.path.islink(path) else os.fspath(path)
+    with faults_of_writing(path):
+        for leftover in left_by_killed(path):
+            with suppress(OSError):
+                os.unlink(leftover)
+        temporary = temporary_name(path, os.path.splitext(path)[1])
+        try:
+            # The system takes the umask off; reading it would change it for a moment.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            _flush_to_disk(temporary)
+            with suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+@contextmanager
+def temporary_folder() -> Iterator[str]:
+    """Yield a folder in the system's place for them; what killed processes left there is removed.
+
+    Raises:
+        OSError: that place is full; the error names it.
+    """
+    path = os.path.join(tempfile.gettempdir(), "keras-mobilenet")
+    with faults_of_writing(path):
+        for leftover in left_by_killed(path):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder = temporary_name(path)
+        os.mkdir(folder, 0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _flush_to_disk(path: str) -> None:
     with open(path, "rb+") as file:  # Windows flushes only what is open for writing
         os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

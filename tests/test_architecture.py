@@ -14,6 +14,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
     {"errors", "frozen", "image_parts", "quiet", "spec", "texts", "workers"},
+    {"locks", "write_faults"},
     {"files"},
     {"cli_options", "labels", "naming", "parts", "pretrained", "sources"},
     {"arguments"},
@@ -142,7 +143,7 @@ ROWS = (
     {"__main__"},
 )
 STDLIB_ONLY = {"errors", "files", "image_parts", "quiet", "spec", "texts", "labels", "naming",
-               "parts", "pretrained", "sources",
+               "parts", "pretrained", "sources", "write_faults",
                "arguments", "costs", "tables", "cost_tables", "device_tables", "latency", "memory",
                "paper_tables", "sizes",
                "variants", "__main__"}  # fmt: skip

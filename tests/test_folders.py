@@ -489,18 +489,22 @@ def test_full_disk_keeps_what_was_written(predictor, folder, tmp_path):
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-def test_second_process_is_kept_from_the_output(predictor, folder, tmp_path):
-    out = tmp_path / "out.csv"
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_second_process_is_kept_from_the_output(predictor, folder, tmp_path, suffix):
+    out = tmp_path / f"out{suffix}"
     seen = []
 
     def progress(done):
         if not seen:
             seen.append(done)
-            with pytest.raises(ValueError, match="written by another process"):
-                write_results(predictor, folder, out, resume=True)
+            for how in ("resume", "overwrite"):
+                with pytest.raises(ValueError, match="written by another process"):
+                    write_results(predictor, folder, out, **{how: True})
 
-    write_results(predictor, folder, out, progress=progress)
-    assert len(read_csv(out)) == COUNT
+    report = write_results(predictor, folder, out, progress=progress)
+    assert report.done == COUNT
+    read = read_csv if suffix == ".csv" else read_parquet
+    assert len(read(out)) == COUNT
 
 
 def test_parquet_without_pyarrow_names_the_extra(predictor, folder, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import warnings
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from keras_mobilenet.deploy.backends import import_tensorflow, in_tensorflow, is_tensorflow
 from keras_mobilenet.deploy.comparison import spread
 from keras_mobilenet.errors import MissingExtraError
+from keras_mobilenet.files import temporary_folder
 from keras_mobilenet.quiet import quiet
 from keras_mobilenet.recipes import Recipe
 
@@ -80,12 +80,9 @@ def save_graph(model: Any, folder: str | PathLike[str]) -> None:
 @contextmanager
 def saved_graph(model: Any) -> Iterator[str]:
     """Yield the path of a temporary SavedModel of `model`."""
-    folder = tempfile.mkdtemp(prefix="keras-mobilenet-")
-    try:
+    with temporary_folder() as folder:
         save_graph(model, folder)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def to_tflite(

@@ -14,9 +14,16 @@ from keras_mobilenet.classification import BATCH
 from keras_mobilenet.deploy.folders import classify_paths, embed_paths
 from keras_mobilenet.deploy.job_file import Settings, check_settings, settings_of, write_settings
 from keras_mobilenet.deploy.listing import list_pictures
-from keras_mobilenet.deploy.outputs import Output, check_suffix, output_for, unfinished_folder
+from keras_mobilenet.deploy.outputs import (
+    Output,
+    check_suffix,
+    lock_of,
+    output_for,
+    unfinished_folder,
+)
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.deploy.records import Result, error_of
+from keras_mobilenet.locks import locked
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int], None]  # is told how many pictures are done
@@ -75,7 +82,8 @@ def write_results(
 
     Raises:
         ValueError: an argument is wrong, `out` is there and neither `resume` nor `overwrite` is
-            asked for, or it was made from other pictures or in another way.
+            asked for, it was made from other pictures or in another way, or another process
+            writes it.
         OSError: `out` cannot be written.
         MissingExtraError: the format needs a package that is not installed.
     """
@@ -89,15 +97,18 @@ def write_results(
     settings = settings_of(predictor, top=classes)
     output = output_for(out, top=classes, width=settings["width"])
     report = Report()
-    start = _prepare(output, settings, chain([first], paths), report, overwrite=overwrite)
-    if start is None:
-        return report
-    if features:
-        results: Any = embed_paths(predictor, start.rest, workers=workers)
-    else:
-        results = classify_paths(predictor, start.rest, top=top, workers=workers)
-    with closing(results), closing(output):
-        _write(output, start, results, report, progress)
+    with locked(
+        lock_of(out), f"{out} is being written by another process. Wait for it, or end it."
+    ):
+        start = _prepare(output, settings, chain([first], paths), report, overwrite=overwrite)
+        if start is None:
+            return report
+        if features:
+            results: Any = embed_paths(predictor, start.rest, workers=workers)
+        else:
+            results = classify_paths(predictor, start.rest, top=top, workers=workers)
+        with closing(results), closing(output):
+            _write(output, start, results, report, progress)
     return report
 
 

@@ -9,12 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
-
-fcntl: Any = None
-with suppress(ImportError):  # Windows has none
-    import fcntl
 
 _SYNC = 5.0  # seconds of work that a power failure may take at most
 
@@ -64,7 +58,6 @@ class Journal:
         self.close()
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         self._file = os.open(self.path, flags, 0o666)
-        self._lock()
         os.ftruncate(self._file, end)
         os.lseek(self._file, 0, os.SEEK_END)
         if end < len(self._header):
@@ -90,17 +83,6 @@ class Journal:
             self.sync()
             os.close(self._file)
         self._file = -1
-
-    def _lock(self) -> None:
-        """Keep other processes from the file until it is closed, or this process ends."""
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{self.path} is being written by another process. Wait for it, or end it."
-            ) from error
 
     def _write(self, content: bytes) -> None:
         rest = memoryview(content)  # no buffer of Python's: a kill would take what is in it

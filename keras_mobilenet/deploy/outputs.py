@@ -203,6 +203,12 @@ def unfinished_folder(out: str) -> str:
     return os.path.join(folder, f".{name}.unfinished")
 
 
+def lock_of(out: str) -> str:
+    """Return the hidden file that a job locks: its output is no such file, as it is replaced."""
+    folder, name = os.path.split(out)
+    return os.path.join(folder, f".{name}.lock")
+
+
 def output_for(out: str, *, top: int | None = None, width: int = 0) -> Output:
     """Return the output of a path whose suffix `check_suffix` has passed.
 

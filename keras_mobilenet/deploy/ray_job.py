@@ -14,7 +14,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any
@@ -31,6 +31,7 @@ from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.deploy.records import error_of
 from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.files import replacing
+from keras_mobilenet.locks import locked
 from keras_mobilenet.model_files import SUFFIX, save_model
 from keras_mobilenet.texts import unicode_text
 
@@ -62,7 +63,7 @@ def classify_with_ray(
     The pictures are listed here and read by the workers, under the same paths; the workers write
     the files. So both folders must be on storage that every machine reaches. The model travels.
     The rows are those of `write_results`, under absolute paths and in no order; a picture is in
-    one of the files, once. No two runs may write to one folder at a time.
+    one of the files, once. Another run that writes to the folder is refused.
 
     Args:
         source: A folder, a `.txt` or `.lst` file of paths, or an iterable of paths.
@@ -103,24 +104,31 @@ def classify_with_ray(
     with Predictor(model, **options) as predictor:  # says here and now what is wrong with it
         classes = None if features else min(top, len(predictor.labels()))
         settings = settings_of(predictor, top=classes)
-    if overwrite:
-        _remove(parts)
-        parts = []
-    _settle(out, settings, begun=bool(parts))
-    report = Report()
-    left = _left(paths, parts, report)
-    if progress is not None:
-        progress(report.done)
-    if not left:
-        return report
-    work = {"model": packed(model), "options": options, "top": classes, "width": settings["width"]}
-    tasks = _tasks(out, left, part_size, run=_next_run(parts))
-    with _connected(ray, address):
+    os.makedirs(out, exist_ok=True)
+    busy = f"{out} is being written by another process. Wait for it, or end it."
+    with ExitStack() as stack:
+        stack.enter_context(locked(os.path.join(out, ".lock"), busy))
+        parts = _parts(out)
+        if overwrite:
+            _remove(parts)
+            parts = []
+        _settle(out, settings, begun=bool(parts))
+        report = Report()
+        left = _left(paths, parts, report)
+        if progress is not None:
+            progress(report.done)
+        if not left:
+            return report
+        work = {
+            "model": packed(model), "options": options, "top": classes, "width": settings["width"]
+        }  # fmt: skip
+        tasks = _tasks(out, left, part_size, run=_next_run(parts))
+        stack.enter_context(_connected(ray, address))
         for row in _run(ray, tasks, work, actors, cpus_per_actor):
             report.add(json.loads(row["pictures"]))
             if progress is not None:
                 progress(report.done)
-    _remove(_unfinished(out))
+        _remove(_unfinished(out))
     return report
 
 
@@ -224,7 +232,6 @@ def _remove(parts: Sequence[str]) -> None:
 
 def _settle(out: str, settings: dict[str, Any], *, begun: bool) -> None:
     """Check that parts were made in the same way; what a killed worker left half is removed."""
-    os.makedirs(out, exist_ok=True)
     _remove(_unfinished(out))
     if begun:
         check_settings(out, settings)

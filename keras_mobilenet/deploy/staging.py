@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import filelock
+from keras_mobilenet.locks import locked
+from keras_mobilenet.write_faults import faults_of_writing, left_by_killed, temporary_name
 
 _GRAPH = "saved_model.pb"  # what makes a folder a SavedModel
+_ASIDE = ".before"
 _PATIENCE = 60.0  # seconds that moving a few files takes at most
 
 
@@ -45,23 +46,39 @@ def staged(path: Path) -> Iterator[Path]:
 
     What the body writes there, under that name or with other suffixes, takes the place of what has
     the same names beside `path`; on any error it is removed, and all is as it was.
+
+    Raises:
+        OSError: it cannot be written, whatever exception a library has for that; it names `path`.
     """
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield folder / path.name
-        with _lock(path):
-            # The largest first: an .xml must not appear before the .bin that it needs.
-            for file in sorted(folder.iterdir(), key=lambda f: f.suffix == path.suffix):
-                _move(file, path.parent / file.name, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with faults_of_writing(os.fspath(path)):
+        for leftover in map(Path, left_by_killed(os.fspath(path))):
+            _clear(leftover, path)
+        folder = Path(temporary_name(os.fspath(path)))
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder / path.name
+            with _lock(path):
+                # The largest first: an .xml must not appear before the .bin that it needs.
+                for file in sorted(folder.iterdir(), key=lambda f: f.suffix == path.suffix):
+                    _move(file, path.parent / file.name, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(leftover: Path, path: Path) -> None:
+    """Remove what a killed process left; what it had only put aside goes back into its place."""
+    before = leftover / f"{path.name}{_ASIDE}"
+    with suppress(OSError):
+        if before.exists() and not path.exists():
+            os.rename(before, path)
+    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _move(source: Path, target: Path, folder: Path) -> None:
     if not target.is_dir():
         os.replace(source, target)
         return
-    aside = folder / f"{target.name}.before"
+    aside = folder / f"{target.name}{_ASIDE}"
     os.rename(target, aside)
     try:
         os.rename(source, target)
@@ -76,7 +93,6 @@ def _lock(path: Path) -> Iterator[None]:
     key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:20]
     user = os.getuid() if hasattr(os, "getuid") else 0
     lock = Path(tempfile.gettempdir()) / f"keras-mobilenet-{user}-{key}.lock"
-    with filelock.FileLock(lock, timeout=_PATIENCE):
+    busy = f"{path} has been in the hands of another export for {_PATIENCE:g} s. Try again later."
+    with locked(lock, busy, timeout=_PATIENCE):
         yield
-    with contextlib.suppress(OSError):
-        lock.unlink()

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-import filelock
-
 from keras_mobilenet.files import replacing
+from keras_mobilenet.locks import locked as files_locked
 from keras_mobilenet.model_files import save_model
 from keras_mobilenet.transfer.metrics import Metrics, evaluate
 from keras_mobilenet.transfer.multi_label_metrics import MultiLabelMetrics, evaluate_multi_label
@@ -57,17 +56,9 @@ def locked(folder: Path | None, chief: bool) -> Iterator[None]:
     if folder is None or not chief:
         yield
         return
-    lock = filelock.FileLock(folder / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise ValueError(
-            f"{folder} is in use by another training. Wait for its end, or pass another folder."
-        ) from error
-    try:
+    busy = f"{folder} is in use by another training. Wait for its end, or pass another folder."
+    with files_locked(folder / _LOCK, busy):
         yield
-    finally:
-        lock.release()
 
 
 def write_run(folder: Path, run: Run) -> None:
