@@ -296,6 +296,6 @@ def main() -> None:
     own_streams()
     try:
         app()
-    except (ValueError, OSError, ImportError) as error:
+    except (ArithmeticError, ImportError, OSError, ValueError) as error:  # the first: it diverged
         note(f"error: {error}")
         sys.exit(1)

@@ -58,7 +58,8 @@ def replacing(path: str | PathLike[str]) -> Iterator[str]:
         try:
             # The system takes the umask off; reading it would change it for a moment.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            yield temporary
+            with faults_of_writing(path):  # while the disk is as full as it was
+                yield temporary
             _flush_to_disk(temporary)
             with suppress(FileNotFoundError):
                 os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))

@@ -196,6 +196,15 @@ def test_error_is_one_message_and_exit_code_1(capsys, monkeypatch, arguments, me
     assert "Traceback" not in error
 
 
+def test_training_that_diverges_is_one_message(capsys, monkeypatch):
+    def diverge(*_, **__):
+        raise FloatingPointError("The loss is not a finite number any more.")
+
+    monkeypatch.setattr("keras_mobilenet.training.scratch.train", diverge)
+    error = fail(capsys, monkeypatch, "train", "folder", "--out", "run")
+    assert error == "error: The loss is not a finite number any more.\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["cost", "--by", "colour"], ["summary", "--format", "html"], ["classify"],

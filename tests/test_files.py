@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_mobilenet import write_faults
+from keras_mobilenet import locks, write_faults
 from keras_mobilenet.deploy.staging import staged
 from keras_mobilenet.files import replacing, temporary_folder
 from keras_mobilenet.write_faults import temporary_name
@@ -86,16 +86,19 @@ def test_a_full_disk_is_one_line_with_path_and_reason(tmp_path, writing, error):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_where_a_library_hides_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("writing", [replacing, lambda path: staged(Path(path))])
+def test_a_full_disk_is_told_where_a_library_hides_it(tmp_path, monkeypatch, writing):
     def full(**_):
-        raise OSError(28, "No space left on device")
+        if list(tmp_path.iterdir()):  # what was written fills it
+            raise OSError(28, "No space left on device")
+        return open(os.devnull, "wb")
 
     path = str(tmp_path / "m.xml")
-    with pytest.raises(RuntimeError, match="odd"), replacing(path):
+    with pytest.raises(RuntimeError, match="odd"), writing(path):
         raise RuntimeError("odd")
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    with pytest.raises(OSError, match="No space left.*m.xml"), replacing(path):
-        raise RuntimeError("odd")
+    with pytest.raises(OSError, match="No space left.*m.xml"), writing(path):
+        raise RuntimeError("basic_ios::clear: iostream error")
 
 
 @pytest.mark.parametrize("writing", [replacing, lambda path: staged(Path(path))])
@@ -161,3 +164,23 @@ def test_the_lock_of_an_export_outlives_it(tmp_path, monkeypatch):
     with staged(tmp_path / "m") as new:
         new.write_text("whole")
     assert len(list(tmp_path.glob("keras-mobilenet-*.lock"))) == 1
+
+
+def test_a_lock_that_its_holder_removes_is_held_by_one_at_a_time(tmp_path, monkeypatch):
+    if locks.fcntl is None:
+        pytest.skip("Windows removes no file that is open")
+    lock = tmp_path / "lock"
+    flock, removed = locks.fcntl.flock, []
+
+    def after_another_has_removed_it(*arguments):
+        if not removed:
+            removed.append(lock.unlink())
+        flock(*arguments)
+
+    monkeypatch.setattr(locks.fcntl, "flock", after_another_has_removed_it)
+    with locks.briefly_locked(lock, "busy"):
+        assert lock.exists()  # the one that is there is the one that is held
+        with pytest.raises(ValueError, match="busy"), locks.briefly_locked(lock, "busy"):
+            pass
+        assert lock.exists()
+    assert not lock.exists()

@@ -403,6 +403,19 @@ def test_what_takes_gigabytes_is_refused_before_it_is_decoded(write, size):
     refused(write(png(*size), "x.png"), f"too large to decode: .*{pixels} pixels", "smaller")
 
 
+@pytest.mark.parametrize("field", ["screen", "frame"])
+def test_a_gif_that_claims_to_be_large_is_refused(write, pixels, field):
+    gif = bytearray(encoded(pixels, "GIF"))
+    start = 6 if field == "screen" else gif.index(b"\x2c\0\0\0\0") + 5
+    gif[start : start + 4] = b"\xff\xff\xff\xff"
+    refused(write(bytes(gif), "x.gif"), "too large to decode", "smaller")
+
+
+def test_a_png_whose_texts_unpack_to_much_is_refused(write):
+    text = b"key\0\0" + zlib.compress(bytes(8 << 20), 9)
+    refused(write(png(8, 8, (b"zTXt", text)), "x.png"), "cannot be decoded", "damaged")
+
+
 def test_a_side_too_long_to_resize_is_refused(write):
     refused(write(png(2_000_000, 1), "x.png"), "2000000 x 1, and a side may have", "Cut it")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -76,9 +78,19 @@ def _write_safetensors(path: str, arrays: Arrays, metadata: Mapping[str, str]) -
     save_file(contiguous, path, dict(metadata))
 
 
+@contextmanager
+def _new_hdf5(path: str) -> Iterator[h5py.File]:
+    """Yield a file that is written as a whole: HDF5 ends the process where a disk is full."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        yield file
+    with open(path, "wb") as target:
+        target.write(content.getbuffer())
+
+
 def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     layers = _by_layer(arrays)
-    with h5py.File(path, "w") as file:
+    with _new_hdf5(path) as file:
         hdf5.write_metadata(file, metadata)
         file.attrs["layer_names"] = [layer.encode() for layer in layers]
         for layer, variables in layers.items():
@@ -93,7 +105,7 @@ def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> N
     layers = _by_layer(arrays)
     kinds = {layer.name: layer.kind for layer in naming.net_of(layers)}
     counts: dict[str, int] = {}
-    with h5py.File(path, "w") as file:
+    with _new_hdf5(path) as file:
         hdf5.write_metadata(file, metadata)
         for layer, variables in layers.items():
             if layer not in kinds:

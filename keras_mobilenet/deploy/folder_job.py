@@ -23,7 +23,7 @@ from keras_mobilenet.deploy.outputs import (
 )
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.deploy.records import Result, error_of
-from keras_mobilenet.locks import locked
+from keras_mobilenet.locks import briefly_locked
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int], None]  # is told how many pictures are done
@@ -97,7 +97,7 @@ def write_results(
     settings = settings_of(predictor, top=classes)
     output = output_for(out, top=classes, width=settings["width"])
     report = Report()
-    with locked(
+    with briefly_locked(
         lock_of(out), f"{out} is being written by another process. Wait for it, or end it."
     ):
         start = _prepare(output, settings, chain([first], paths), report, overwrite=overwrite)

@@ -31,7 +31,7 @@ from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.deploy.records import error_of
 from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.files import replacing
-from keras_mobilenet.locks import locked
+from keras_mobilenet.locks import briefly_locked
 from keras_mobilenet.model_files import SUFFIX, save_model
 from keras_mobilenet.texts import unicode_text
 
@@ -107,7 +107,7 @@ def classify_with_ray(
     os.makedirs(out, exist_ok=True)
     busy = f"{out} is being written by another process. Wait for it, or end it."
     with ExitStack() as stack:
-        stack.enter_context(locked(os.path.join(out, ".lock"), busy))
+        stack.enter_context(briefly_locked(os.path.join(out, ".lock"), busy))
         parts = _parts(out)
         if overwrite:
             _remove(parts)

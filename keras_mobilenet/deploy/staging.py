@@ -56,7 +56,8 @@ def staged(path: Path) -> Iterator[Path]:
         folder = Path(temporary_name(os.fspath(path)))
         folder.mkdir(mode=0o700)
         try:
-            yield folder / path.name
+            with faults_of_writing(os.fspath(path)):  # while the disk is as full as it was
+                yield folder / path.name
             with _lock(path):
                 # The largest first: an .xml must not appear before the .bin that it needs.
                 for file in sorted(folder.iterdir(), key=lambda f: f.suffix == path.suffix):
