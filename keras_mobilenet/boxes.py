@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
 import keras
 
-from keras_mobilenet import naming, spec
+from keras_mobilenet.parts import find_nets
 from keras_mobilenet.tables import Row, layer_rows
 
 Links = list[tuple[int, int]]  # from one item or box to another, by their places
 
-_TOP = spec.top(1, 1)
-_POOL, _DROPOUT, *_ = _TOP
+_TOP = "top"
 _BLOCK = "block_"
 
 
@@ -26,7 +25,7 @@ class Item:
     operation: Any
     rows: tuple[Row, ...]
     part: str = ""  # as in `spec`; "" for what is not MobileNet's
-    net: int = 0  # which model the part belongs to
+    net: int = 0  # which net the part belongs to
     hidden: bool = False  # the input of a nested model, which links pass by
 
     @property
@@ -57,9 +56,9 @@ class Box:
 def boxes_and_links(model: Any) -> tuple[list[Box], Links]:
     """Return the boxes of a built model in graph order, and which feeds which, by their places.
 
-    MobileNet's layers are known by their names, in nested models too. Any other model is drawn
-    as well: a box for each chain of layers with one kernel. Behind MobileNet's blocks a chain is
-    not cut at its kernels, so that a top is one box.
+    A MobileNet is found in nested models too. Any other model is drawn as well: a box for each
+    chain of layers with one kernel. Behind MobileNet's blocks a chain is not cut at its kernels, so
+    that a top is one box.
     """
     items = list(_items(model))
     links = _item_links(model, items)
@@ -83,14 +82,14 @@ def _items(model: Any, calls: int = 1, nested: bool = False) -> Iterator[Item]:
     if operations is None:  # a subclassed model does not tell its graph
         yield Item(model, tuple(rows))
         return
-    parts = _parts(operations)
+    parts = _parts(model)
     for operation, row in zip(operations, rows, strict=True):
         if _has_blocks(operation):
             yield from _items(operation, calls * _calls(operation, row), nested=True)
             continue
         counted = (replace(row, macs=row.macs and row.macs * calls),)
         hidden = nested and isinstance(operation, keras.layers.InputLayer)
-        yield Item(operation, counted, parts.get(id(operation), ""), id(model), hidden)
+        yield Item(operation, counted, *parts.get(id(operation), ("", 0)), hidden)
 
 
 def _calls(nested: Any, row: Row) -> int:
@@ -99,38 +98,18 @@ def _calls(nested: Any, row: Row) -> int:
     return row.macs // once if row.macs and once else 1
 
 
-def _parts(operations: Iterable[Any]) -> dict[int, str]:
-    """Return the part of each operation that is MobileNet's, by its identity."""
-    operations = list(operations)
-    prefix = naming.name_prefix({op.name for op in operations})
-    net = naming.net_of({op.name.removeprefix(prefix) for op in operations})
-    parts_of: dict[tuple[str, str], str] = {
-        (prefix + layer.name, layer.kind): layer.part for layer in net if not layer.counted
-    }
-    known = [(op, parts_of.get((op.name, type(op).__name__))) for op in operations]
-    known += [(_pool_of(op), _DROPOUT.part) for op in operations if _is_dropout(op, prefix)]
-    parts = {id(op): part for op, part in known if part and part != "input"}
-    if f"{_BLOCK}1" not in parts.values():  # a "conv1" or a "dropout" alone is no MobileNet
-        return {}
-    if list(parts.values()).count("top") < len(_TOP):  # a user's own top with such a name in it
-        parts = {key: part for key, part in parts.items() if part != "top"}
-    return parts
-
-
-def _is_dropout(operation: Any, prefix: str) -> bool:
-    known = (f"{prefix}{_DROPOUT.name}", _DROPOUT.kind)
-    return (operation.name, type(operation).__name__) == known
-
-
-def _pool_of(dropout: Any) -> Any:
-    """Return the layer that feeds a top's dropout; the name of a pool is up to Keras' counters."""
-    sources = [x._keras_history.operation for x in dropout._inbound_nodes[0].input_tensors]
-    return next((op for op in sources if type(op).__name__ == _POOL.kind), None)
+def _parts(model: Any) -> dict[int, tuple[str, int]]:
+    """Return the part of each of a model's own layers that is MobileNet's, and whose, by its id."""
+    own = set(map(id, operations_of(model) or ()))
+    parts: dict[int, tuple[str, int]] = {}
+    for net in find_nets(model):
+        parts |= {id(x): (part, id(net.first)) for part, xs in net.parts.items() for x in xs}
+        parts |= {id(layer): (_TOP, id(net.first)) for layer in net.top}
+    return {key: part for key, part in parts.items() if key in own}
 
 
 def _has_blocks(operation: Any) -> bool:
-    inner = operations_of(operation) or ()
-    return bool(_parts(inner)) or any(map(_has_blocks, inner))
+    return operations_of(operation) is not None and bool(find_nets(operation))
 
 
 def _item_links(model: Any, items: Sequence[Item]) -> Links:

@@ -35,6 +35,13 @@ _TURNS = {  # EXIF orientation -> what undoes it
     8: Image.Transpose.ROTATE_90,
 }
 _ANOTHER = "Pass a picture, such as a PNG or JPEG file."
+_KINDS = dict.fromkeys(  # by the brand in the head of an ISO base media file
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
+) | dict.fromkeys((b"avif", b"avis"), "AVIF")
+_TO_JPEG = {
+    "HEIC": "Save it as JPEG - a phone does on sharing it, or with a setting of its camera - or "
+    "have Pillow read it: pip install pillow-heif, then pillow_heif.register_heif_opener().",
+}
 _SMALLER = "If you trust the file, make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS."
 _SAVE_AGAIN = (
     "It is damaged, incomplete or of a rare kind. Fetch it again, or save it as PNG or JPEG."
@@ -242,7 +249,7 @@ def _decoding(path: str) -> Iterator[None]:
             fault(path, found, "Make it smaller, or decode fewer at once.")
         ) from error
     except UnidentifiedImageError as error:
-        raise PictureError(fault(path, _what_else(path), _ANOTHER)) from error
+        raise PictureError(fault(path, *_what_else(path))) from error
     except _BOMB as error:
         raise PictureError(fault(path, f"is too large to decode: {error}", _SMALLER)) from error
     except PermissionError as error:
@@ -253,14 +260,18 @@ def _decoding(path: str) -> Iterator[None]:
         raise PictureError(fault(path, found, _SAVE_AGAIN)) from error
 
 
-def _what_else(path: str) -> str:
-    """Return what a file is in which Pillow finds no picture."""
+def _what_else(path: str) -> tuple[str, str]:
+    """Return what a file is in which Pillow finds no picture, and what to do."""
     with open(path, "rb") as file:
-        words = file.read(60).decode("ascii", "replace").strip()
-    first_line = words.split("\n")[0].rstrip()
+        head = file.read(60)
+    kind = _KINDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
+    if kind:
+        found = f"is a picture of the kind {kind}, which Pillow {PIL.__version__} cannot read here."
+        return found, _TO_JPEG.get(kind, _ANOTHER)
+    first_line = head.decode("ascii", "replace").strip().split("\n")[0].rstrip()
     if first_line and first_line.isprintable() and first_line.isascii():
-        return f"is text, not a picture. It begins with {first_line!r}."
-    return f"is not a picture that Pillow {PIL.__version__} can read."
+        return f"is text, not a picture. It begins with {first_line!r}.", _ANOTHER
+    return f"is not a picture that Pillow {PIL.__version__} can read.", _ANOTHER
 
 
 def _check_format(path: str, image: Image.Image) -> None:

@@ -156,7 +156,8 @@ def name_prefix(layers: Collection[str]) -> str:
     """
     stem = "conv1"
     prefixes = {name.removesuffix(stem) for name in layers if name.endswith(stem)}
-    nets = {prefix for prefix in prefixes if f"{prefix}{stem}_bn" in layers}
+    others = (f"{stem}_bn", "conv_dw_1", "conv_1")  # a folded net has no batch norm
+    nets = {prefix for prefix in prefixes if any(f"{prefix}{name}" in layers for name in others)}
     return nets.pop() if len(nets) == 1 else ""
 
 

@@ -115,6 +115,12 @@ def find_net(model: Any) -> Net | None:
     return next(iter(find_nets(model)), None)
 
 
+def leaves_of(model: Any) -> list[Any]:
+    """Return a model's layers, in place of a nested model those within it."""
+    inner = _inner(model)
+    return [leaf for layer in inner for leaf in leaves_of(layer)] if inner else [model]
+
+
 def part_of(name: str) -> str:
     """Return the part that a layer under the top stands in, by its plain name; `""` of none."""
     layer = _layers(_block_id(name)).get(name)
@@ -195,10 +201,11 @@ def _nets(model: Any, above: tuple[Any, ...]) -> Iterator[Net]:
 
 
 def _inner(model: Any) -> Sequence[Any]:
-    """Return a model's own layers, or the one that a wrapper holds; none of a plain layer's."""
+    """Return a model's own layers, or the model that a wrapper holds; none of a plain layer's."""
     if hasattr(model, "layers"):
         return list(model.layers)
-    return [model.layer] if hasattr(model, "layer") else []
+    wrapped = getattr(model, "layer", None)
+    return [wrapped] if hasattr(wrapped, "layers") else []
 
 
 def _by_prefix(layers: Iterable[Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """The map's mean is the logit; it is high where the thing is."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -153,3 +154,49 @@ def test_bright_is_where_the_parrot_is(shared_data, column, expected):
     found = cam(MobileNet(weights=weights), scene, class_="macaw")
     left, right = found.array[:, :3].mean(), found.array[:, 4:].mean()
     assert ("left" if left > right else "right") == expected
+
+
+def ends():
+    """Users' tops on a base: in its graph, around it, in models of their own."""
+    pool, dense = keras.layers.GlobalAveragePooling2D, keras.layers.Dense
+    base = MobileNet((64, 96, 3), 0.25, weights=None, include_top=False, name_prefix="left_")
+    yield keras.Model(base.input, dense(3, "softmax")(pool()(base.output)))
+    yield keras.Sequential([keras.Input((64, 96, 3)), base, pool(), dense(3)])
+    tail = [pool(keepdims=True), keras.layers.Flatten(), keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5), dense(4), dense(3), keras.layers.Softmax()]  # fmt: skip
+    yield keras.Sequential([base, keras.Sequential(tail)])
+    pooled = MobileNet((64, 96, 3), 0.25, weights=None, include_top=False, pooling="avg")
+    inputs = keras.Input((64, 96, 3))
+    x = pooled(keras.layers.RandomFlip()(inputs), training=False)
+    yield keras.Model(inputs, dense(3, "sigmoid")(x))
+
+
+def test_mean_of_the_map_is_the_logit_under_tops_of_the_users():
+    for model in ends():
+        x = np.zeros((1, 64, 96, 3))
+        model(x)
+        set_recipe(randomise(model), Recipe((64, 96), labels=FLOWERS))
+        x = recipe_of(model).scaled(fit_pixels(PIXELS, size=(64, 96), crop=0.875))[None]
+        expected = np.asarray(model(x))[0]
+        means = [cam(model, PIXELS, class_=name).array.mean() for name in FLOWERS]
+        activation = model.layers[-1]
+        while hasattr(activation, "layers"):
+            activation = activation.layers[-1]
+        means = np.asarray(means)[None]
+        if isinstance(activation, keras.layers.Softmax):
+            means = keras.ops.softmax(means)
+        elif activation.activation is not keras.activations.linear:
+            means = activation.activation(keras.ops.convert_to_tensor(means))
+        np.testing.assert_allclose(np.asarray(means)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("between", ["relu", "flatten"])
+def test_top_that_is_not_linear_is_refused_by_name(between):
+    base = MobileNet((32, 32, 3), 0.25, weights=None, include_top=False)
+    first = [keras.layers.Flatten(name="flat")]
+    if between == "relu":
+        first = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4, "relu", name="own")]
+    model = keras.Sequential([base, *first, keras.layers.Dense(3, name="last")])
+    name = "own, last" if between == "relu" else "flat, last"
+    with pytest.raises(ValueError, match=f"Received one that ends in: .*{name}. Pass what"):
+        cam(model, PIXELS)

@@ -277,3 +277,34 @@ def test_a_bomb_given_as_weights_takes_no_more_than_the_net_needs(good):
     # Its conventions are asked for before there is a model.
     with at_most(SOON, SMALL), pytest.raises(CheckpointError, match="unpacks to more than"):
         keras_mobilenet.MobileNet(alpha=0.25, weights=path)
+
+
+@pytest.fixture
+def teachable(good, tmp_path):
+    """Write what Teachable Machine hands out: a whole model in an H5 file, and the labels."""
+
+    def make(*names, source=".h5"):
+        path = tmp_path / "converted_keras.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, good(source).read_bytes())
+            archive.writestr("labels.txt", "0 cat")
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("source", [".h5", ".weights.h5"])
+def test_an_archive_with_one_h5_file_is_read_and_the_report_says_so(teachable, good, source):
+    model = keras_mobilenet.MobileNet(weights=None, alpha=0.25)
+    report = load_weights(model, teachable("keras_model.h5", source=source))
+    assert len(report.loaded) == 137
+    assert "read keras_model.h5, which is in the archive" in report.notes
+    again = keras_mobilenet.MobileNet(weights=good(source), alpha=0.25)
+    assert all(map(np.array_equal, model.get_weights(), again.get_weights()))
+
+
+def test_an_archive_of_several_files_is_refused_with_what_is_in_it(refuse, teachable):
+    message = refuse(teachable("a.h5", "b.h5"), "in it are a.h5, b.h5, labels.txt")
+    assert "Unpack it and pass what is in it: a.h5" in message
+    refuse(teachable("x/model.json\x1b[31m"), "in it are x/model.json\N{REPLACEMENT CHARACTER}")

@@ -335,6 +335,15 @@ def test_bytes_that_are_no_picture_are_refused(write, content):
     refused(write(content), "not a picture that Pillow .* can read", "PNG or JPEG")
 
 
+@pytest.mark.parametrize(
+    ("brand", "kind", "remedy"),
+    [(b"heic", "HEIC", "as JPEG .* pip install pillow-heif"), (b"mif1", "HEIC", "as JPEG")],
+)
+def test_a_phones_picture_is_called_by_its_format(write, brand, kind, remedy):
+    path = write(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1" + brand + bytes(100))
+    refused(path, f"of the kind {kind}, which Pillow .* cannot read here", remedy)
+
+
 def test_formats_that_pillow_knows_by_name_only_are_refused(write):
     refused(write(b"\x89HDF\r\n\x1a\n" + bytes(100)), "HDF5.*no pixels", "PNG or JPEG")
 

@@ -17,6 +17,7 @@ from checkpoint_files import (
 
 import keras_mobilenet
 from keras_mobilenet import load_weights, naming, spec
+from keras_mobilenet.errors import CheckpointError
 
 SMALL = {"weights": None, "alpha": 0.25}
 ARRAYS = random_arrays(seed=5, alpha=0.25)
@@ -148,6 +149,24 @@ def test_a_truncated_base_as_teachable_machine_nests_it_loads(base, path, last_b
 def test_a_nested_base_is_refused_strictly_with_the_names_of_its_head(refuse, path):
     head = {f"dense_2/{v}:0": a for v, a in HEAD.items()}
     refuse(write_nested(path, ARRAYS, head=head), r"not in the model \(2\):\n    dense_2/kernel")
+
+
+def test_an_h5_of_mobilenet_v2_is_called_so(shared_data, base, refuse):
+    for path in sorted((shared_data / "weights" / "v2").glob("*.h5")):
+        before = weights(base)
+        message = refuse(path, "these are the weights of MobileNetV2; the model is a MobileNet V1")
+        with pytest.raises(CheckpointError, match="Build a keras.applications.MobileNetV2"):
+            load_weights(base, path)
+        assert "by_order" not in message
+        assert same(weights(base), before)
+
+
+def test_names_without_a_counterpart_in_order_get_no_hint_of_order(refuse, path):
+    message = refuse(
+        write_groups(path, {"dense": {"dense/kernel:0": np.ones((2, 3), "f4")}}), "No array"
+    )
+    assert "by_order" not in message
+    assert "Pass a file of a MobileNet V1" in message
 
 
 def test_two_nested_nets_cannot_be_told_apart_and_are_refused(refuse, path):

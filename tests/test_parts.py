@@ -6,7 +6,17 @@ import pytest
 from keras import layers
 from random_models import randomise
 
-from keras_mobilenet import MobileNet, features, freeze, replace_top, spec
+from keras_mobilenet import (
+    MobileNet,
+    features,
+    freeze,
+    load_weights,
+    replace_top,
+    save_weights,
+    spec,
+)
+from keras_mobilenet.boxes import boxes_and_links
+from keras_mobilenet.checkpoints.inspection import inspect_weights
 from keras_mobilenet.deploy.folding import fold_batch_norm
 from keras_mobilenet.parts import find_net, find_nets
 from keras_mobilenet.transfer.freezing import trainable_summary
@@ -159,3 +169,26 @@ def test_frozen_parts_and_batch_norms_stay_in_a_step_of_training_and_the_rest_mo
     assert not any(same([a], [b]) for a, b in zip(weights_of(moving), at_first[2], strict=True))
     model.set_weights(before)
     freeze(model, until=None, batch_norm="train")
+
+
+def test_weights_go_to_a_file_by_plain_names_and_into_a_bare_net_without_the_users_layers(
+    model, tmp_path
+):
+    net = find_net(model)
+    save_weights(model, tmp_path / "model.safetensors")
+    names = inspect_weights(tmp_path / "model.safetensors").arrays
+    of_net = [f"{n}/{w.name}" for n, layer in net.layers.items() for w in layer.weights]
+    assert set(of_net) <= set(names)
+    other = randomise(keras.models.clone_model(net.owner), seed=1)
+    bare = keras.Model(other.inputs[0], find_net(other).last.output)
+    report = load_weights(bare, tmp_path / "model.safetensors")
+    assert set(report.loaded) == set(of_net)
+    assert set(report.unexpected) == set(names) - set(of_net)
+    for name, layer in find_net(bare).layers.items():
+        assert same([layer.get_weights()], [net.layers[name].get_weights()])
+
+
+def test_diagram_has_a_box_for_each_part(model):
+    net = find_net(model)
+    drawn = [box.part for box in boxes_and_links(model)[0] if box.part]
+    assert drawn == [*net.parts, *(["top"] if net.top else [])]

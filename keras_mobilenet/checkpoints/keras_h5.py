@@ -33,7 +33,7 @@ def recognises(path: str, head: bytes) -> bool:
 
 
 @contextmanager
-def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
+def read(path: str | IO[bytes], max_bytes: int) -> Iterator[Checkpoint]:
     """Yield the checkpoint in the file at `path`; `max_bytes` is the caller's to hold."""
     with opened(path, "Keras 3 weights H5") as checkpoint:
         yield checkpoint

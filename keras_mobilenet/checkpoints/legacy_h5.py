@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import IO
 
 import h5py
 
@@ -32,14 +33,17 @@ _MIRRORED = "whose kernels are mirrored; load and save it with Keras on TensorFl
 
 def recognises(path: str, head: bytes) -> bool:
     """Return whether the file has this layout of HDF5."""
-    if not head.startswith(HDF5_SIGNATURE):
-        return False
+    return head.startswith(HDF5_SIGNATURE) and is_layout(path)
+
+
+def is_layout(path: str | IO[bytes]) -> bool:
+    """Return whether an HDF5 file, on disk or in memory, has this layout."""
     with hdf5.opened(path) as file:
         return WHOLE_MODEL in file or bool({"layer_names", "layer_names0"} & set(file.attrs))
 
 
 @contextmanager
-def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
+def read(path: str | IO[bytes], max_bytes: int) -> Iterator[Checkpoint]:
     """Yield the checkpoint in the file at `path`; `max_bytes` is the caller's to hold."""
     with hdf5.opened(path) as file:
         whole = WHOLE_MODEL in file

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet import naming, spec
+from keras_mobilenet import spec
 from keras_mobilenet.arrays import (
     ArrayLike,
     Comparison,
@@ -35,6 +35,7 @@ from keras_mobilenet.checkpoints.models import (
 from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.parts import part_of
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ def load_weights(
         model: A built Keras model, flat or with models nested in it.
         path: A file in any of the readable formats, recognised by its content.
         strict: Whether every weight of the model must be in the file, with its shape, and every
-            array of the file in the model. A file with a top loads into a model without one all
-            the same. False loads what fits, at least one array, and the report tells the rest.
+            array of the file in the model. Into a model without a top a file loads all the same
+            that has one, or layers of a user's own. False loads what fits, at least one array, and
+            the report tells the rest.
         by_order: Match arrays by their position instead, for legacy H5 files whose layers have
             other names. The order of same-shaped layers cannot be checked then.
         adapt_channels: Make the stem's kernel fit a model with another number of input channels:
@@ -176,10 +178,11 @@ def _read(
 
 
 def _fits(comparison: Comparison, expected: Mapping[str, spec.Shape]) -> bool:
-    has_top = any(_is_top(name) for name in expected)
-    surplus = [n for n in comparison.unexpected if has_top or not _is_top(n)]
+    only_net = all(map(_is_of_net, expected))
+    surplus = [n for n in comparison.unexpected if not only_net or _is_of_net(n)]
     return not (comparison.missing or comparison.shape_differs or surplus)
 
 
-def _is_top(name: str) -> bool:
-    return name.startswith(f"{naming.TOP_LAYER}/")
+def _is_of_net(name: str) -> bool:
+    """Return whether an array is one of a net's layers under its top."""
+    return bool(part_of(name.rpartition("/")[0]))

@@ -5,18 +5,14 @@ Keras is not imported: a model is asked for its layers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.naming import name_prefix
+from keras_mobilenet.parts import Net, find_net, find_nets, leaves_of
 from keras_mobilenet.spec import Conventions, Padding
-
-_IN_BLOCK = re.compile(r".*conv_(dw_)?\d+")  # the 3 x 3 convolution of a block
-_PAD_IN_BLOCK = re.compile(r".*conv_pad_\d+")
 
 
 def variables_of(model: Any) -> dict[str, Any]:
@@ -36,51 +32,48 @@ def variables_of(model: Any) -> dict[str, Any]:
     return variables
 
 
-def _leaves(model: Any) -> Sequence[Any]:
-    if not hasattr(model, "layers"):
-        return [model]
-    return [leaf for layer in model.layers for leaf in _leaves(layer)]
-
-
 def _named_leaves(model: Any) -> Sequence[tuple[str, Any]]:
     """Return each layer with its plain name; one name may come twice."""
-    leaves = _leaves(model)
-    prefix = name_prefix({leaf.name for leaf in leaves})
-    return [(leaf.name.removeprefix(prefix), leaf) for leaf in leaves]
+    # Of several nets the prefixes are what tells them apart, so that they are part of the names.
+    prefixes = {net.prefix for net in find_nets(model)}
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    return [(leaf.name.removeprefix(prefix), leaf) for leaf in leaves_of(model)]
 
 
 def conventions_of(model: Any) -> Conventions:
-    """Return the conventions that a model was built with, read off its layers."""
-    epsilons = {x.epsilon for x in _leaves(model) if type(x).__name__ == "BatchNormalization"}
+    """Return the conventions that a model was built with, read off its nets' layers.
+
+    A model without a net, or with a piece of one, tells those of all its layers.
+    """
+    nets = find_nets(model)
+    layers = [x for net in nets for x in net.layers.values()] or leaves_of(model)
+    epsilons = {x.epsilon for x in layers if type(x).__name__ == "BatchNormalization"}
     if len(epsilons) > 1:
         raise ValueError(
             f"The batch norms of model {model.name!r} have different epsilons, "
             f"{sorted(epsilons)}, of which a file of weights records one only."
         )
     epsilon = epsilons.pop() if epsilons else Conventions().epsilon
-    return Conventions(epsilon, _padding(model))
+    return Conventions(epsilon, _padding(nets[0]) if nets else Conventions().padding)
 
 
-def _padding(model: Any) -> Padding:
-    leaves = _leaves(model)
-    if any(leaf.name.endswith("conv1_pad") for leaf in leaves):
+def _padding(net: Net) -> Padding:
+    if type(net.first).__name__ == "ZeroPadding2D" and net.stem is not None:
         return "symmetric"
     # Of a net that is cut short before its first strided block, any padding is true.
-    convolutions = [leaf for leaf in leaves if _IN_BLOCK.fullmatch(leaf.name)]
-    strided = [leaf for leaf in convolutions if getattr(leaf, "strides", (1,))[0] > 1]
-    padded = any(_PAD_IN_BLOCK.fullmatch(leaf.name) for leaf in leaves)
-    centred = any(leaf.padding == "same" for leaf in strided) or _dilated(convolutions)
-    return "same" if centred and not padded else "keras"
+    strided = [layer for layer in _windows(net) if layer.strides[0] > 1]
+    centred = any(layer.padding == "same" for layer in strided) or _is_dilated(net)
+    return "same" if centred and not _pads(net) else "keras"
 
 
 def stem_size_of(model: Any) -> tuple[int | None, int | None]:
     """Return the (height, width) that the model's stem puts out, None where unknown."""
-    for name, layer in _named_leaves(model):
-        if name == "conv1":
-            shape = layer.output.shape
-            height, width = shape[2:] if layer.data_format == "channels_first" else shape[1:3]
-            return height, width
-    return None, None
+    net = find_net(model)
+    if net is None or net.stem is None:
+        return None, None
+    shape = net.stem.output.shape
+    height, width = shape[2:] if net.stem.data_format == "channels_first" else shape[1:3]
+    return height, width
 
 
 def reduction_of(model: Any) -> int | None:
@@ -88,17 +81,29 @@ def reduction_of(model: Any) -> int | None:
 
     Behind such a one the kernels are dilated. Where nothing follows, its padding is left.
     """
-    leaves = _leaves(model)
-    convolutions = [leaf for leaf in leaves if _IN_BLOCK.fullmatch(leaf.name)]
-    strides = [getattr(leaf, "strides", (1,))[0] for leaf in convolutions]
-    pads = [leaf for leaf in leaves if _PAD_IN_BLOCK.fullmatch(leaf.name)]
-    if _dilated(convolutions) or len(pads) > sum(stride > 1 for stride in strides):
+    net = find_net(model)
+    if net is None:
+        return 1
+    strides = [int(layer.strides[0]) for layer in _windows(net)]
+    if _is_dilated(net) or len(_pads(net)) > sum(stride > 1 for stride in strides):
         return None
     return prod(strides)
 
 
-def _dilated(convolutions: Sequence[Any]) -> bool:
-    return any(getattr(leaf, "dilation_rate", (1,))[0] > 1 for leaf in convolutions)
+def _windows(net: Net) -> list[Any]:
+    """Return the convolution of each block that moves a window over its input."""
+    blocks = [layers for part, layers in net.parts.items() if part != "stem"]
+    of_blocks = (next((x for x in layers if hasattr(x, "strides")), None) for layers in blocks)
+    return [layer for layer in of_blocks if layer is not None]
+
+
+def _pads(net: Net) -> list[Any]:
+    blocks = (layers for part, layers in net.parts.items() if part != "stem")
+    return [x for layers in blocks for x in layers if type(x).__name__ == "ZeroPadding2D"]
+
+
+def _is_dilated(net: Net) -> bool:
+    return any(layer.dilation_rate[0] > 1 for layer in _windows(net))
 
 
 def assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import zipfile
 
+from keras_mobilenet.arrays import shortened
 from keras_mobilenet.checkpoints import zip_files
 from keras_mobilenet.files import HDF5_SIGNATURE
+from keras_mobilenet.texts import plain_line
 
+_MODELS = (".h5", ".keras", ".safetensors", ".tflite", ".onnx", ".npz", ".pb", "model.json")
 _PICKLE = "a {} pickle, which can run code and is never opened"
 _TO_SAFETENSORS = """\
 Turn it into safetensors where you trust it, with PyTorch:
@@ -20,7 +23,7 @@ def describe(path: str, head: bytes, another: str) -> tuple[str, str]:
     if head.startswith(zip_files.SIGNATURE):
         if _holds_pickle(path):
             return _PICKLE.format("PyTorch"), _TO_SAFETENSORS.format(path=path)
-        return "a zip archive that holds no weights", another
+        return _archive(path, another)
     if head.startswith(HDF5_SIGNATURE):
         return "an HDF5 file with neither of Keras' layouts for weights", another
     if head.startswith(b"\x80"):
@@ -31,6 +34,20 @@ def describe(path: str, head: bytes, another: str) -> tuple[str, str]:
         page = "an HTML or XML page, most likely an error page in a file's place"
         return page, "Fetch it again."
     return "not a file of weights", another
+
+
+def _archive(path: str, another: str) -> tuple[str, str]:
+    """Return what is in an archive without one file of weights, and which of it to pass."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+    what = "a zip archive that holds no weights"
+    if not names:
+        return what, another
+    what = f"{what} by itself; in it are {', '.join(shortened(map(plain_line, names)))}"
+    readable = [name for name in names if name.endswith(_MODELS)]
+    if not readable:
+        return what, another
+    return what, f"Unpack it and pass what is in it: {plain_line(readable[0])}."
 
 
 def _holds_pickle(path: str) -> bool:
