@@ -150,7 +150,7 @@ def test_the_range_that_was_found_is_told():
     assert found == [None, "0 to 255", "0 to 1", "-1 to 1"]
 
 
-BRIGHT = X / 510 + 0.5  # might be dark of 0 to 1 or bright of -1 to 1
+BRIGHT = (X // 2 + 128) / 255  # might be dark of 0 to 1 or bright of -1 to 1
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,44 @@ BRIGHT = X / 510 + 0.5  # might be dark of 0 to 1 or bright of -1 to 1
     ids=["black", "few", "bright", "binary", "-0.5 to 0.5", "standardised", "0 to 10", "means off"],
 )
 def test_values_that_may_be_of_several_ranges_are_not_guessed(x):
-    with pytest.raises(ValueError, match=r"which does not tell their range: .* Pass uint8 pixels"):
+    with pytest.raises(
+        ValueError, match=r"which does not tell their range: .* preprocessing='0..1'"
+    ):
         source_of((x, np.arange(len(x)) % 2))
+
+
+class Scaled:
+    """A preprocessing of each channel by itself."""
+
+    scale, offset = (1 / 50, 1 / 60, 1 / 70), (-2.0, -2.1, -1.8)
+
+
+@pytest.mark.parametrize(
+    ("x", "preprocessing"),
+    [
+        (X[:2] / 255, "0..1"),
+        (BRIGHT, "0..1"),
+        (X[:2] / 127.5 - 1, "-1..1"),
+        (X[:2] // 16 * 1.0, "none"),
+        (X * np.array(Scaled.scale) + Scaled.offset, Scaled()),
+        (X, "none"),
+    ],
+)
+def test_a_range_that_is_said_is_taken(x, preprocessing):
+    y, held = np.arange(len(x)) % 2, (x[:1], [0])
+    found = source_of((x, y), validation=held, preprocessing=preprocessing)
+    factor = {"0..1": (255, 0), "-1..1": (127.5, 127.5), "none": (1, 0)}.get(preprocessing)
+    expected = X if factor is None else np.rint(x * factor[0] + factor[1]).astype("uint8")
+    assert pixels_of(found.train) == contents(expected)
+    assert pixels_of(found.validation) == contents(expected[:1])
+
+
+def test_what_is_no_preprocessing_is_named(folder):
+    for wrong in ("0..2", 255, object()):
+        with pytest.raises(ValueError, match="`preprocessing` must be 'none' for pixels"):
+            source_of((X, Y), preprocessing=wrong)
+    with pytest.raises(ValueError, match="those in files are as they are"):
+        source_of(folder, preprocessing="0..1")
 
 
 @pytest.mark.parametrize("scaled", [lambda x: x / 255, lambda x: x / 127.5 - 1, lambda x: x * 1.0])

@@ -49,6 +49,7 @@ def finetune(
     progress: Report = unreported,
     engine: str = AUTO,
     blocks: Sequence[Block] = BLOCKS,
+    preprocessing: Any = None,
 ) -> Run:
     """Return a MobileNet that knows the classes of `data`, and how well.
 
@@ -108,6 +109,9 @@ def finetune(
         engine: As for `Predictor`; `"auto"` is the fastest one installed.
         blocks: Those of a net of your own, as for `MobileNet`, with `weights` a file or None;
             `train_from` names them from `"block_1"` on.
+        preprocessing: What was made of the pixels in arrays: `"none"`, 0 to 255; `"0..1"`;
+            `"-1..1"`; or an object with a `scale` and an `offset`. None is found in the values, or
+            the error says that they may be of several ranges.
 
     Returns:
         The model, its history and its outputs for the validation pictures.
@@ -131,7 +135,12 @@ def finetune(
     folder = None if out is None else run_files.open_folder(out, resume=resume)
     place = (folder and folder / run_files.CACHE) if cache == AUTO_CACHE else cache
     source = read_source(
-        data, validation=validation, seed=seed, labels=labels, multi_label=multi_label
+        data,
+        validation=validation,
+        seed=seed,
+        labels=labels,
+        multi_label=multi_label,
+        preprocessing=preprocessing,
     )
     training = Training(settings, source, folder, callbacks, progress, engine, together)
     remedy = (

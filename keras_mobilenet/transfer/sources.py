@@ -14,7 +14,7 @@ from keras_mobilenet.transfer.array_data import ArrayData, is_array_data, read_a
 from keras_mobilenet.transfer.datasets import Dataset, Example, read_dataset
 from keras_mobilenet.transfer.splits import split
 from keras_mobilenet.transfer.targets import Classes
-from keras_mobilenet.transfer.value_ranges import Pixels
+from keras_mobilenet.transfer.value_ranges import Pixels, ValueRange, as_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,7 @@ def read_source(
     seed: int,
     labels: Sequence[str] | None = None,
     multi_label: bool | None = None,
+    preprocessing: Any = None,
 ) -> Source:
     """Return the pictures of `data` and of `validation`, or a share of those of `data`.
 
@@ -79,33 +80,42 @@ def read_source(
         seed: Another one gives another split.
         labels: The names of the class numbers; folders and CSV files have their own.
         multi_label: Whether a picture may be of several classes; None for whether one is.
+        preprocessing: What was made of the pixels in arrays, as for `as_range`; None is found.
 
     Raises:
         ValueError: the data are of another kind, or do not fit each other.
     """
     if not is_array_data(data):
-        _check_files(labels, multi_label)
+        _check_files(labels, multi_label, preprocessing)
         return _from_dataset(read_dataset(data, validation=validation, seed=seed))
-    own = read_arrays(data, "data", labels=labels, multi_label=multi_label)
+    values = as_range(preprocessing)
+    own = read_arrays(data, "data", labels=labels, multi_label=multi_label, values=values)
     share = validation is None or isinstance(validation, (int, float))
-    held = None if share else _beside(own, validation, labels)
+    held = None if share else _beside(own, validation, labels, values)
     names = _names(labels, own, held)
     # Keras' data sets are shuffled anew each time: the result is to be the same nevertheless.
     pictures = tuple(sorted(_pictures(own), key=Picture.content))
     parts = pictures, () if held is None else _pictures(held)
     if share and validation is not None:
         parts = _divided(pictures, names, float(validation), seed)
-    values = None if own.range is None else str(own.range)
-    return Source(names, *parts, multi_label=own.targets.multi_label, values=values)
+    told = None if own.range is None else str(own.range)
+    return Source(names, *parts, multi_label=own.targets.multi_label, values=told)
 
 
-def _check_files(labels: Sequence[str] | None, multi_label: bool | None) -> None:
+def _check_files(
+    labels: Sequence[str] | None, multi_label: bool | None, preprocessing: Any
+) -> None:
     if labels is not None:
         raise ValueError("`labels` names class numbers; pictures in files have names already.")
     if multi_label:
         raise ValueError(
             "Folders, CSV files and pairs give each picture one class. With multi_label=True pass "
             "arrays, or a data set of them."
+        )
+    if preprocessing is not None:
+        raise ValueError(
+            "`preprocessing` says what was made of the pixels in arrays; those in files are as "
+            f"they are. Received: preprocessing={preprocessing!r}"
         )
 
 
@@ -118,13 +128,16 @@ def _files(examples: Iterable[Example]) -> tuple[Picture, ...]:
     return tuple(Picture((index,), path) for path, index in examples)
 
 
-def _beside(own: ArrayData, validation: Any, labels: Sequence[str] | None) -> ArrayData:
+def _beside(
+    own: ArrayData, validation: Any, labels: Sequence[str] | None, values: ValueRange | None
+) -> ArrayData:
     """Return the pictures to validate with, whose classes are those of `own`."""
     held = read_arrays(
         validation,
         "validation",
         labels=own.names if labels is None else labels,
         multi_label=own.targets.multi_label,
+        values=values,
         fallback=own.range,
     )
     if own.names is not None and held.names is not None and own.names != held.names:

@@ -37,12 +37,42 @@ class ValueRange:
         return found
 
     def __str__(self) -> str:
-        low, high = np.min(self.offset), np.max(255 * self.scale + self.offset)
+        ends = np.array([self.offset, 255 * self.scale + self.offset])
+        low, high = ends.min(), ends.max()
         return f"{low:g} to {high:g}"
 
 
 PIXELS, UNIT = ValueRange(1.0, 0.0), ValueRange(1 / 255, 0.0)
 SIGNED = ValueRange(1 / 127.5, -1.0)
+NAMED = {"none": PIXELS, "0..1": UNIT, "-1..1": SIGNED}
+
+
+def as_range(preprocessing: Any) -> ValueRange | None:
+    """Return the range of values that a preprocessing made of pixels; None for None.
+
+    Args:
+        preprocessing: A name in `NAMED`, or what has a `scale` and an `offset`, numbers or one for
+            each channel.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if preprocessing is None:
+        return None
+    if isinstance(preprocessing, str) and preprocessing in NAMED:
+        return NAMED[preprocessing]
+    try:
+        scale, offset = np.asarray(preprocessing.scale), np.asarray(preprocessing.offset)
+        fits = all(x.dtype.kind in "iuf" and x.shape in ((), (3,)) for x in (scale, offset))
+        if fits and np.isfinite([*scale.ravel(), *offset.ravel()]).all() and scale.all():
+            return ValueRange(scale.astype(np.float32), offset.astype(np.float32))
+    except AttributeError:
+        pass
+    raise ValueError(
+        "`preprocessing` must be 'none' for pixels from 0 to 255, '0..1', '-1..1', or have a scale "
+        "and an offset, numbers or one for each of 3 channels. "
+        f"Received: preprocessing={preprocessing!r}"
+    )
 
 
 @dataclass(frozen=True)
@@ -159,4 +189,7 @@ class PixelReader:
         )
 
 
-_REMEDY = "Pass uint8 pixels from 0 to 255."
+_REMEDY = (
+    "Say what was made of pixels: preprocessing='0..1', '-1..1', or 'none' for 0 to 255; or pass "
+    "uint8 pixels."
+)
