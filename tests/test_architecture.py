@@ -63,6 +63,7 @@ ROWS = (
     {
         "deploy.backends",
         "deploy.comparison",
+        "deploy.copies",
         "deploy.engine",
         "deploy.listing",
         "deploy.metadata",
@@ -72,7 +73,8 @@ ROWS = (
         "deploy.trial",
     },
     {"deploy.opening"},
-    {"deploy.calibration", "deploy.conversion", "deploy.folding", "deploy.machine"},
+    {"deploy.calibration", "deploy.conversion", "deploy.machine", "deploy.rounding"},
+    {"deploy.folding"},
     {"deploy.bias_correction"},
     {"deploy.keras_engine", "deploy.litert_engine", "deploy.onnx_engine", "deploy.openvino_engine"},
     {"deploy.engines"},

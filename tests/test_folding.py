@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_mobilenet import MobileNet, fold_batch_norm, preprocess_input
+from keras_mobilenet import MobileNet, fold_batch_norm, preprocess_input, spec
+from keras_mobilenet.deploy import folding
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.images import read_picture
@@ -30,9 +31,9 @@ def outputs(model, *shape, low=-1.0):
     return np.asarray(model(generated_pictures(shape, low=low, high=1.0), training=False))
 
 
-def built(channels=3, **options):
+def built(channels=3, size=64, **options):
     """A net whose batch norms all do something, and none of them much, as in a trained one."""
-    model = MobileNet((64, 64, channels), alpha=0.25, weights=None, **options)
+    model = MobileNet((size, size, channels), alpha=0.25, weights=None, **options)
     random = np.random.default_rng(1)
     for variable in model.weights:
         if "kernel" not in variable.path:
@@ -75,6 +76,83 @@ def test_model_is_as_it_was():
     before = model.get_weights()
     fold_batch_norm(model)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+BLOCKS = [spec.Block(64), spec.Block(96, stride=2), spec.Block(96)]
+
+
+def cancelling(**options):
+    """A net whose classifier is nearly at right angles to its features: rounding weighs more."""
+    model = built(size=32, initializer="he_normal", blocks=BLOCKS, **options)
+    pooled = keras.Model(model.input, model.get_layer("dropout").output)
+    x = generated_pictures((2, 32, 32, 3), low=-1.0, high=1.0)  # what folding compares on
+    axes, _ = np.linalg.qr(np.asarray(pooled(x, training=False)).reshape(2, -1).T)
+    classifier = model.get_layer("conv_preds")
+    kernel = np.asarray(classifier.kernel)
+    small = kernel - 0.999 * axes @ (axes.T @ kernel)
+    classifier.set_weights([small, np.zeros(classifier.filters)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def fragile():
+    return cancelling(classes=2)
+
+
+@pytest.fixture(scope="module")
+def nested(fragile):
+    return keras.Sequential([keras.Input((32, 32, 3)), fragile])
+
+
+@pytest.mark.parametrize("name", ["fragile", "nested"])
+def test_small_outputs_of_large_features_fold(request, name):
+    model = request.getfixturevalue(name)
+    assert batch_norms(fold_batch_norm(model)) == []
+
+
+def test_one_small_output_folds():
+    fold_batch_norm(cancelling(classes=1, classifier_activation="sigmoid"))
+
+
+FAULTS = {  # what a layer's folded kernel and bias become
+    "without the bias": lambda conv, kernel, bias: [kernel, 0 * bias],
+    "without gamma and variance": lambda conv, kernel, bias: [np.asarray(conv.kernel), bias],
+    "every other bias missing": lambda conv, kernel, bias: [
+        kernel,
+        bias * (np.arange(bias.size) % 2),
+    ],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("layer", ["conv1", "conv_dw_2", "conv_pw_3"])
+def test_wrong_fold_of_one_layer_is_refused(monkeypatch, fragile, layer, fault):
+    right = folding._folded_weights
+    monkeypatch.setattr(
+        folding,
+        "_folded_weights",
+        lambda conv, norm: (
+            fault(conv, *right(conv, norm)) if conv.name == layer else right(conv, norm)
+        ),
+    )
+    with pytest.raises(AccuracyError, match="changes its outputs"):
+        fold_batch_norm(fragile)
+
+
+@pytest.mark.parametrize("name", ["fragile", "nested"])
+def test_another_librarys_epsilon_is_refused(monkeypatch, request, name):
+    right = folding._folded_weights
+
+    def wrong(convolution, norm):
+        other = BatchNorm.from_config(norm.get_config() | {"epsilon": 1e-5})
+        other.build((None, None, None, norm.gamma.shape[0]))
+        other.set_weights(norm.get_weights())
+        return right(convolution, other)
+
+    model = request.getfixturevalue(name)
+    monkeypatch.setattr(folding, "_folded_weights", wrong)
+    with pytest.raises(AccuracyError, match="changes its outputs"):
+        fold_batch_norm(model)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.25])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,11 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_mobilenet.deploy.backends import inferred
-from keras_mobilenet.deploy.comparison import difference, generated_pictures
-from keras_mobilenet.errors import AccuracyError
-
-logger = logging.getLogger(__name__)
+from keras_mobilenet.deploy.copies import copy_of, in_float32, is_model, view_of
+from keras_mobilenet.deploy.rounding import check_rounding
 
 # The kernel's axis of output channels; a depthwise kernel has two, (channel, multiplier).
 CHANNEL_AXES: Mapping[type, tuple[int, ...]] = {
@@ -29,8 +25,6 @@ CHANNEL_AXES: Mapping[type, tuple[int, ...]] = {
     keras.layers.Conv2DTranspose: (-2,),
     keras.layers.Conv3DTranspose: (-2,),
 }
-_TOLERANCE = {"float64": 1e-5, "float32": 1e-5, "float16": 0.05, "bfloat16": 0.2}
-_UNKNOWN_SIZE = 64  # pixels, for the check of a model of any size
 
 
 def fold_batch_norm(model: Any) -> keras.Model:
@@ -53,13 +47,13 @@ def fold_batch_norm(model: Any) -> keras.Model:
 
     Raises:
         ValueError: `model` is not functional, or a layer of it cannot be copied.
-        AccuracyError: the outputs differ by more than 1e-5 of the largest one, in float32,
-            before the last activation.
+        AccuracyError: the outputs differ by more than rounding, in float32 and before the last
+            activation.
     """
     _check_functional(model)
     left: list[str] = []
     folded = _folded(model, left)
-    _check_difference(model, folded)
+    check_rounding(in_float32(model), in_float32(folded))
     if left:
         warnings.warn(
             f"Batch norms of model {model.name!r} that cannot be folded: {', '.join(left)}. "
@@ -83,19 +77,17 @@ def _check_functional(model: Any) -> None:
 
 def _folded(model: Any, left: list[str]) -> keras.Model:
     """Return the folded copy, and add the names of the batch norms left in it to `left`."""
-    view = _view(model)
+    view = view_of(model)
     folds = _folds(view)  # convolution -> batch norm
     absorbed = set(folds.values())
     copies: dict[str, Any] = {}
 
     def copy(layer: Any) -> Any:
-        if _is_model(layer):
+        if is_model(layer):
             copied = _folded(layer, left)
         else:
-            config = layer.get_config()
-            if layer.name in folds:
-                config |= {"use_bias": True, "bias_initializer": "zeros"}
-            copied = type(layer).from_config(config)
+            changes = {"use_bias": True, "bias_initializer": "zeros"}
+            copied = copy_of(layer, changes if layer.name in folds else {})
         copies[layer.name] = copied
         return copied
 
@@ -104,7 +96,7 @@ def _folded(model: Any, left: list[str]) -> keras.Model:
 
     folded = keras.models.clone_model(view, clone_function=copy, call_function=call)
     for layer in view.layers:
-        if layer.name in absorbed or _is_model(layer) or layer.name not in copies:
+        if layer.name in absorbed or is_model(layer) or layer.name not in copies:
             continue
         norm = view.get_layer(folds[layer.name]) if layer.name in folds else None
         weights = _folded_weights(layer, norm) if norm else layer.get_weights()
@@ -112,17 +104,6 @@ def _folded(model: Any, left: list[str]) -> keras.Model:
         if isinstance(layer, keras.layers.BatchNormalization):
             left.append(layer.name)
     return folded
-
-
-def _view(model: Any) -> keras.Model:
-    """Return the same graph and layers, not compiled, as a model whose constructor is known."""
-    if isinstance(model, keras.Sequential):  # `input` is known once it was called, only
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return keras.Model(model.input, model.output, name=model.name)
-
-
-def _is_model(layer: Any) -> bool:
-    return isinstance(layer, keras.Model)
 
 
 def _folds(model: Any) -> dict[str, str]:
@@ -192,41 +173,3 @@ def _folded_weights(convolution: Any, norm: Any) -> list[Any]:
     axes = CHANNEL_AXES[type(convolution)]
     shape = [n if i - len(kernel.shape) in axes else 1 for i, n in enumerate(kernel.shape)]
     return [np.asarray(kernel, np.float64) * scale.reshape(shape), bias]
-
-
-def _check_difference(model: Any, folded: keras.Model) -> None:
-    inputs = _generated_inputs(folded)
-    outputs = zip(_outputs(_view(model), inputs), _outputs(folded, inputs), strict=True)
-    worst = max((difference(a, b) for a, b in outputs), key=lambda d: d.relative_error)
-    tolerance = max(_TOLERANCE.get(layer.compute_dtype, 1e-5) for layer in model.layers)
-    if not worst.relative_error <= tolerance:
-        raise AccuracyError(
-            f"Folding the batch norms of model {model.name!r} changes its outputs: {worst}, where "
-            f"{tolerance:g} of the largest output is allowed. A batch norm with a variance near "
-            "zero, or weights that are not finite, can be the reason. Use the model as it is."
-        )
-    logger.info("folded the batch norms of %s: %s", model.name, worst)
-
-
-def _generated_inputs(model: Any) -> Any:
-    def generate(tensor: Any) -> Any:
-        shape = [n or _UNKNOWN_SIZE for n in tensor.shape[1:]]
-        values: Any = np.random.default_rng(0).uniform(-1, 1, (2, *shape))
-        if len(shape) == 3:
-            values = generated_pictures((2, *shape), low=-1.0, high=1.0)
-        whole_numbers = "int" in keras.backend.standardize_dtype(tensor.dtype)
-        return keras.ops.cast(np.abs(values) > 0.5 if whole_numbers else values, tensor.dtype)
-
-    return keras.tree.map_structure(generate, model.input)
-
-
-def _outputs(model: keras.Model, inputs: Any) -> list[Any]:
-    """Return what `model` puts out; of a classifier, what goes into its last activation.
-
-    Softmax multiplies an error by the size of the logits, in both models alike.
-    """
-    last = model.layers[-1]
-    if isinstance(last, keras.layers.Activation) and model.output is last.output:
-        model = keras.Model(model.input, last.input)
-    outputs = keras.tree.flatten(inferred(model, inputs))
-    return [keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in outputs]
