@@ -48,7 +48,9 @@ def check_image_model(model: Any) -> None:
 def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
     """Return `model` with the scaling of pixels, `uint8`, in its graph."""
     pixels = keras.Input(model.inputs[0].shape[1:], dtype="uint8", name=INPUT)
-    scaling = keras.layers.Rescaling(1 / recipe.divisor, -recipe.shift, name="rescaling")
+    scaling = keras.layers.Rescaling(
+        1 / recipe.divisor, -recipe.shift, name="rescaling", dtype="float32"
+    )  # whatever policy is set for layers to come
     return keras.Model(pixels, model(scaling(pixels)), name=model.name)
 
 

@@ -41,6 +41,35 @@ def _is_function(value: Any) -> bool:
     return callable(value) and not isinstance(value, (type, keras.layers.Layer, keras.Variable))
 
 
+def copied(model: Any, *, float32: bool = False) -> keras.Model:
+    """Return a copy of a functional or `Sequential` model, with the same weights.
+
+    Args:
+        model: A Keras model.
+        float32: Whether all that computes in another precision is to do so in float32.
+    """
+    copies: dict[str, Any] = {}
+
+    def copy(layer: Any) -> Any:
+        copies[layer.name] = (
+            copied(layer, float32=float32) if is_model(layer) else copy_of(layer, float32=float32)
+        )
+        return copies[layer.name]
+
+    def new_input(tensor: Any) -> Any:
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        dtype = FLOAT32 if float32 and dtype in _OTHERS else dtype
+        return keras.Input(batch_shape=tensor.shape, dtype=dtype, name=tensor.name)
+
+    view = view_of(model)
+    inputs = keras.tree.map_structure(new_input, view.input)
+    new = keras.models.clone_model(view, input_tensors=inputs, clone_function=copy)
+    for layer in view.layers:
+        if layer.name in copies and not is_model(layer):
+            copies[layer.name].set_weights(layer.get_weights())
+    return new
+
+
 def in_float32(model: Any) -> Any:
     """Return `model`, or if a part of it computes in another precision, a copy in float32.
 
@@ -49,7 +78,7 @@ def in_float32(model: Any) -> Any:
     """
     if all(map(_is_float32, _operations(model))):
         return model
-    return _copied_in_float32(model)
+    return copied(model, float32=True)
 
 
 def _operations(model: Any) -> Iterator[Any]:
@@ -76,27 +105,3 @@ def _with_float32(config: Any) -> Any:
             for key, value in config.items()
         }
     return [_with_float32(value) for value in config] if isinstance(config, list) else config
-
-
-def _copied_in_float32(model: Any) -> keras.Model:
-    copies: dict[str, Any] = {}
-
-    def copy(layer: Any) -> Any:
-        if is_model(layer):
-            return _copied_in_float32(layer)
-        copies[layer.name] = copy_of(layer, float32=True)
-        return copies[layer.name]
-
-    view = view_of(model)
-    inputs = keras.tree.map_structure(_float32_input, view.input)
-    copied = keras.models.clone_model(view, input_tensors=inputs, clone_function=copy)
-    for layer in view.layers:
-        if layer.name in copies:
-            copies[layer.name].set_weights(layer.get_weights())
-    return copied
-
-
-def _float32_input(tensor: Any) -> Any:
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    dtype = FLOAT32 if dtype in _OTHERS else dtype
-    return keras.Input(batch_shape=tensor.shape, dtype=dtype, name=tensor.name)

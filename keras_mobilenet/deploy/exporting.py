@@ -31,6 +31,7 @@ from keras_mobilenet.deploy.conversion import (
     to_tflite,
     with_preprocessing,
 )
+from keras_mobilenet.deploy.copies import in_float32
 from keras_mobilenet.deploy.engine import Settings, all_cores
 from keras_mobilenet.deploy.engines import engine_module
 from keras_mobilenet.deploy.folding import fold_batch_norm
@@ -132,6 +133,7 @@ def export(
     check_place(path, folder=is_folder)
     recipe = _recipe(model, labels)
     original, generated = _samples(model, recipe, quantize, calibration)
+    model = in_float32(model)
     portable = fold_batch_norm(model)
     if quantize is not None:
         rounding = to_float16 if quantize == "float16" else to_int8

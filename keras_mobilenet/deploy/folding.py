@@ -26,12 +26,18 @@ CHANNEL_AXES: Mapping[type, tuple[int, ...]] = {
     keras.layers.Conv3DTranspose: (-2,),
 }
 
+# How the names begin of Keras' layers that do nothing at inference; not every runtime has what they
+# do in training. RandomCrop then crops the middle.
+_AUGMENTING = ("Random", "RandAugment", "AugMix", "CutMix", "MixUp")
+_ACTING = "RandomCrop"
+
 
 def fold_batch_norm(model: Any) -> keras.Model:
     """Return a copy of `model` whose batch norms are folded into the convolutions before them.
 
     The copy computes what `model` computes at inference, from the same inputs; its convolutions
-    have the same names, and a bias. Models nested in it are folded too. Both are run on generated
+    have the same names, and a bias. Layers that augment images, which do nothing at inference, are
+    left out. Models nested in it are folded too. Both are run on generated
     pictures and compared before the copy is returned; the difference is logged at INFO.
 
     A batch norm is left as it is where folding is not safe, and named in a `UserWarning`: it does
@@ -92,7 +98,9 @@ def _folded(model: Any, left: list[str]) -> keras.Model:
         return copied
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-        return inputs[0] if layer.name in absorbed else layer(*inputs, **options)
+        if layer.name in absorbed or _does_nothing(layer, *inputs, **options):
+            return inputs[0]
+        return layer(*inputs, **options)
 
     folded = keras.models.clone_model(view, clone_function=copy, call_function=call)
     for layer in view.layers:
@@ -104,6 +112,15 @@ def _folded(model: Any, left: list[str]) -> keras.Model:
         if isinstance(layer, keras.layers.BatchNormalization):
             left.append(layer.name)
     return folded
+
+
+def _does_nothing(layer: Any, *inputs: Any, **options: Any) -> bool:
+    """Return whether a layer augments images, which at inference go through as they are."""
+    kind = type(layer).__name__
+    keras_own = type(layer) is getattr(keras.layers, kind, None)
+    augments = keras_own and kind.startswith(_AUGMENTING) and kind != _ACTING
+    training = options.get("training")
+    return bool(augments and not training and layer.compute_dtype == inputs[0].dtype)
 
 
 def _folds(model: Any) -> dict[str, str]:

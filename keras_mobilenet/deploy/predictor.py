@@ -17,6 +17,7 @@ from keras_mobilenet.classification import Classified, classify_pixels
 from keras_mobilenet.deploy.bias_correction import bias_corrected, to_bfloat16, to_int8
 from keras_mobilenet.deploy.calibration import as_channels, calibration_samples
 from keras_mobilenet.deploy.conversion import check_image_model
+from keras_mobilenet.deploy.copies import in_float32
 from keras_mobilenet.deploy.engine import Engine, Precision, Settings, all_cores
 from keras_mobilenet.deploy.engines import AUTO, engine_for, engine_for_file, engine_module
 from keras_mobilenet.deploy.folding import fold_batch_norm
@@ -235,7 +236,7 @@ def _compiled(
     model: Any, engine: str, settings: Settings, calibration: Any, recipe: Recipe
 ) -> Engine:
     check_image_model(model)
-    portable, samples = fold_batch_norm(model), None
+    portable, samples = fold_batch_norm(in_float32(model)), None
     rounding = {"int8": to_int8, "bfloat16": to_bfloat16}.get(settings.precision)
     if rounding is not None and (settings.precision == "int8" or calibration is not None):
         samples = calibration_samples(calibration, recipe, model.inputs[0].shape[1:])

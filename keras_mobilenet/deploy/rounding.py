@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.backends import inferred
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
-from keras_mobilenet.deploy.copies import is_model, view_of
+from keras_mobilenet.deploy.copies import copied, is_model, view_of
 from keras_mobilenet.errors import AccuracyError
 
 logger = logging.getLogger(__name__)
@@ -114,13 +114,17 @@ def _before_activation(model: Any) -> keras.Model:
     """
     model = view_of(model)
     last = model.layers[-1]
-    if is_model(last) or model.output is not last.output:
+    whole = isinstance(last, keras.layers.Activation)
+    linear = getattr(last, "activation", None) in (None, keras.activations.linear)
+    if is_model(last) or len(model.outputs) != 1 or (linear and not whole):
         return model
-    if isinstance(last, keras.layers.Activation):
-        return keras.Model(model.input, last.input, name=model.name)
-    if getattr(last, "activation", None) not in (None, keras.activations.linear):
-        return keras.Model(model.input, [last.input, last.output], name=model.name)
-    return model
+    if model.outputs[0] is not last.output:  # other models have the layer, too
+        model = copied(model)
+        last = model.layers[-1]
+    if model.outputs[0] is not last.output:
+        return model
+    outputs = last.input if whole else [last.input, last.output]
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def _outputs(model: keras.Model, inputs: Any) -> Arrays:

@@ -1,0 +1,220 @@
+"""Nets within other models, of other precisions, with layers for training: all are deployed."""
+
+import keras
+import numpy as np
+import pytest
+from deploy_nets import pictures
+from keras import layers
+
+from keras_mobilenet import (
+    MobileNet,
+    Predictor,
+    export,
+    fold_batch_norm,
+    preprocess_input,
+    replace_top,
+    spec,
+)
+from keras_mobilenet.deploy.bias_correction import bias_corrected, to_int8
+from keras_mobilenet.deploy.comparison import difference
+from keras_mobilenet.deploy.copies import copied, in_float32
+from keras_mobilenet.frozen import layers_within
+
+BLOCKS = [spec.Block(32), spec.Block(48, stride=2), spec.Block(48)]
+SHAPE = (32, 32, 3)
+PIXELS = pictures(12)
+X = preprocess_input(PIXELS)
+
+
+@pytest.fixture(autouse=True)
+def one_policy():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def net(**options):
+    return MobileNet(SHAPE, weights=None, blocks=BLOCKS, initializer="he_normal", **options)
+
+
+def sequence(base):
+    softmax = layers.Dense(5, activation="softmax")
+    return keras.Sequential([keras.Input(SHAPE), base, layers.GlobalAveragePooling2D(), softmax])
+
+
+def functional(base):
+    x = keras.Input(SHAPE)
+    pooled = layers.GlobalAveragePooling2D()(base(x, training=False))
+    return keras.Model(x, layers.Dense(5, activation="softmax")(pooled))
+
+
+def twice_nested(base):
+    return sequence(keras.Sequential([keras.Input(SHAPE), base]))
+
+
+def pooled(features):
+    return layers.Dense(5)(layers.GlobalAveragePooling2D()(features))
+
+
+def shared_convolution(_):
+    x, convolution = keras.Input(SHAPE), layers.Conv2D(3, 3, padding="same")
+    return keras.Model(x, pooled(convolution(convolution(x))))
+
+
+def grouped_convolution(_):
+    x = keras.Input(SHAPE)
+    return keras.Model(x, pooled(layers.Conv2D(12, 3, groups=3)(x)))
+
+
+MODELS = {
+    "sequence": sequence,
+    "functional": functional,
+    "twice nested": twice_nested,
+    "shared convolution": shared_convolution,
+    "grouped convolution": grouped_convolution,
+}
+
+
+@pytest.fixture(scope="module")
+def models():
+    keras.utils.set_random_seed(0)
+    base = net(include_top=False)
+    return {name: build(base) for name, build in MODELS.items()}
+
+
+def outputs(model, x=X):
+    return np.asarray(model(x, training=False), np.float32)
+
+
+@pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8", "full_int8"])
+def test_nested_net_is_quantised(models, tmp_path, quantize):
+    report = export(
+        models["sequence"], tmp_path / "m.tflite", quantize=quantize, calibration=PIXELS
+    )
+    assert report.difference.rms_error < (1e-3 if quantize == "float16" else 0.1)
+
+
+@pytest.mark.parametrize("name", list(MODELS)[1:])
+def test_int8_of_any_graph_computes_the_same(models, tmp_path, name):
+    report = export(models[name], tmp_path / "m.tflite", quantize="int8", calibration=PIXELS)
+    assert report.difference.rms_error < 0.1
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision"), [("openvino", "int8"), ("openvino", "bfloat16"), ("litert", "int8")]
+)
+def test_nested_net_is_compiled_quantised(models, engine, precision):
+    model = models["sequence"]
+    with Predictor(model, engine=engine, precision=precision, calibration=PIXELS) as predictor:
+        assert difference(outputs(model), predictor.predict(PIXELS)).rms_error < 0.1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bias_correction_takes_the_mean_error_away(models, name):
+    folded = fold_batch_norm(models[name])
+    corrected = bias_corrected(folded, X, to_int8)
+    before, after = rounded(folded), rounded(corrected)
+    reference = outputs(models[name])
+
+    def shift(model):
+        return np.abs((outputs(model) - reference).mean(axis=0)).max()
+
+    assert shift(after) < shift(before)
+
+
+def rounded(model):
+    """A copy whose kernels are as int8 holds them."""
+    copy = copied(model)
+    for layer in layers_within(copy):
+        if type(layer) in (layers.Conv2D, layers.DepthwiseConv2D):
+            layer.kernel.assign(to_int8(layer))
+    return copy
+
+
+POLICIES = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float64")
+
+
+def of_policy(policy):
+    keras.utils.set_random_seed(1)
+    keras.config.set_dtype_policy(policy)
+    return sequence(net(include_top=False))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_model_of_another_precision_is_compiled_in_float32(policy, tmp_path):
+    model = of_policy(policy)
+    plain = in_float32(model)  # under the policy, which new layers must not take
+    reference = outputs(plain)
+    assert {w.dtype for w in plain.weights} == {"float32"}
+    with Predictor(model, engine="litert") as predictor:
+        found = predictor.predict(PIXELS)
+    assert difference(reference, found).rms_error < 1e-5
+    assert difference(outputs(model), found).rms_error < (0.05 if "float16" in policy else 1e-5)
+    report = export(model, tmp_path / "m.tflite", include_preprocessing=True)
+    assert report.difference.rms_error < 1e-5
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "keras"])
+def test_every_engine_takes_mixed_precision(engine):
+    model = of_policy("mixed_bfloat16")
+    with Predictor(model, engine=engine) as predictor:
+        assert difference(outputs(in_float32(model)), predictor.predict(X)).rms_error < 1e-5
+
+
+def test_a_layer_of_half_precision_in_a_float32_model_counts():
+    x = keras.Input(SHAPE)
+    y = layers.Conv2D(4, 3, dtype="mixed_float16")(keras.ops.cast(x * 2, "float16"))
+    model = keras.Model(x, pooled(layers.TimeDistributed(layers.Dense(4, dtype="float16"))(y)))
+    plain = in_float32(model)
+    assert {w.dtype for w in plain.weights} == {"float32"}
+    assert {str(op.output.dtype) for op in plain.operations} == {"float32"}
+    assert difference(outputs(model), outputs(plain)).rms_error < 1e-2
+    assert in_float32(plain) is plain
+
+
+def test_precision_of_a_folded_model_stays():
+    folded = fold_batch_norm(of_policy("mixed_bfloat16"))
+    assert folded.layers[1].get_layer("conv1").compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    "layer", [layers.RandomFlip(), layers.RandomRotation(0.1), layers.RandomContrast(0.1)]
+)
+def test_augmentation_is_left_out(layer):
+    model = keras.Sequential([keras.Input(SHAPE), layer, *sequence(net(include_top=False)).layers])
+    folded = fold_batch_norm(model)
+    assert type(layer) not in {type(x) for x in folded.layers}
+    assert difference(outputs(model), outputs(folded)).rms_error < 1e-5
+
+
+def test_augmentation_of_training_stays():
+    x = keras.Input(SHAPE)
+    model = keras.Model(x, pooled(layers.RandomBrightness(0.0)(x, training=True)))
+    assert "RandomBrightness" in {type(y).__name__ for y in fold_batch_norm(model).layers}
+
+
+def test_net_behind_augmentation_becomes_onnx(tmp_path):
+    model = keras.Sequential(
+        [keras.Input(SHAPE), layers.RandomRotation(0.1), net(include_top=False, pooling="avg")]
+    )
+    assert export(model, tmp_path / "m.onnx").difference.rms_error < 1e-5
+
+
+def plain_function(z):
+    return keras.ops.softsign(z) / 2 + 0.5
+
+
+@pytest.mark.parametrize("activation", [plain_function, lambda z: z * 2], ids=["plain", "lambda"])
+def test_function_of_the_users_is_an_activation(tmp_path, activation):
+    model = replace_top(net(include_top=False), 3, activation=activation)
+    with Predictor(model, engine="litert") as predictor:
+        assert difference(outputs(model), predictor.predict(X)).rms_error < 1e-5
+    report = export(model, tmp_path / "m.tflite", quantize="int8", calibration=PIXELS)
+    assert report.difference.rms_error < 0.1
+
+
+def test_function_of_the_users_is_an_initializer():
+    def small(shape, dtype=None):
+        return keras.random.normal(shape, dtype=dtype) / 10
+
+    model = MobileNet(SHAPE, weights=None, blocks=BLOCKS, initializer=small, classes=3)
+    assert difference(outputs(model), outputs(fold_batch_norm(model))).rms_error < 1e-5
