@@ -186,12 +186,6 @@ def test_augmentation_is_left_out(layer):
     assert difference(outputs(model), outputs(folded)).rms_error < 1e-5
 
 
-def test_augmentation_of_training_stays():
-    x = keras.Input(SHAPE)
-    model = keras.Model(x, pooled(layers.RandomBrightness(0.0)(x, training=True)))
-    assert "RandomBrightness" in {type(y).__name__ for y in fold_batch_norm(model).layers}
-
-
 def test_net_behind_augmentation_becomes_onnx(tmp_path):
     model = keras.Sequential(
         [keras.Input(SHAPE), layers.RandomRotation(0.1), net(include_top=False, pooling="avg")]

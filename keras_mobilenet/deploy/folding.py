@@ -98,7 +98,7 @@ def _folded(model: Any, left: list[str]) -> keras.Model:
         return copied
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-        if layer.name in absorbed or _does_nothing(layer, *inputs, **options):
+        if layer.name in absorbed or _does_nothing(layer, *inputs):
             return inputs[0]
         return layer(*inputs, **options)
 
@@ -114,13 +114,15 @@ def _folded(model: Any, left: list[str]) -> keras.Model:
     return folded
 
 
-def _does_nothing(layer: Any, *inputs: Any, **options: Any) -> bool:
-    """Return whether a layer augments images, which at inference go through as they are."""
+def _does_nothing(layer: Any, *inputs: Any) -> bool:
+    """Return whether a layer augments images, which at inference go through as they are.
+
+    Keras notes `training=True` with its call, which a model that predicts overrides.
+    """
     kind = type(layer).__name__
     keras_own = type(layer) is getattr(keras.layers, kind, None)
     augments = keras_own and kind.startswith(_AUGMENTING) and kind != _ACTING
-    training = options.get("training")
-    return bool(augments and not training and layer.compute_dtype == inputs[0].dtype)
+    return bool(augments and layer.compute_dtype == getattr(inputs[0], "dtype", None))
 
 
 def _folds(model: Any) -> dict[str, str]:
