@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,13 +24,21 @@ def view_of(model: Any) -> keras.Model:
     return keras.Model(model.input, model.output, name=model.name)
 
 
+def config_of(operation: Any) -> dict[str, Any]:
+    """Return the configuration of a layer or a model, which is not going to be saved."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*serialized includes a `lambda`")
+        config: dict[str, Any] = operation.get_config()
+    return config
+
+
 def copy_of(layer: Any, changes: Mapping[str, Any] | None = None, *, float32: bool = False) -> Any:
     """Return a layer like `layer`, with new weights and some entries of its configuration changed.
 
     Functions, as of an activation, are handed on as they are: by its name Keras finds one only if
     it is registered, and a lambda never.
     """
-    config = layer.get_config()
+    config = config_of(layer)
     if float32:
         config = _with_float32(config)
     functions = {key: getattr(layer, key, None) for key in config}
@@ -91,7 +100,7 @@ def _operations(model: Any) -> Iterator[Any]:
 
 
 def _is_float32(operation: Any) -> bool:
-    config = operation.get_config()
+    config = config_of(operation)
     return bool(_with_float32(config) == config)
 
 

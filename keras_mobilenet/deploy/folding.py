@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_mobilenet.deploy.copies import copy_of, in_float32, is_model, view_of
+from keras_mobilenet.deploy.copies import config_of, copy_of, in_float32, is_model, view_of
 from keras_mobilenet.deploy.rounding import check_rounding
 
 # The kernel's axis of output channels; a depthwise kernel has two, (channel, multiplier).
@@ -146,7 +146,7 @@ def _folds(model: Any) -> dict[str, str]:
 
 def _links(model: Any) -> tuple[dict[str, list[Any]], Counter[str]]:
     """Return each layer's calls in the graph, and how often its outputs are used in it."""
-    config = model.get_config()
+    config = config_of(model)
     nodes = {layer["name"]: layer["inbound_nodes"] for layer in config["layers"]}
     uses = Counter(source for calls in nodes.values() for source in _sources(calls))
     uses.update(name for name, _, _ in _triples(config["output_layers"]))
