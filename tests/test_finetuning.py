@@ -19,9 +19,10 @@ from keras_mobilenet import MobileNet, finetune
 from keras_mobilenet.errors import DownloadError
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import load_model, recipe_of
-from keras_mobilenet.transfer import features, run_state, softmax_regression
+from keras_mobilenet.transfer import features, run_state, softmax_regression, sources
 from keras_mobilenet.transfer.probing import probe
 from keras_mobilenet.transfer.settings import checked_settings, class_weights
+from keras_mobilenet.transfer.sources import Picture
 from keras_mobilenet.transfer.views import View
 
 pytestmark = [
@@ -340,6 +341,15 @@ def test_probe_without_weights_says_where_it_looked(pictures, cache):
     with pytest.raises(DownloadError, match=r"at hand to probe with, in .*models"):
         probe(pictures)
     assert not cache.exists()
+
+
+def test_a_picture_is_hashed_once(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"x")
+    picture, hashed = Picture((0,), str(tmp_path / "x")), []
+    real = sources.sha256_of
+    monkeypatch.setattr(sources, "sha256_of", lambda path: hashed.append(path) or real(path))
+    assert picture.content() == picture.content() == real(tmp_path / "x")
+    assert hashed == [picture.path]
 
 
 def test_probe_ranks_the_nets_at_hand(pictures, shared_data, monkeypatch):

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from keras_mobilenet.hashes import sha256_of
@@ -40,11 +41,15 @@ class Picture:
         return read_picture(self.path or "") if self.pixels is None else self.pixels
 
     def content(self) -> str:
-        """Return the SHA-256 of what the picture is made of.
+        """Return the SHA-256 of what the picture is made of, which is read for it once.
 
         Raises:
             OSError: the file cannot be read.
         """
+        return self._content
+
+    @cached_property
+    def _content(self) -> str:
         if self.pixels is None:
             return sha256_of(self.path or "")
         shape = str(self.pixels.shape).encode()
