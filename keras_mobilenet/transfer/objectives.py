@@ -48,4 +48,5 @@ class _EachAlone(keras.losses.Loss):  # type: ignore[misc]
         """Return the loss of each example."""
         targets = y_true * (1 - self._smoothing) + 0.5 * self._smoothing
         losses = keras.ops.binary_crossentropy(targets, y_pred, from_logits=True)
-        return keras.ops.mean(losses * (1 + y_true * (self._weights - 1)), axis=-1)
+        weights = keras.ops.convert_to_tensor(self._weights, y_pred.dtype)
+        return keras.ops.mean(losses * (1 + y_true * (weights - 1)), axis=-1)
