@@ -192,3 +192,29 @@ def test_diagram_has_a_box_for_each_part(model):
     net = find_net(model)
     drawn = [box.part for box in boxes_and_links(model)[0] if box.part]
     assert drawn == [*net.parts, *(["top"] if net.top else [])]
+
+
+AHEAD = {
+    "on the user's input": ["Rescaling"],
+    "preprocessing": ["Rescaling"],
+    "nested behind layers": ["Rescaling"],
+    "in a functional model": ["TrueDivide", "Subtract"],
+}
+
+
+def test_what_stands_between_the_input_and_the_net_is_told(model, request):
+    way = request.node.callspec.params["model"]
+    found = [type(operation).__name__ for operation in find_net(model).ahead]
+    assert found == AHEAD.get(way, [])
+
+
+def test_layers_of_other_nets_and_users_are_no_mobilenet():
+    inputs = keras.Input(SHAPE)
+    stem = layers.Conv2D(8, 3, name="conv1")(inputs)
+    block = layers.ReLU()(layers.Conv2D(8, 3, name="conv_2")(stem))
+    assert find_nets(keras.Model(inputs, block)) == []
+    other = keras.applications.MobileNetV2(SHAPE, 0.35, include_top=False, weights=None)
+    assert find_nets(other) == []
+    net = base()
+    behind = layers.ReLU()(layers.Conv2D(8, 3, padding="same", name="conv_4")(net.output))
+    assert find_net(keras.Model(net.input, behind)).last is net.layers[-1]
