@@ -225,6 +225,19 @@ def test_a_nested_model_loads_by_name_and_its_base_alone_without_the_users_top(
     assert f"passed over: {source.layers[1].name}/kernel" in str(report)
 
 
+@pytest.mark.parametrize("end", [".h5", ".keras"])
+def test_layers_of_the_users_before_the_net_are_passed_over_with_their_whole_numbers(tmp_path, end):
+    arguments = {"weights": None, "alpha": 0.25, "include_top": False, "blocks": spec.BLOCKS[:1]}
+    net, other = (keras_mobilenet.MobileNet((32, 32, 3), **arguments) for _ in range(2))
+    scaling = keras.layers.Normalization(name="scaling")
+    scaling.adapt(np.random.default_rng(0).uniform(size=(4, 32, 32, 3)))
+    before = [keras.Input((32, 32, 3)), keras.layers.RandomFlip(), scaling]
+    keras.Sequential([*before, net]).save(tmp_path / f"x{end}")
+    report = load_weights(other, tmp_path / f"x{end}")
+    assert {name.partition("/")[0] for name in report.unexpected} == {"scaling"}
+    assert all(map(np.array_equal, other.get_weights(), net.get_weights()))
+
+
 @pytest.mark.parametrize(
     ("write", "dtype"),
     [

@@ -58,11 +58,15 @@ def group(parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def values(parent: h5py.Group, name: str) -> Lazy:
-    """Return the values at `name` below `parent`, if they lie in this file as floats."""
+    """Return the values at `name` below `parent`, if they lie in this file as numbers.
+
+    Whole numbers are a user's: a `Normalization` layer counts what it has seen.
+    """
     found = _child(parent, name, h5py.Dataset)
     where = f"{parent.name}/{name}".replace("//", "/")
     _check_inside(found, where)
-    if not is_float(found.dtype):
+    is_whole = found.dtype.kind in "iu" and found.shape is not None and not _is_hollow(found)
+    if not is_float(found.dtype) and not is_whole:
         raise CheckpointError(f"{where} holds {found.dtype}, not floats")
     if found.shape is None:
         raise CheckpointError(f"{where} holds no values")
