@@ -89,7 +89,7 @@ class Job:
         """Return the arguments of `Predictor` beside the model."""
         return {
             "engine": self.engine or "auto",
-            "precision": (self.precision or Precision.FLOAT32).value,
+            "precision": None if self.precision is None else self.precision.value,
             "calibration": None if self.calibration is None else str(self.calibration),
         }
 

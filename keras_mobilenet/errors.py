@@ -3,12 +3,16 @@
     ValueError
     ├── AccuracyError      a folded or exported model that does not compute what it should
     ├── CheckpointError    a file of weights that cannot be read, or does not fit the model
-    └── PictureError       a file that is no picture, or a damaged one
+    ├── PictureError       a file that is no picture, or a damaged one
+    └── PrecisionError     numbers that a file or the processor cannot compute with
     OSError
     └── DownloadError      published weights that are neither at hand nor to be fetched
     ImportError
     ├── BackendError       a feature that needs TensorFlow under another Keras backend
     └── MissingExtraError  an optional part that is not installed
+
+    UserWarning
+    └── AgreementWarning   int8 or bfloat16 that often names another class than float32
 
 A wrong argument raises a plain `ValueError`, as Keras does.
 """
@@ -28,6 +32,14 @@ class CheckpointError(ValueError):
 
 class PictureError(ValueError):
     """A file is not a picture that can be decoded."""
+
+
+class PrecisionError(ValueError):
+    """A file or the processor cannot compute in the precision that was asked for."""
+
+
+class AgreementWarning(UserWarning):
+    """A compiled int8 or bfloat16 model often names another class than the float32 one."""
 
 
 class DownloadError(OSError):

@@ -13,7 +13,7 @@ from deploy_nets import SIZE, named_net, net, outputs_of, pictures
 from PIL import Image
 
 from keras_mobilenet import MobileNet, Predictor, preprocess_input
-from keras_mobilenet.deploy import calibration, engines
+from keras_mobilenet.deploy import calibration, engines, processor
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.deploy.exporting import export
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PictureError
@@ -145,12 +145,6 @@ def test_int8_is_near(model, reference, engine):
     assert 1e-5 < found.rms_error < 0.2  # it is int8, and not broken
 
 
-def test_bfloat16_is_near(model, reference):
-    with Predictor(model, precision="bfloat16") as predictor:
-        assert predictor.engine == "openvino"
-        assert difference(reference, predictor.predict(pictures(7))).rms_error < 0.05
-
-
 def test_int8_without_calibration_is_refused(model):
     with pytest.raises(ValueError, match="int8 needs `calibration`: the ranges"):
         Predictor(model, precision="int8")
@@ -254,15 +248,28 @@ def test_missing_extra_is_named(model, monkeypatch, engine, package, extra):
         Predictor(model, engine=engine)
 
 
-def test_auto_follows_its_rule(monkeypatch):
+@pytest.mark.parametrize(
+    ("has", "float32", "int8"),
+    [
+        ({"avx512f", "avx512_vnni"}, "openvino", "openvino"),
+        ({"avx2", "avx_vnni"}, "litert", "openvino"),
+        ({"avx512f"}, "openvino", "litert"),
+        ({"avx2"}, "litert", "litert"),
+        ((), "litert", "litert"),  # unknown
+    ],
+)
+def test_auto_follows_its_rule(monkeypatch, has, float32, int8):
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset(has))
+    monkeypatch.setattr(engines, "instructions", lambda: frozenset(has))
     there = {"litert", "openvino"}
     monkeypatch.setattr(engines, "is_installed", lambda name, _precision: name in there)
-    assert engines.engine_for("auto", "float32") == "openvino"
+    assert engines.engine_for("auto", "float32") == float32
     assert engines.engine_for("auto", "bfloat16") == "openvino"
-    assert engines.engine_for("auto", "int8") == "openvino"
-    there.remove("openvino")
-    assert engines.engine_for("auto", "float32") == "litert"
-    assert engines.engine_for("auto", "int8") == "litert"
+    assert engines.engine_for("auto", "int8") == int8
+    for only in ("litert", "openvino"):
+        there = {only}
+        assert engines.engine_for("auto", "float32") == only
+        assert engines.engine_for("auto", "int8") == only
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 50])

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_mobilenet.charts import save_figure
 from keras_mobilenet.deploy.benchmarking import Report, Result
-from keras_mobilenet.deploy.contenders import PRECISIONS
+from keras_mobilenet.deploy.engines import PRECISIONS
 from keras_mobilenet.errors import MissingExtraError
 
 COLOURS = dict(zip(PRECISIONS, ("#4878a8", "#e49444", "#6a9f58"), strict=True))

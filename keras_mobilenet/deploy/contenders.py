@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.backends import import_tensorflow
 from keras_mobilenet.deploy.engine import Precision
-from keras_mobilenet.deploy.engines import ENGINES, engine_module
+from keras_mobilenet.deploy.engines import ENGINES, PRECISIONS, engine_module
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.errors import BackendError, MissingExtraError
+from keras_mobilenet.errors import AgreementWarning, BackendError, MissingExtraError, PrecisionError
 
 Array = npt.NDArray[Any]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 KERAS = "Keras predict"  # what all others are compared with
 TRACED = "tf.function"
 
@@ -97,6 +97,7 @@ def invited(
 
     Raises:
         MissingExtraError: an engine is not installed, and not optional.
+        PrecisionError: likewise, the processor does not compute in a precision.
         BackendError: likewise, an engine needs another backend of Keras.
     """
     found = Field([Contender(KERAS, "float32", _keras_predict(model))])
@@ -108,8 +109,12 @@ def invited(
         name = f"Predictor {engine}"
         progress(f"compiling {engine} {precision}")
         try:
-            predictor = Predictor(model, engine=engine, precision=precision, calibration=samples)
-        except (BackendError, MissingExtraError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AgreementWarning)  # the report tells it
+                predictor = Predictor(
+                    model, engine=engine, precision=precision, calibration=samples
+                )
+        except (BackendError, MissingExtraError, PrecisionError) as error:
             if not optional:
                 raise
             found.skipped[f"{name} {precision}"] = str(error)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.backends import import_tensorflow, in_tensorflow, is_tensorflow
 from keras_mobilenet.deploy.comparison import spread
+from keras_mobilenet.deploy.runtimes import keep_onnxruntime_to_itself
 from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.files import temporary_folder
 from keras_mobilenet.quiet import quiet
@@ -135,6 +136,7 @@ def to_onnx(model: Any, path: str | PathLike[str]) -> None:
         MissingExtraError: `onnx` or `tf2onnx` is not installed.
         BackendError: that process failed.
     """
+    keep_onnxruntime_to_itself()  # tf2onnx may import it
     try:
         import onnx  # noqa: PLC0415
         import tf2onnx  # noqa: F401, PLC0415

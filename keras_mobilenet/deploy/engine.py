@@ -20,7 +20,7 @@ class Settings:
     """How an engine is to work."""
 
     threads: int
-    precision: Precision = "float32"
+    precision: Precision | None = None  # None: float32 for a model, its own for a file
     batch_size: int | None = None  # pictures that go through at once; None: what suits the engine
 
 
@@ -37,14 +37,33 @@ class Engine(ABC):
     input_shape: tuple[int | None, ...]  # of one picture, None where any length goes
     input_dtype: np.dtype[Any]  # float32, or uint8 for a model that takes pixels
     output_shape: tuple[int | None, ...]  # for one picture
+    precision: str = "float32"  # what it computes in: a `Precision`, or "dynamic"
 
     @abstractmethod
     def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a new array of the outputs for `x`, of shape `(count, *input_shape)`."""
 
     @abstractmethod
+    def renewed(self) -> Engine:
+        """Return such an engine for a process forked from the one that made this one.
+
+        Threads do not follow into such a process: what waits for them waits for ever.
+
+        Raises:
+            ValueError: the runtime cannot be used there.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Give back what the runtime holds."""
+
+
+def forked(runtime: str) -> str:
+    """Return an error's words for a runtime that a forked process cannot use."""
+    return (
+        f"{runtime} does not work in a process that was forked from one where it ran. Start "
+        "processes by 'spawn', fork before the `Predictor` is made, or pass engine='litert'."
+    )
 
 
 def known(shape: Any) -> tuple[int | None, ...]:

@@ -7,8 +7,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 from keras_mobilenet.deploy.engine import Precision
+from keras_mobilenet.deploy.processor import adds_int8_products, instructions
 
 # Name -> (its file here, what must be installed). Each file has NAME, PRECISIONS,
 # compile_model(model, settings, samples) and open_file(path, settings).
@@ -19,12 +21,7 @@ ENGINES: dict[str, tuple[str, tuple[str, ...]]] = {
     "onnxruntime": ("onnx_engine", ("onnxruntime", "onnx", "tf2onnx")),
 }
 AUTO = "auto"
-# For each precision, the engine that was the fastest where it was measured comes first.
-_PREFERRED: dict[Precision, tuple[str, ...]] = {
-    "float32": ("openvino", "litert"),  # benchmarks/inference.py compares them
-    "bfloat16": ("openvino",),
-    "int8": ("openvino", "litert"),
-}
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _FILES = {".tflite": "litert", ".onnx": "onnxruntime", ".xml": "openvino"}
 
 
@@ -44,14 +41,14 @@ def is_installed(name: str, precision: Precision = "float32") -> bool:
 def engine_for(name: str, precision: Precision) -> str:
     """Return the engine to compile a model with.
 
-    `"auto"` is OpenVINO where it is installed, for int8 with NNCF, and LiteRT otherwise.
+    `"auto"` is what was the fastest on processors of this kind (`benchmarks/inference.py`).
 
     Raises:
         ValueError: the engine is unknown, or does not compute in that precision.
     """
     _check_names(name, precision)
     if name == AUTO:
-        preferred = _PREFERRED[precision]
+        preferred = _preferred(precision)
         return next((n for n in preferred if is_installed(n, precision)), preferred[0])
     precisions = engine_module(name).PRECISIONS
     if precision not in precisions:
@@ -63,13 +60,25 @@ def engine_for(name: str, precision: Precision) -> str:
     return name
 
 
-def engine_for_file(path: str, name: str) -> str:
+def _preferred(precision: Precision) -> tuple[str, ...]:
+    """Return the engines for a precision, the fastest first.
+
+    OpenVINO is the faster one on x86 with AVX-512, and for int8 with VNNI; without these LiteRT is,
+    and in int8 nearer to float32, too. On other processors nothing was measured.
+    """
+    if precision == "bfloat16":
+        return ("openvino",)
+    wide = adds_int8_products() if precision == "int8" else "avx512f" in instructions()
+    return ("openvino", "litert") if wide else ("litert", "openvino")
+
+
+def engine_for_file(path: str, name: str, precision: Precision | None = None) -> str:
     """Return the engine to open an exported model with.
 
     Raises:
         ValueError: the engine is unknown, or does not read such files.
     """
-    _check_names(name, "float32")
+    _check_names(name, precision or "float32")
     suffix = Path(path).suffix
     own = "keras" if os.path.isdir(path) else _FILES.get(suffix)
     if own is None:
@@ -89,6 +98,6 @@ def _check_names(name: str, precision: Precision) -> None:
     if name not in (AUTO, *ENGINES):
         names = ", ".join(map(repr, (AUTO, *ENGINES)))
         raise ValueError(f"`engine` must be one of {names}. Received: engine={name!r}")
-    if precision not in _PREFERRED:
-        names = ", ".join(map(repr, _PREFERRED))
+    if precision not in PRECISIONS:
+        names = ", ".join(map(repr, PRECISIONS))
         raise ValueError(f"`precision` must be one of {names}. Received: precision={precision!r}")

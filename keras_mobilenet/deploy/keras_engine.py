@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.backends import import_tensorflow
 from keras_mobilenet.deploy.conversion import INPUT, OUTPUT, SIGNATURE
-from keras_mobilenet.deploy.engine import Engine, Settings, chunks, known
+from keras_mobilenet.deploy.engine import Engine, Settings, chunks, forked, known
 from keras_mobilenet.deploy.saved_models import check_saved_model
 from keras_mobilenet.errors import CheckpointError, fault
 
@@ -38,6 +38,10 @@ class KerasEngine(Engine):
             for rows in chunks(len(x), self._batch)
         ]
         return np.concatenate(parts)
+
+    def renewed(self) -> Engine:
+        """Raise: TensorFlow waits for threads that are not there, whatever is run."""
+        raise ValueError(forked("TensorFlow"))
 
     def close(self) -> None:
         """Drop the function."""

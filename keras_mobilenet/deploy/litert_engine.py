@@ -18,6 +18,7 @@ from keras_mobilenet.spec import Shape
 
 NAME = "litert"
 PRECISIONS = ("float32", "int8")
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # operators of values and weights
 
 
 class LiteRTEngine(Engine):
@@ -27,7 +28,7 @@ class LiteRTEngine(Engine):
     """
 
     def __init__(self, content: bytes, settings: Settings) -> None:
-        self._content = content
+        self._content, self._settings = content, settings
         self._threads = settings.threads
         self._wide = _Interpreter(content, settings.threads)
         self._narrow: list[_Interpreter] = []  # made when the first batch comes
@@ -35,6 +36,7 @@ class LiteRTEngine(Engine):
         self.input_shape = self._wide.input_shape
         self.input_dtype = self._wide.input_dtype
         self.output_shape = self._wide.output_shape
+        self.precision = self._wide.precision
 
     def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the outputs for `x`."""
@@ -61,6 +63,10 @@ class LiteRTEngine(Engine):
         for future in [self._pool.submit(work, interpreter) for interpreter in self._narrow]:
             future.result()
 
+    def renewed(self) -> Engine:
+        """Return the same net with interpreters and threads of this process."""
+        return LiteRTEngine(self._content, self._settings)
+
     def close(self) -> None:
         """Stop the threads and drop the interpreters."""
         if self._pool is not None:
@@ -76,6 +82,7 @@ class _Interpreter:
     def __init__(self, content: bytes, threads: int) -> None:
         self._content, self._threads = content, threads
         self._prepare(None)
+        self.precision = _precision(self._interpreter)
         self.input_shape = known(int(n) for n in self._input["shape_signature"][1:])
         self.output_shape = known(int(n) for n in self._output["shape_signature"][1:])
         pixels = self._input["dtype"] == np.uint8
@@ -115,6 +122,19 @@ class _Interpreter:
     def _decoded(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
         scale, zero = self._output["quantization"]
         return (y.astype(np.float32) - zero) * np.float32(scale) if scale else y
+
+
+def _precision(interpreter: Any) -> str:
+    """Return what the convolutions of a net compute in."""
+    types = {d["index"]: np.dtype(d["dtype"]) for d in interpreter.get_tensor_details()}
+    pairs = [
+        [types.get(int(number), np.dtype("float32")).kind for number in operator["inputs"][:2]]
+        for operator in interpreter._get_ops_details()  # the only list there is
+        if operator["op_name"] in _WEIGHTED
+    ]
+    if any(values in "iu" for values, _ in pairs):
+        return "int8"
+    return "dynamic" if any(weights in "iu" for _, weights in pairs) else "float32"
 
 
 def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:

@@ -6,11 +6,11 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 
 from keras_mobilenet.deploy.engine import all_cores
+from keras_mobilenet.deploy.processor import about_processor, instructions
 from keras_mobilenet.deploy.timing import interleaved
 
 # Instructions that decide how fast float32, bfloat16 and int8 are, as Linux spells them.
@@ -40,8 +40,7 @@ class Machine:
 
 def this_machine(*packages: str) -> Machine:
     """Return the machine, with the versions of those of `packages` that are installed."""
-    about = _cpu_info()
-    flags = about.get("flags", about.get("Features", "")).split()
+    about, flags = about_processor(), instructions()
     return Machine(
         processor=about.get("model name") or platform.processor() or platform.machine(),
         cores=all_cores(),
@@ -57,16 +56,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cpu_info() -> dict[str, str]:
-    """Return what Linux says of the first processor; nothing elsewhere."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 @dataclass(frozen=True)

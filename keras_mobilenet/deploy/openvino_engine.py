@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.conversion import import_openvino, to_openvino, unreported
-from keras_mobilenet.deploy.engine import Engine, Settings, chunks, empty, known
+from keras_mobilenet.deploy.engine import Engine, Settings, chunks, empty, forked, known
 from keras_mobilenet.deploy.opening import check_openvino
-from keras_mobilenet.errors import CheckpointError, MissingExtraError, fault
+from keras_mobilenet.errors import CheckpointError, MissingExtraError, PrecisionError, fault
 from keras_mobilenet.quiet import quiet
 
 NAME = "openvino"
@@ -25,7 +25,8 @@ class OpenVINOEngine(Engine):
     def __init__(self, graph: Any, settings: Settings) -> None:
         self._openvino = import_openvino()
         self._graph, self._settings = graph, settings
-        self._batch = settings.batch_size or _BATCH[settings.precision]
+        self.precision = _precision(graph, settings)
+        self._batch = settings.batch_size or _BATCH[self.precision]
         self.input_shape = _lengths(graph.input(0).partial_shape)[1:]
         self.input_dtype = np.dtype(graph.input(0).element_type.to_dtype())
         self.output_shape = _lengths(graph.output(0).partial_shape)[1:]
@@ -66,16 +67,35 @@ class OpenVINOEngine(Engine):
         graph = self._graph.clone()
         graph.reshape([batch, *(n or -1 for n in self.input_shape)])
         # Left to itself, OpenVINO computes in bf16 on processors that have it.
-        precision = "bf16" if self._settings.precision == "bfloat16" else "f32"
+        precision = "bf16" if self.precision == "bfloat16" else "f32"
         fixed = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": str(self._settings.threads),
         }
-        return self._openvino.Core().compile_model(graph, "CPU", options | fixed)
+        compiled = self._openvino.Core().compile_model(graph, "CPU", options | fixed)
+        if compiled.get_property("INFERENCE_PRECISION_HINT") != getattr(
+            self._openvino.Type, precision
+        ):
+            raise PrecisionError(
+                f"OpenVINO does not compute in {self.precision} on this processor. "
+                "Pass precision='float32'."
+            )
+        return compiled
+
+    def renewed(self) -> Engine:
+        """Raise: OpenVINO computes there, and ends the process with SIGSEGV when it is freed."""
+        raise ValueError(forked("OpenVINO"))
 
     def close(self) -> None:
         """Drop the compiled models and their threads."""
         self._queue = self._single = self._graph = None
+
+
+def _precision(graph: Any, settings: Settings) -> str:
+    """Return what a graph computes in: quantisation is in it, bfloat16 is a setting."""
+    if any(operator.get_type_name() == "FakeQuantize" for operator in graph.get_ops()):
+        return "int8"
+    return "bfloat16" if settings.precision == "bfloat16" else "float32"
 
 
 def _lengths(shape: Any) -> tuple[int | None, ...]:
@@ -136,6 +156,8 @@ def open_file(path: str, settings: Settings) -> Engine:
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise ValueError("it has not one input and one output")
         return OpenVINOEngine(graph, settings)
+    except PrecisionError:
+        raise
     except Exception as error:  # OpenVINO raises RuntimeError and types of its own
         remedy = "Export it again; an .xml file needs the .bin file that was written with it."
         message = f"cannot be opened by OpenVINO: {str(error).strip().splitlines()[-1]}."

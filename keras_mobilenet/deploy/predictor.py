@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.classification import Classified, classify_pixels
+from keras_mobilenet.deploy.agreement import LEAST, agreement
 from keras_mobilenet.deploy.bias_correction import bias_corrected, to_bfloat16, to_int8
 from keras_mobilenet.deploy.calibration import as_channels, calibration_samples
 from keras_mobilenet.deploy.conversion import check_image_model
@@ -22,25 +24,32 @@ from keras_mobilenet.deploy.engine import Engine, Precision, Settings, all_cores
 from keras_mobilenet.deploy.engines import AUTO, engine_for, engine_for_file, engine_module
 from keras_mobilenet.deploy.folding import fold_batch_norm
 from keras_mobilenet.deploy.metadata import read_recipe
-from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.errors import AgreementWarning, CheckpointError, PrecisionError, fault
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import SUFFIX, load_model, recipe_of
 from keras_mobilenet.recipes import Label, Recipe, check_classes, recipe_for
 
 Path = str | PathLike[str]
+# Engines of a process that this one was forked from: to free one is to wait for its threads.
+_LEFT_BEHIND: list[Engine] = []
 _LARGEST_SCALED = 3.0  # root mean square: an input scaled to -1 to 1 stays far under it
 
 
 class Predictor:
     """A model compiled once, with its batch norms folded, for fast predictions.
 
-    It may be shared between threads: calls wait for each other, each uses all of `threads`.
+    It may be shared between threads: calls wait for each other, each uses all of `threads`. It goes
+    to other processes by `pickle`, as its arguments, and by `fork`; either makes the engine anew.
+    What it computes in is its `precision`. Its `agreement` is the share of calibration pictures for
+    which an int8 or bfloat16 engine names the class that float32 names; None where nothing was
+    compared: in float32, without calibration pictures, of a file, of a net of features.
 
     Args:
         model: A Keras model, or the path of a `.keras` file or of anything that `export` wrote.
-        engine: `"litert"`, `"openvino"`, `"onnxruntime"` or `"keras"`. `"auto"` is OpenVINO where
-            it is installed, for int8 with NNCF, and LiteRT otherwise; for a file its own runtime.
-        precision: `"float32"`, `"bfloat16"` or `"int8"`. An exported file keeps its own.
+        engine: `"litert"`, `"openvino"`, `"onnxruntime"` or `"keras"`. `"auto"` is the fastest of
+            those that are installed on processors like this one: OpenVINO with AVX-512, for int8
+            with VNNI, and LiteRT otherwise; for a file its own runtime.
+        precision: `"float32"`, `"bfloat16"` or `"int8"`; None for float32, or a file's own.
         calibration: Pictures for int8, and better bfloat16: a folder, paths, an array of pixels or
             of inputs.
         threads: How many to use; None for all processors that the process may use. TensorFlow
@@ -50,7 +59,11 @@ class Predictor:
     Raises:
         ValueError: an argument is wrong, or the model has not one input of pictures and one output.
         CheckpointError: the file is damaged or of another kind.
+        PrecisionError: the file, or the processor, does not compute in `precision`.
         MissingExtraError: the engine is not installed.
+
+    Warns:
+        AgreementWarning: the agreement is under 95 %.
     """
 
     def __init__(
@@ -58,7 +71,7 @@ class Predictor:
         model: Any,
         *,
         engine: str = AUTO,
-        precision: Precision = "float32",
+        precision: Precision | None = None,
         calibration: Any = None,
         threads: int | None = None,
         batch_size: int | None = None,
@@ -68,12 +81,22 @@ class Predictor:
             precision,
             _positive("batch_size", batch_size),
         )
-        self._lock = threading.Lock()
+        if isinstance(calibration, Iterator):
+            calibration = list(calibration)  # once for here, once for a copy
+        self._model = model
+        self._options: Mapping[str, Any] = {
+            "engine": engine, "precision": precision, "calibration": calibration,
+            "threads": threads, "batch_size": batch_size,
+        }  # fmt: skip
+        self._process = os.getpid()
+        self._locks: dict[int, threading.Lock] = {}  # one a process: see `_lock`
         self._warned = False
+        self.agreement: float | None = None
         if isinstance(model, (str, PathLike)) and not os.fspath(model).endswith(SUFFIX):
             self.name = os.fspath(model)
-            self.engine = engine_for_file(self.name, engine)
+            self.engine = engine_for_file(self.name, engine, precision)
             compiled = engine_module(self.engine).open_file(_existing(self.name), settings)
+            _check_precision(self.name, compiled, precision)
             told = _fitting(self.name, read_recipe(self.name), _classes(compiled))
             self.recipe = told or recipe_for(_size(compiled), _classes(compiled))
         else:
@@ -81,11 +104,23 @@ class Predictor:
                 model = load_model(_existing(os.fspath(model)))
             self.name = model.name
             self.recipe = recipe_of(model)
-            self.engine = engine_for(engine, precision)
-            compiled = _compiled(model, self.engine, settings, calibration, self.recipe)
-        self.precision = precision
+            self.engine = engine_for(engine, precision or "float32")
+            compiled, self.agreement = _compiled(
+                model, self.engine, settings, calibration, self.recipe
+            )
+        self.precision = compiled.precision
+        self._takes_uint8 = compiled.input_dtype == np.uint8
         self._engine: Engine | None = compiled
         self.input_shape = compiled.input_shape
+        if self.agreement is not None and self.agreement < LEAST:
+            warnings.warn(
+                f"{self.name}: in {self.precision} with {self.engine} the first class is that of "
+                f"float32 on {self.agreement:.0%} of the calibration pictures. Calibrate with "
+                "pictures like those that the model will see, or pass another `engine` or "
+                "precision='float32'.",
+                AgreementWarning,
+                stacklevel=2,
+            )
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """Return what `model.predict` returns for `x`, of shape `(count, classes)`.
@@ -151,9 +186,11 @@ class Predictor:
 
     def close(self) -> None:
         """Give back the engine's memory and threads; the object cannot be used any more."""
-        with self._lock:
-            if self._engine is not None:
+        with self._lock():
+            if self._engine is not None and self._process == os.getpid():
                 self._engine.close()
+            elif self._engine is not None:
+                _LEFT_BEHIND.append(self._engine)
             self._engine = None
 
     def __enter__(self) -> Self:
@@ -166,6 +203,10 @@ class Predictor:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make the object anew: an engine cannot be copied."""
+        return partial(type(self), self._model, **self._options), (), {"recipe": self.recipe}
 
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, engine={self.engine!r}, precision={self.precision!r})"
@@ -196,8 +237,7 @@ class Predictor:
                 f"with at least one picture. Received: shape {x.shape}"
             )
         if x.dtype == np.uint8:
-            takes_uint8 = self._engine is not None and self._engine.input_dtype == np.uint8
-            return np.ascontiguousarray(x if takes_uint8 else self.recipe.scaled(x))
+            return np.ascontiguousarray(x if self._takes_uint8 else self.recipe.scaled(x))
         if x.dtype.kind != "f":
             raise ValueError(
                 "`x` must be pixels from 0 to 255 as uint8, or floats as the model takes them. "
@@ -220,29 +260,48 @@ class Predictor:
                 UserWarning,
                 stacklevel=4,
             )
-        if self._engine is not None and self._engine.input_dtype == np.uint8:
+        if self._takes_uint8:
             pixels: npt.NDArray[np.uint8] = np.clip(np.rint(x), 0, 255).astype(np.uint8)
             return pixels
         return x
 
     def _run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        with self._lock:
+        with self._lock():
             if self._engine is None:
                 raise ValueError(f"{self!r} is closed. Make another one.")
+            if self._process != os.getpid():
+                _LEFT_BEHIND.append(self._engine)
+                self._engine = self._engine.renewed()
+                self._process = os.getpid()
             return self._engine.run(x)
+
+    def _lock(self) -> threading.Lock:
+        """Return this process' lock: one that a thread held at a fork is never released."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
 
 def _compiled(
     model: Any, engine: str, settings: Settings, calibration: Any, recipe: Recipe
-) -> Engine:
+) -> tuple[Engine, float | None]:
     check_image_model(model)
-    portable, samples = fold_batch_norm(in_float32(model)), None
-    rounding = {"int8": to_int8, "bfloat16": to_bfloat16}.get(settings.precision)
+    folded, samples = fold_batch_norm(in_float32(model)), None
+    portable = folded
+    rounding = {"int8": to_int8, "bfloat16": to_bfloat16}.get(settings.precision or "")
     if rounding is not None and (settings.precision == "int8" or calibration is not None):
         samples = calibration_samples(calibration, recipe, model.inputs[0].shape[1:])
-        portable = bias_corrected(portable, samples, rounding)
+        portable = bias_corrected(folded, samples, rounding)
     compiled: Engine = engine_module(engine).compile_model(portable, settings, samples)
-    return compiled
+    return compiled, None if samples is None else agreement(folded, compiled, samples)
+
+
+def _check_precision(name: str, engine: Engine, precision: Precision | None) -> None:
+    if precision not in (None, engine.precision):
+        engine.close()
+        raise PrecisionError(
+            f"{name} computes in {engine.precision}, as it was exported. Received: "
+            f"precision={precision!r}. Leave `precision` out, or export the model again with "
+            "another `quantize`."
+        )
 
 
 def _fitting(path: str, recipe: Recipe | None, classes: int | None) -> Recipe | None:

@@ -49,7 +49,7 @@ def classify_with_ray(
     top: int = 5,
     features: bool = False,
     engine: str = AUTO,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     calibration: Any = None,
     actors: int | None = None,
     cpus_per_actor: int | None = None,
