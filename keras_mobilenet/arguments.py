@@ -53,6 +53,7 @@ def check(
     name: Any = None,
     padding: Any = None,
     epsilon: Any = None,
+    activation: Any = None,
     output_stride: Any = 32,
     blocks: Any = spec.BLOCKS,
     include_preprocessing: Any = False,
@@ -73,7 +74,7 @@ def check(
         dropout = share_dropped(dropout)
     else:
         _warn_if_ignored_pooling(pooling)
-    _check_conventions(padding, epsilon)
+    _check_conventions(padding, epsilon, activation)
     blocks = checked_blocks(blocks, alpha)
     shape, size, channels = _input_shape(input_shape, data_format, include_top)
     if imagenet:
@@ -233,13 +234,17 @@ def checked_blocks(value: Any, alpha: float) -> tuple[spec.Block, ...]:
     return blocks
 
 
-def _check_conventions(padding: Any, epsilon: Any) -> None:
+def _check_conventions(padding: Any, epsilon: Any, activation: Any) -> None:
     if padding is not None and padding not in get_args(spec.Padding):
         wanted = f"one of {', '.join(map(repr, get_args(spec.Padding)))} or None"
         raise _wrong("padding", padding, wanted, "None follows the file of weights.")
     if epsilon is not None and ((number := _finite_float(epsilon)) is None or number <= 0):
         remedy = "None follows the file of weights, and is 0.001 without one."
         raise _wrong("epsilon", epsilon, "a positive number or None", remedy)
+    if activation is not None and activation not in tuple(spec.RELU_MAXIMA):
+        wanted = f"one of {', '.join(map(repr, spec.RELU_MAXIMA))} or None"
+        remedy = "None follows the file of weights, and is 'relu6' without one."
+        raise _wrong("activation", activation, wanted, remedy)
 
 
 def _weights(value: Any) -> str | None:

@@ -190,6 +190,30 @@ class Rearranged:
         return np.ascontiguousarray(moved, dtype=dtype)
 
 
+def without_conv_biases(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """Return a net's arrays with the biases before batch norms taken off their moving means.
+
+    A batch norm takes its mean from what it gets, so that nothing else changes.
+    """
+    rest = dict(arrays)
+    for name in arrays:
+        layer, _, variable = name.rpartition("/")
+        mean = f"{layer}_bn/moving_mean"
+        if variable == "bias" and mean in rest:
+            rest[mean] = _less(rest[mean], rest.pop(name))
+    return rest
+
+
+def _less(mean: ArrayLike, bias: ArrayLike) -> Lazy:
+    def difference() -> np.ndarray[Any, Any]:
+        exact = np.asarray(mean, np.float64) - np.asarray(bias, np.float64)
+        return exact.astype(mean.dtype)
+
+    if mean.shape != bias.shape:
+        raise ValueError(f"a bias of shape {bias.shape} goes before a mean of {mean.shape}")
+    return Lazy(tuple(mean.shape), mean.dtype, difference)
+
+
 def folded_batch_norm(
     batch_norm: str, bias: ArrayLike, epsilon: float = spec.Conventions().epsilon
 ) -> dict[str, ArrayLike]:

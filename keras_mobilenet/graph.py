@@ -24,6 +24,7 @@ class Settings:
         "glorot_uniform"  # of kernels: a name, a configuration, an object, a function
     )
     weight_decay: float | None = None
+    activation: spec.Activation = spec.Conventions().activation
 
     def new_initializer(self) -> Any:
         """Return an initializer for one layer: one object would give equal shapes equal values.
@@ -93,7 +94,7 @@ def make_layer(layer: spec.Layer, settings: Settings) -> keras.Layer:
         case "BatchNormalization":
             return _batch_norm(layer, settings)
         case "ReLU":
-            return keras.layers.ReLU(spec.RELU_MAX, name=name)
+            return keras.layers.ReLU(spec.RELU_MAXIMA[settings.activation], name=name)
         case "GlobalAveragePooling2D":
             return keras.layers.GlobalAveragePooling2D(keepdims=layer.keepdims, name=name)
         case "GlobalMaxPooling2D":

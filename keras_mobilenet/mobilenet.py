@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -49,6 +49,7 @@ def MobileNet(  # noqa: N802 - Keras' name
     bn_momentum: float = 0.99,
     initializer: Any = "glorot_uniform",
     weight_decay: float | None = None,
+    activation: spec.Activation | None = None,
 ) -> keras.Model:
     """Return a MobileNet V1 as a functional Keras model.
 
@@ -96,6 +97,8 @@ def MobileNet(  # noqa: N802 - Keras' name
         weight_decay: Adds half of it times the sum of the squared kernels to the loss, as TF-slim
             does with 0.00004; depthwise kernels are left out, as the paper has it. It is no part
             of `compile`'s optimizer, which may have a weight decay of its own.
+        activation: That behind the batch norms: `"relu6"`, or `"relu"`, which has no limit. None
+            follows the file given as `weights`, and is `"relu6"` without one.
 
     Returns:
         A `keras.Model` with the layers, names and weights of `keras.applications.MobileNet`.
@@ -119,6 +122,7 @@ def MobileNet(  # noqa: N802 - Keras' name
         name=name,
         padding=padding,
         epsilon=epsilon,
+        activation=activation,
         output_stride=output_stride,
         blocks=blocks,
         name_prefix=name_prefix,
@@ -130,11 +134,13 @@ def MobileNet(  # noqa: N802 - Keras' name
     _check_initializer(initializer)
     path = _weights_file(weights, checked)
     inputs, x = _inputs(input_tensor, checked.input_shape, name_prefix)
-    conventions = _conventions(path, padding, epsilon, x, checked)
+    wanted = {"padding": padding, "epsilon": epsilon and float(epsilon), "activation": activation}
+    conventions = _conventions(path, wanted, x, checked)
     settings = graph.Settings(
         dropout=checked.dropout,
         classifier_activation=classifier_activation,
         epsilon=conventions.epsilon,
+        activation=conventions.activation,
         bn_momentum=bn_momentum,
         initializer=initializer,
         weight_decay=weight_decay,
@@ -187,8 +193,7 @@ def _weights_file(weights: Any, checked: arguments.Arguments) -> str | None:
 
 def _conventions(
     path: str | None,
-    padding: spec.Padding | None,
-    epsilon: float | None,
+    wanted: Mapping[str, Any],
     x: Any,
     checked: arguments.Arguments,
 ) -> spec.Conventions:
@@ -204,10 +209,7 @@ def _conventions(
     )
     padded = replace(known, padding="keras")
     preferred = padded if one_function(padded) else known
-    chosen = spec.Conventions(
-        preferred.epsilon if epsilon is None else float(epsilon),
-        preferred.padding if padding is None else padding,
-    )
+    chosen = replace(preferred, **{key: x for key, x in wanted.items() if x is not None})
     if path is not None and file and not one_function(chosen):
         raise CheckpointError(other_conventions(path, file, chosen))
     return chosen

@@ -18,6 +18,7 @@ Shape = tuple[int, ...]
 Size = tuple[int, int]
 Pooling = Literal["avg", "max"]
 Padding = Literal["keras", "same", "symmetric"]
+Activation = Literal["relu6", "relu"]
 ConvPadding = Literal["same", "valid"]
 OutputStride = Literal[8, 16, 32]
 Kind = Literal[  # the Keras class that a layer is made of
@@ -81,6 +82,7 @@ OUTPUT_STRIDES: tuple[OutputStride, ...] = get_args(OutputStride)
 INPUT = "input"  # and a number
 RESCALING = "rescaling"
 RELU_MAX = 6.0
+RELU_MAXIMA: dict[Activation, float | None] = {"relu6": RELU_MAX, "relu": None}
 BATCH_NORM_ARRAYS = ("gamma", "beta", "moving_mean", "moving_variance")
 
 # Zeros before and after, on both axes, ahead of a strided convolution. "same" leaves them to the
@@ -142,11 +144,13 @@ class Conventions:
     """What a source of weights did and shapes cannot show. The defaults are those of Keras.
 
     `padding` is that of the strided convolutions: `"keras"` pads a depthwise one at the end,
-    `"same"` is TF-slim's and Hugging Face's, `"symmetric"` is PyTorch's, for `conv1` too.
+    `"same"` is TF-slim's and Hugging Face's, `"symmetric"` is PyTorch's, for `conv1` too. An
+    `activation` of `"relu"` has no limit: MLPerf Tiny's visual wake words net is such.
     """
 
     epsilon: float = 1e-3  # of every batch norm
     padding: Padding = "keras"
+    activation: Activation = "relu6"  # behind every batch norm
 
     def fits(
         self,
@@ -162,6 +166,8 @@ class Conventions:
         if not isclose(
             self.epsilon, other.epsilon, rel_tol=1e-6
         ):  # stored in float32 here or there
+            return False
+        if self.activation != other.activation:
             return False
         if self.padding == other.padding:
             return True

@@ -27,6 +27,7 @@ ROWS = (
     {"device_tables", "variants"},
     {"checkpoints.checkpoint", "checkpoints.provenance"},
     {"checkpoints.hdf5", "checkpoints.tfjs_manifest", "checkpoints.zip_files"},
+    {"checkpoints.whole_model"},
     {
         "checkpoints.crc32c",
         "checkpoints.flatbuffer",

@@ -98,6 +98,69 @@ def test_the_drawing_is_that_of_keras(net, tmp_path, monkeypatch, options):
     assert sources == [keras.utils.model_to_dot(model, **options).to_string()]
 
 
+def plain():
+    units = [layers.Dense(4, activation="relu"), layers.Dense(1, activation="sigmoid")]
+    return keras.Sequential([keras.Input((3,)), *units])
+
+
+def residual(width=4, inner=None):
+    inputs = keras.Input((3,))
+    x = layers.Dense(width, activation="relu", trainable=False)(inputs)
+    x += inner(x) if inner else layers.Dense(width)(layers.Dense(width)(x))
+    return keras.Model(inputs, layers.Dense(1)(layers.Dropout(0.5)(x)))
+
+
+def subclassed():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = layers.Dense(3), layers.Dense(1)
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+    model = Own()
+    model(keras.ops.zeros((1, 3)))
+    return model
+
+
+def nested():
+    inputs = keras.Input((3,))
+    return residual(3, keras.Model(inputs, layers.Dense(3)(inputs)))
+
+
+def split():
+    class Split(keras.Layer):
+        def call(self, x):
+            return list(keras.ops.split(x, 2, axis=1))
+
+    inputs = keras.Input((2,))
+    both = [layers.Dense(2)(x) for x in Split()(inputs)]
+    return keras.Model(inputs, keras.ops.concatenate(both, axis=1))
+
+
+SHOWN = ("show_shapes", "show_dtype", "show_layer_names", "show_layer_activations")
+
+
+@pytest.mark.parametrize("make", [plain, residual, subclassed, nested, split])
+def test_kinds_of_models_in_keras_own_test_are_drawn_as_keras_draws_them(
+    make, tmp_path, monkeypatch
+):
+    sources = []
+    monkeypatch.setattr(diagrams, "_render", lambda source, *_: sources.append(source))
+    model = make()
+    everything = dict.fromkeys((*SHOWN, "show_trainable"), True)
+    choices = [dict.fromkeys(SHOWN[:count], True) for count in range(len(SHOWN) + 1)]
+    choices += [everything, everything | {"rankdir": "LR"}]
+    choices += [{"show_layer_activations": True, "show_trainable": True}]
+    for options in choices:
+        plot_model(model, tmp_path / "model.dot", expand_nested=True, **options)
+        theirs = {"show_layer_names": False, "expand_nested": True, **options}
+        assert sources.pop() == keras.utils.model_to_dot(model, **theirs).to_string()
+    plot_model(model, tmp_path / "model.dot", compact=True)
+    assert sources.pop().startswith("digraph")
+
+
 def test_a_picture_has_every_layers_name(net, tmp_path):
     plot_model(net, tmp_path / "model.svg", show_layer_names=True)
     words = set(re.findall(r">([^<]+)</text>", (tmp_path / "model.svg").read_text()))

@@ -32,6 +32,7 @@ def test_inputs_and_pools_are_counted_as_keras_counts():
     counted = ("InputLayer", "Rescaling", "GlobalAveragePooling2D")
     assert names(first, *counted) == ["input_1", "global_average_pooling2d"]
     assert names(second, *counted) == ["input_2", "rescaling", "global_average_pooling2d_1"]
+    assert first.inputs[0].name == "input_1"  # so is the argument of a SavedModel's signature
     third = small(include_preprocessing=True, include_top=False, pooling="max")
     assert names(third, *counted) == ["input_3", "rescaling_1"]
     keras.utils.clear_session()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet import naming, spec
-from keras_mobilenet.arrays import ArrayLike
+from keras_mobilenet.arrays import ArrayLike, without_conv_biases
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 
 STEM_KERNEL = "conv1/kernel"
@@ -20,13 +20,19 @@ def adapted(
 ) -> tuple[dict[str, ArrayLike], list[str]]:
     """Return a file's arrays as a model wants them, and what was changed.
 
-    A background class that the model has no place for is dropped. With `channels`, the stem's
-    kernel is adapted to the model's number of input channels.
+    A background class that the model has no place for is dropped, and biases of convolutions that
+    it has no place for go into the moving means. With `channels`, the stem's kernel is adapted to
+    the model's number of input channels.
     """
     arrays: dict[str, ArrayLike] = dict(checkpoint.arrays)
     notes: list[str] = []
     if checkpoint.background and _is_longer_by_one(arrays, expected):
         arrays, notes = without_background(arrays)
+    plain = without_conv_biases(arrays)
+    biases = arrays.keys() - plain.keys()
+    if biases and not biases & expected.keys():
+        arrays = plain
+        notes.append("took the convolutions' biases off the moving means behind them")
     if channels and STEM_KERNEL in arrays and STEM_KERNEL in expected:
         file, model = tuple(arrays[STEM_KERNEL].shape), expected[STEM_KERNEL]
         if len(file) == 4 and file != model and (file[:2], file[3]) == (model[:2], model[3]):

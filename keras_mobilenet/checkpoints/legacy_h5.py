@@ -1,8 +1,8 @@
 """Keras' legacy H5 layout: files of weights, and whole models read for their weights only.
 
 A list of layer names, a group a layer, and in it a list of weight names that are data sets below
-the group. A whole-model file holds the same below `model_weights`. The model's configuration, which
-may carry code, is never read.
+the group. A whole-model file holds the same below `model_weights`, and the model's configuration,
+which tells what names do not. It is read as data: the code that it may carry is not run.
 
 Files of Keras 1 are read as those of Keras 1.2, the only one that was there with MobileNet:
 `running_std` holds the variance, epsilon is 1e-3. Theano's kernels, mirrored and in another axis
@@ -22,11 +22,12 @@ from keras_mobilenet import naming, spec
 from keras_mobilenet.arrays import ArrayLike
 from keras_mobilenet.checkpoints import hdf5
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
+from keras_mobilenet.checkpoints.whole_model import recognised
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.files import HDF5_SIGNATURE
 
 NAME = "Keras legacy H5"
-WHOLE_MODEL = "model_weights"
+WHOLE_MODEL, CONFIGURATION = "model_weights", "model_config"
 _KERAS_1_NOTE = "read running_std of Keras 1 as moving_variance, which it holds"
 _MIRRORED = "whose kernels are mirrored; load and save it with Keras on TensorFlow first"
 
@@ -54,7 +55,16 @@ def read(path: str | IO[bytes], max_bytes: int) -> Iterator[Checkpoint]:
         if old:
             _check_keras_1(file, arrays, old)
         notes = (_KERAS_1_NOTE,) if old else ()
-        yield Checkpoint(f"Keras legacy H5 ({kind})", arrays, hdf5.conventions(file), notes=notes)
+        conventions = hdf5.conventions(file)
+        if whole and not conventions and (net := recognised(_configuration(file), arrays)):
+            arrays, conventions = net
+        yield Checkpoint(f"Keras legacy H5 ({kind})", arrays, conventions, notes=notes)
+
+
+def _configuration(file: h5py.File) -> str:
+    """Return the model's configuration, if it is one text."""
+    texts = hdf5.text_list(file, CONFIGURATION) or []
+    return texts[0] if len(texts) == 1 else ""
 
 
 def _arrays(root: h5py.Group) -> tuple[dict[str, ArrayLike], dict[str, str]]:

@@ -5,14 +5,14 @@ Keras is not imported: a model is asked for its layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from keras_mobilenet.parts import Net, find_net, find_nets, leaves_of
-from keras_mobilenet.spec import Conventions, Padding
+from keras_mobilenet.spec import Activation, Conventions, Padding
 
 
 def variables_of(model: Any) -> dict[str, Any]:
@@ -54,7 +54,13 @@ def conventions_of(model: Any) -> Conventions:
             f"{sorted(epsilons)}, of which a file of weights records one only."
         )
     epsilon = epsilons.pop() if epsilons else Conventions().epsilon
-    return Conventions(epsilon, _padding(nets[0]) if nets else Conventions().padding)
+    padding = _padding(nets[0]) if nets else Conventions().padding
+    return Conventions(epsilon, padding, _activation(layers if nets else ()))
+
+
+def _activation(layers: Iterable[Any]) -> Activation:
+    relus = [layer for layer in layers if type(layer).__name__ == "ReLU"]
+    return "relu" if any(layer.max_value is None for layer in relus) else "relu6"
 
 
 def _padding(net: Net) -> Padding:

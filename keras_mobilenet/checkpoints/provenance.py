@@ -11,7 +11,7 @@ from math import isfinite
 from typing import cast, get_args
 
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.spec import Conventions, Padding
+from keras_mobilenet.spec import Activation, Conventions, Padding
 
 WRITER = "keras_mobilenet"  # the value of "format" in files that we wrote
 
@@ -19,6 +19,8 @@ WRITER = "keras_mobilenet"  # the value of "format" in files that we wrote
 def describe(conventions: Conventions, origin: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the mapping for a file with these conventions; `origin` says more in words."""
     told = {"epsilon": repr(conventions.epsilon), "padding": conventions.padding}
+    if conventions.activation != Conventions().activation:
+        told["activation"] = conventions.activation
     return {"format": WRITER, **told, **(origin or {})}
 
 
@@ -37,8 +39,11 @@ def conventions(metadata: Mapping[str, str]) -> Conventions:
         epsilon, padding = float(metadata["epsilon"]), metadata["padding"]
         if padding not in get_args(Padding):
             raise ValueError(f"padding={padding}")
+        activation = metadata.get("activation", Conventions().activation)
+        if activation not in get_args(Activation):
+            raise ValueError(f"activation={activation}")
         if not (isfinite(epsilon) and epsilon > 0):
             raise ValueError(f"epsilon={epsilon}")
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"the metadata's conventions are damaged ({error})") from error
-    return Conventions(epsilon, cast(Padding, padding))
+    return Conventions(epsilon, cast(Padding, padding), cast(Activation, activation))

@@ -36,10 +36,10 @@ IDENTIFIER = b"TFL3"
 _CONVOLUTIONS = {"Conv2D": "CONV_2D", "DepthwiseConv2D": "DEPTHWISE_CONV_2D"}
 _FULLY_CONNECTED = "FULLY_CONNECTED"
 _SAME = 0  # of the schema's Padding
-_RELU6 = 3  # of its ActivationFunctionType
+_RELU, _RELU6 = 1, 3  # of its ActivationFunctionType
 _CLIPPED_BY_RANGE = (0, 1, _RELU6)  # none and ReLU: the same where a quantised range ends at 6
 # What moves values and changes none.
-_PASSING = {"QUANTIZE", "DEQUANTIZE", "RELU6", "PAD"}  # between the convolutions
+_PASSING = {"QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "PAD"}  # between the convolutions
 _TOP = {"MEAN", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "SOFTMAX", "LOGISTIC"}  # and behind them
 _SHAPES = {"SHAPE", "STRIDED_SLICE", "PACK"}  # work out the shape of a RESHAPE
 _WEIGHTED = {*_CONVOLUTIONS.values(), _FULLY_CONNECTED}
@@ -72,7 +72,7 @@ class _Step:
     operator: Operator
     kernel: int  # its height, and width
     pads: tuple[int, int] | None  # before and after, of a PAD ahead of it
-    relu6: bool = False
+    behind: str = ""  # RELU or RELU6, an operator of its own
 
 
 @dataclass
@@ -91,13 +91,15 @@ def _checkpoint(graph: Graph) -> Checkpoint:
     layers = _layers(walk.steps)
     arrays: dict[str, ArrayLike] = {}
     for layer, step in zip(layers, walk.steps, strict=True):
-        _check_activation(graph, layer, step)
         arrays |= _arrays(walk, layer, step)
     top = arrays.get(f"{naming.TOP_LAYER}/bias")
     return Checkpoint(
         NAME,
         arrays,
-        spec.Conventions(padding=_padding(graph, layers, walk.steps)),
+        spec.Conventions(
+            padding=_padding(graph, layers, walk.steps),
+            activation=_activation(graph, layers, walk.steps),
+        ),
         background=top is not None and tuple(top.shape) == (BACKGROUND_CLASSES,),
         notes=_notes(walk),
     )
@@ -126,8 +128,8 @@ def _place(walk: _Walk) -> str:
 def _follow(walk: _Walk, operator: Operator) -> None:
     if operator.name == "PAD":
         walk.pads = _pads(walk, operator)
-    elif operator.name == "RELU6" and walk.steps:
-        walk.steps[-1].relu6 = True
+    elif operator.name in ("RELU", "RELU6") and walk.steps:
+        walk.steps[-1].behind = operator.name
     elif operator.name in _WEIGHTED:
         shape = _tensor(walk, operator.inputs[1]).shape
         walk.steps.append(_Step(operator, shape[1] if len(shape) == 4 else 1, walk.pads))
@@ -221,21 +223,35 @@ def _same_zeros(length: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _check_activation(graph: Graph, layer: spec.Layer, step: _Step) -> None:
-    """Raise unless a ReLU6 follows, or a quantised range that is clipped as by one."""
-    activation = step.operator.options["FusedActivationFunction"]
-    if layer.name == naming.TOP_LAYER:
-        right = activation == 0 and not step.relu6
-    else:
-        output = graph.tensors[step.operator.outputs[0]]
-        right = activation == _RELU6 or (
-            activation in _CLIPPED_BY_RANGE and (step.relu6 or _ends_at_6(output))
-        )
-    if not right:
-        raise CheckpointError(
-            f"{layer.name} is followed by activation {activation} of TFLite's schema, not by "
-            "MobileNet's ReLU6"
-        )
+def _activation(
+    graph: Graph, layers: Sequence[spec.Layer], steps: Sequence[_Step]
+) -> spec.Activation:
+    """Return the activation behind the convolutions, one for all but the top's."""
+    fitting: set[spec.Activation] = set(spec.RELU_MAXIMA)
+    for layer, step in zip(layers, steps, strict=True):
+        fused = step.operator.options["FusedActivationFunction"]
+        if layer.name == naming.TOP_LAYER:
+            sound = fused == 0 and not step.behind
+        else:
+            fitting &= _activations(graph, step, fused)
+            sound = bool(fitting)
+        if not sound:
+            raise CheckpointError(
+                f"{layer.name} is followed by activation {fused} of TFLite's schema, not by "
+                "MobileNet's ReLU6, or by ReLU as all the others"
+            )
+    return "relu6" if "relu6" in fitting else "relu"
+
+
+def _activations(graph: Graph, step: _Step, fused: int) -> set[spec.Activation]:
+    """Return what a convolution's activation is: a ReLU6, a ReLU, or both of them the same."""
+    if fused == _RELU6 or step.behind == "RELU6":
+        return {"relu6"} if fused in _CLIPPED_BY_RANGE else set()
+    relu = fused == _RELU or (fused == 0 and step.behind == "RELU")
+    # A quantised range that ends at 6 clips as a ReLU6 does.
+    clipped = fused in _CLIPPED_BY_RANGE and _ends_at_6(graph.tensors[step.operator.outputs[0]])
+    found: dict[spec.Activation, bool] = {"relu6": clipped, "relu": relu}
+    return {name for name, is_so in found.items() if is_so}
 
 
 def _ends_at_6(tensor: Tensor) -> bool:
