@@ -57,6 +57,7 @@ class PictureSize:
 
 
 DEFAULT_SIZE = PictureSize()
+_NO_NOTES = "3"  # TensorFlow's highest level: fatal errors only
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -135,14 +136,13 @@ def with_signature(
 
 @contextmanager
 def start_up_notes_hidden() -> Iterator[None]:
-    """Hide what TensorFlow writes when it is imported, unless the user asked for a log level.
+    """Hide what TensorFlow writes when it is imported, unless the user asked to see it.
 
     The library writes some notes before it reads any setting, past Python's `sys.stderr`.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _NO_NOTES) != _NO_NOTES:
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with quiet():
         yield
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from keras_mobilenet.cli_options import start_up_notes_hidden
 from keras_mobilenet.quiet import quiet
 
 
@@ -77,3 +78,13 @@ def test_threads_that_hide_at_once_leave_the_streams_as_they_were(capfd, fails):
     assert out == "seen on stdout\nseen printed\n"
     assert ("first on stdout" in err) == fails
     assert err.endswith("seen on stderr\n")
+
+
+@pytest.mark.parametrize(("level", "shown"), [(None, False), ("3", False), ("0", True)])
+def test_start_up_notes_are_seen_only_where_they_are_asked_for(capfd, monkeypatch, level, shown):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level or "")
+    if level is None:
+        monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    with start_up_notes_hidden():
+        write("note")
+    assert bool(capfd.readouterr().err) == shown
