@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from keras_mobilenet.latency import estimate_latency
     from keras_mobilenet.memory import peak_memory
     from keras_mobilenet.mobilenet import MobileNet
+    from keras_mobilenet.model_files import preprocessing_of, set_preprocessing
+    from keras_mobilenet.pixel_scaling import Preprocessing
     from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
     from keras_mobilenet.pyramids import features
     from keras_mobilenet.tables import summary
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MobileNet",
     "Predictor",
+    "Preprocessing",
     "cam",
     "convert_weights",
     "decode_predictions",
@@ -48,10 +51,12 @@ __all__ = [
     "peak_memory",
     "plot_model",
     "preprocess_input",
+    "preprocessing_of",
     "probe",
     "replace_top",
     "save_weights",
     "select_variant",
+    "set_preprocessing",
     "summary",
     "train",
 ]
@@ -59,6 +64,7 @@ __all__ = [
 _MODULES = {
     "MobileNet": "mobilenet",
     "Predictor": "deploy.predictor",
+    "Preprocessing": "pixel_scaling",
     "cam": "transfer.activation_maps",
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "preprocessing",
@@ -74,10 +80,12 @@ _MODULES = {
     "peak_memory": "memory",
     "plot_model": "diagrams",
     "preprocess_input": "preprocessing",
+    "preprocessing_of": "model_files",
     "probe": "transfer.probing",
     "replace_top": "transfer.tops",
     "save_weights": "checkpoints.loading",
     "select_variant": "variants",
+    "set_preprocessing": "model_files",
     "summary": "tables",
     "train": "training.scratch",
 }

@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.images import read_picture
-from keras_mobilenet.model_files import recipe_of
+from keras_mobilenet.model_files import classes_of, recipe_of, recipe_with
+from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.preprocessing import decode_predictions
 from keras_mobilenet.recipes import Label
 
@@ -36,6 +37,7 @@ def classify_pictures(
     crop: float | None = None,
     top: int = 5,
     labels: Sequence[Label] | None = None,
+    preprocessing: Preprocessing | str | None = None,
 ) -> Iterator[Classified]:
     """Yield what `model` takes each picture for, in the order of `paths`.
 
@@ -47,17 +49,24 @@ def classify_pictures(
         size: (height, width) in pixels that pictures are resized to.
         crop: Share of each side that a central crop keeps before the resizing.
         top: How many classes a picture.
-        labels: The classes' names; None stands for the ImageNet classes.
+        labels: The classes' names; None stands for those that go with the model.
+        preprocessing: How pixels become the model's input; None stands for what is recorded with
+            the model, or found in its graph.
+
+    Raises:
+        ValueError: that is not known, or the model has no names for its classes.
     """
+    recipe = recipe_with(recipe_of(model), classes_of(model), preprocessing, labels)
+    scaled, names = recipe.known_preprocessing().scaled, recipe.known_labels()
 
     # A plain call, not predict(): that would compile first, which takes longer than a few pictures.
     def predict(pixels: np.ndarray[Any, Any]) -> Any:
-        return model(recipe_of(model).scaled(pixels), training=False)
+        return model(scaled(pixels), training=False)
 
     def read(path: str) -> np.ndarray[Any, Any]:
         return read_picture(path, size=size, crop=crop)
 
-    return classify_pixels(predict, paths, read=read, top=top, labels=labels)
+    return classify_pixels(predict, paths, read=read, top=top, labels=names)
 
 
 def classify_pixels(
@@ -66,7 +75,7 @@ def classify_pixels(
     *,
     read: Callable[[str], np.ndarray[Any, Any]],
     top: int = 5,
-    labels: Sequence[Label] | None = None,
+    labels: Sequence[Label],
 ) -> Iterator[Classified]:
     """Yield what `predict` takes each picture for, in the order of `paths`.
 
@@ -76,7 +85,7 @@ def classify_pixels(
         paths: Picture files.
         read: From a path to the pixels of one picture.
         top: How many classes a picture.
-        labels: The classes' names; None stands for the ImageNet classes.
+        labels: The classes' names.
     """
     remaining = iter(paths)
     while chunk := list(islice(remaining, BATCH)):

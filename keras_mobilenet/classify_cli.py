@@ -19,13 +19,14 @@ import typer
 
 from keras_mobilenet.classify_options import DEFAULT_ADDRESS, Job, check
 from keras_mobilenet.cli_options import (
+    names_in,
     note,
     parameters_of,
     say,
     start_up_notes_hidden,
     with_signature,
 )
-from keras_mobilenet.recipes import EVALUATION_CROP, recipe_for
+from keras_mobilenet.recipes import EVALUATION_CROP
 from keras_mobilenet.texts import plain_line
 
 if TYPE_CHECKING:
@@ -75,13 +76,18 @@ def _net(job: Job) -> Any:
         return _features_of(job.model) if job.features else job.model
     from keras_mobilenet.deploy.features import features_model  # noqa: PLC0415
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
-    from keras_mobilenet.model_files import set_recipe  # noqa: PLC0415
+    from keras_mobilenet.model_files import (  # noqa: PLC0415
+        recipe_of,
+        recipe_with,
+        set_recipe,
+    )
 
-    names = _names(job)
+    names = names_in(job.labels)
     classes = 1000 if names is None else len(names)
     shape = (*job.size.known(), 3)
     model = MobileNet(shape, alpha=job.alpha, weights=job.weights, classes=classes)
-    set_recipe(model, replace(recipe_for(shape[:2], classes, names), crop=_crop(job)))
+    recipe = recipe_with(recipe_of(model), classes, labels=names)
+    set_recipe(model, replace(recipe, crop=_crop(job)))
     return features_model(model) if job.features else model
 
 
@@ -95,10 +101,6 @@ def _features_of(path: str) -> Any:
             f"Pass the {SUFFIX} file that it was exported from."
         )
     return features_model(load_model(path))
-
-
-def _names(job: Job) -> list[str] | None:
-    return None if job.labels is None else job.labels.read_text(encoding="utf-8").splitlines()
 
 
 def _crop(job: Job) -> float:
@@ -235,7 +237,7 @@ def _results(job: Job, paths: list[str]) -> Iterator[Classified]:
     size = job.size.known()
     model = _net(job)
     yield from classify_pictures(
-        model, paths, size=size, crop=_crop(job), top=job.top, labels=_names(job)
+        model, paths, size=size, crop=_crop(job), top=job.top, preprocessing=job.preprocessing
     )
 
 

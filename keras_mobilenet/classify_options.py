@@ -11,10 +11,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from keras_mobilenet.cli_options import DEFAULT_SIZE, Alpha, AnySize
+from keras_mobilenet.cli_options import (
+    DEFAULT_SIZE,
+    Alpha,
+    AnySize,
+    Labels,
+    PreprocessingOption,
+    names_in,
+)
 from keras_mobilenet.recipes import EVALUATION_CROP
 
-_OF_NET = ("alpha", "size", "weights", "labels")  # options that say what a --model knows itself
+_OF_NET = ("alpha", "size", "weights")  # options that say what a --model knows itself
 _ADDRESS = re.compile(r"auto|local|ray://.+|[\w.-]+:\d+")
 DEFAULT_ADDRESS = "default"  # what `--ray` alone stands for: Ray's own choice
 
@@ -45,9 +52,8 @@ class Job:
             f"{EVALUATION_CROP}, or what the --model says."
         ),
     ] = None
-    labels: Annotated[Path | None, typer.Option(help="A file with the name of a class a line.")] = (
-        None
-    )
+    labels: Labels = None
+    preprocessing: PreprocessingOption = None
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
     model: Annotated[
         str | None, typer.Option(help="A .keras file, or anything that was exported.")
@@ -91,6 +97,8 @@ class Job:
             "engine": self.engine or "auto",
             "precision": None if self.precision is None else self.precision.value,
             "calibration": None if self.calibration is None else str(self.calibration),
+            "preprocessing": self.preprocessing,
+            "labels": None if self.features else names_in(self.labels),
         }
 
 

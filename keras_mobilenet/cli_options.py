@@ -12,11 +12,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from keras_mobilenet import spec
+from keras_mobilenet.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
 from keras_mobilenet.quiet import quiet
 from keras_mobilenet.texts import plain
 
@@ -77,6 +79,33 @@ def picture_size(text: Any) -> PictureSize:
     return PictureSize(height, width)
 
 
+def preprocessing(text: Any) -> Preprocessing:
+    """Return the preprocessing that a text stands for.
+
+    Raises:
+        typer.BadParameter: it stands for none.
+    """
+    try:
+        return as_preprocessing(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def names_in(file: Path | None) -> list[str] | None:
+    """Return the names of classes in a file, one a line; None where there is no file."""
+    return None if file is None else file.read_text(encoding="utf-8").splitlines()
+
+
+PreprocessingOption = Annotated[
+    Preprocessing | None,
+    typer.Option(
+        parser=preprocessing,
+        metavar="TEXT",
+        help="What the model needs done with pixels, 0 to 255, where it does not say so itself: "
+        f"{TEXTS}.",
+    ),
+]
+Labels = Annotated[Path | None, typer.Option(help="A file with the name of a class a line.")]
 Alpha = Annotated[float, typer.Option(help="Width multiplier.")]
 Size = Annotated[int, typer.Option(help="Height and width of the input in pixels.")]
 AnySize = Annotated[

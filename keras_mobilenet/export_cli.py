@@ -13,7 +13,10 @@ from keras_mobilenet.cli_options import (
     DEFAULT_SIZE,
     Alpha,
     AnySize,
+    Labels,
     PictureSize,
+    PreprocessingOption,
+    names_in,
     note,
     say,
     start_up_notes_hidden,
@@ -41,9 +44,8 @@ def export_command(
     include_preprocessing: Annotated[
         bool, typer.Option("--include-preprocessing", help="Let the file take pixels, 0 to 255.")
     ] = False,
-    labels: Annotated[Path | None, typer.Option(help="A file with the name of a class a line.")] = (
-        None
-    ),
+    preprocessing: PreprocessingOption = None,
+    labels: Labels = None,
     tolerance: Annotated[
         float | None, typer.Option(help="Root mean square error allowed, of the outputs' own.")
     ] = None,
@@ -53,7 +55,7 @@ def export_command(
     """Write a model for another runtime, and compare it there before it counts."""
     with start_up_notes_hidden():
         from keras_mobilenet.deploy.exporting import export  # noqa: PLC0415 - loads Keras
-    names = None if labels is None else labels.read_text(encoding="utf-8").splitlines()
+    names = names_in(labels)
     report = export(
         _model(model, alpha, size, names),
         to,
@@ -62,6 +64,7 @@ def export_command(
         include_preprocessing=include_preprocessing,
         labels=names,
         tolerance=tolerance,
+        preprocessing=preprocessing,
     )
     counts = (f"{count} {name}" for name, count in report.operators.items())
     note(f"operators: {', '.join(counts)}")

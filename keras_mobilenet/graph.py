@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet import spec
-from keras_mobilenet.recipes import Recipe
+from keras_mobilenet.pixel_scaling import MINUS_ONE_TO_ONE
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def make_layer(layer: spec.Layer, settings: Settings) -> keras.Layer:
     name = None if layer.counted else layer.name  # None: Keras' counters give one
     match layer.kind:
         case "Rescaling":
-            pixels = Recipe()  # as preprocess_input scales them
-            return keras.layers.Rescaling(1 / pixels.divisor, -pixels.shift, name=name)
+            scaling = MINUS_ONE_TO_ONE  # as preprocess_input does
+            return keras.layers.Rescaling(scaling.scale, scaling.offset, name=name)
         case "Conv2D" | "DepthwiseConv2D":
             return _convolution(layer, settings)
         case "ZeroPadding2D":

@@ -18,7 +18,6 @@ from keras_mobilenet.checkpoints.loading import load_weights
 from keras_mobilenet.checkpoints.misfit import other_conventions
 from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
 from keras_mobilenet.published import weights_file
 
@@ -147,8 +146,6 @@ def MobileNet(  # noqa: N802 - Keras' name
     )
     outputs = graph.build(checked.network(conventions.padding), x, settings)
     model = keras.Model(inputs, outputs, name=checked.name)
-    if include_preprocessing:
-        set_recipe(model, recipe_of(model).taking_pixels())
     if path is not None:
         logger.info("%s", load_weights(model, path, adapt_channels=True))
     return model

@@ -1,7 +1,8 @@
 """Whole models in Keras' `.keras` files, with the recipe that goes with them.
 
-A model is built by `MobileNet` or by the user; which recipe is its own is kept beside it while it
-lives, and in a member of its own in the archive, which Keras passes over.
+A model is built by `MobileNet` or by the user. What is recorded of it is kept beside it while it
+lives, and in a member of its own in the archive, which Keras passes over; what is not recorded is
+read off its graph.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import weakref
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -17,9 +20,20 @@ import keras
 from keras_mobilenet.checkpoints import zip_files
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.files import check_file, replacing
-from keras_mobilenet.frozen import batch_norms_of, freeze_batch_norms, is_known
+from keras_mobilenet.frozen import batch_norms_of, freeze_batch_norms, is_known, layers_within
+from keras_mobilenet.input_scaling import net_at_input, preprocessing_in_graph
 from keras_mobilenet.keras_check import check_archive
-from keras_mobilenet.recipes import KEY, MAX_BYTES, Recipe, check_classes, recipe_for, recipe_from
+from keras_mobilenet.labels import imagenet_classes
+from keras_mobilenet.pixel_scaling import Preprocessing, as_preprocessing
+from keras_mobilenet.recipes import (
+    KEY,
+    MAX_BYTES,
+    Label,
+    Recipe,
+    check_classes,
+    checked_labels,
+    recipe_from,
+)
 
 SUFFIX = ".keras"
 _MEMBER = f"{KEY}.json"
@@ -27,9 +41,54 @@ _recipes: weakref.WeakKeyDictionary[Any, Recipe] = weakref.WeakKeyDictionary()
 
 
 def recipe_of(model: Any) -> Recipe:
-    """Return a model's recipe: the one set for it, else that of `MobileNet`'s own models."""
-    known = _recipes.get(model)
-    return known if known is not None else recipe_for(_size_of(model), _classes_of(model))
+    """Return a model's recipe: the one set for it, else what its graph tells."""
+    recorded = _recipes.get(model)
+    if recorded is not None:
+        return recorded
+    labels = imagenet_classes() if _is_of_imagenet(model) else None
+    return Recipe(_size_of(model), preprocessing=preprocessing_in_graph(model), labels=labels)
+
+
+def recipe_with(
+    recipe: Recipe,
+    classes: int | None,
+    preprocessing: Preprocessing | str | None = None,
+    labels: Sequence[Label] | None = None,
+) -> Recipe:
+    """Return a recipe with what a caller gave in place of what was known.
+
+    Raises:
+        ValueError: it is no preprocessing, or there are not as many labels as classes.
+    """
+    if preprocessing is not None:
+        recipe = replace(recipe, preprocessing=as_preprocessing(preprocessing))
+    if labels is not None:
+        recipe = replace(recipe, labels=checked_labels(labels, classes))
+    return recipe
+
+
+def preprocessing_of(model: Any) -> Preprocessing | None:
+    """Return how pixels become a Keras model's input; None where it is not known.
+
+    It is what was set with `set_preprocessing`, or came with the model's file. Else it is read off
+    the graph: a model that scales its input takes pixels, and a MobileNet V1 takes -1 to 1.
+    """
+    return recipe_of(model).preprocessing
+
+
+def set_preprocessing(model: Any, preprocessing: Preprocessing | str) -> None:
+    """Record how pixels become a model's input, in place of what its graph tells.
+
+    `Predictor`, `export` and all that shows images to the model go by it, and files keep it.
+
+    Args:
+        model: A Keras model.
+        preprocessing: A `Preprocessing`, or a text that its `from_text` takes, such as `"0..1"`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    set_recipe(model, recipe_with(recipe_of(model), None, preprocessing))
 
 
 def set_recipe(model: Any, recipe: Recipe) -> None:
@@ -68,7 +127,7 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         check_archive(path)
         model = keras.saving.load_model(path, safe_mode=True)
         if recipe is not None:
-            check_classes(recipe, _classes_of(model))
+            check_classes(recipe, classes_of(model))
     except Exception as error:  # Keras raises nearly any type at a damaged or foreign file
         remedy = "Save the model again with the same version of Keras, or pass another file."
         raise CheckpointError(fault(path, f"cannot be opened: {error}", remedy)) from error
@@ -97,7 +156,10 @@ def _read_recipe(path: str) -> Recipe | None:
 
 
 def _size_of(model: Any) -> tuple[int, int] | None:
-    shape = model.inputs[0].shape
+    inputs: Any = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    shape = inputs[0].shape
     size = shape[2:] if _channels_first(model) else shape[1:3]
     return None if len(size) != 2 or None in size else (size[0], size[1])
 
@@ -107,6 +169,16 @@ def _channels_first(model: Any) -> bool:
     return "channels_first" in formats
 
 
-def _classes_of(model: Any) -> int | None:
+def classes_of(model: Any) -> int | None:
+    """Return how many classes a Keras model's output has, None if it is no vector of scores."""
     shape = model.outputs[0].shape
     return shape[-1] if len(shape) == 2 else None
+
+
+def _is_of_imagenet(model: Any) -> bool:
+    """Return whether a model is a MobileNet V1 up to its own classifier of ImageNet's classes."""
+    net = net_at_input(model)
+    if net is None or not net.top:
+        return False
+    *_, last = (layer for layer in layers_within(model) if layer.weights)
+    return last in net.top and last.get_config().get("filters") == len(imagenet_classes())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import keras
 
 from keras_mobilenet.cuts import inputs_of, output_in, tensors_at
+from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.parts import Net, find_nets
 
 STRIDES = (4, 8, 16, 32)
@@ -45,7 +47,9 @@ def features(model: Any, *, strides: Sequence[int] = STRIDES) -> keras.Model:
         )
     within = {f"stride_{stride}": output_in(net.owner, found[stride]) for stride in strides}
     outputs = tensors_at(net.path, within)
-    return keras.Model(inputs_of(model), outputs, name=f"{model.name}_features")
+    pyramid = keras.Model(inputs_of(model), outputs, name=f"{model.name}_features")
+    set_recipe(pyramid, replace(recipe_of(model), labels=None))
+    return pyramid
 
 
 def _net(model: Any) -> Net:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.labels import imagenet_classes
+from keras_mobilenet.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS, TEXTS, Preprocessing
 from keras_mobilenet.spec import Size
 
 if TYPE_CHECKING:
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 KEY = "keras_mobilenet"  # under which a file's metadata hold the text
 EVALUATION_CROP = 0.875  # what the published accuracies were measured with
 MAX_BYTES = 16 << 20  # of the text in a file: a million classes with short names
-_VERSION = 1
-_DIVISORS = (1e-6, 1e6)  # beyond them every pixel becomes one number, or none
-_LARGEST_SHIFT = 1e6
+_VERSION = 2  # 1 had a divisor and a shift for all channels
+_DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 Label = str | tuple[str, str]
 
 
@@ -32,47 +31,87 @@ Label = str | tuple[str, str]
 class Recipe:
     """How a picture becomes a model's input, and what its outputs are called.
 
-    A picture is cropped about its centre to `crop` of each side, resized to `size`, and its pixels
-    `x`, 0 to 255, become `x / divisor - shift`.
+    A picture is cropped about its centre to `crop` of each side and resized to `size`; what its
+    pixels become then is `preprocessing`.
     """
 
     size: Size | None = None  # (height, width) in pixels, None for the picture's own
     crop: float = EVALUATION_CROP
-    divisor: float = 127.5
-    shift: float = 1.0
+    preprocessing: Preprocessing | None = MINUS_ONE_TO_ONE  # None where it is not known
     labels: tuple[Label, ...] | None = None  # None where the outputs have no known names
 
     def scaled(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return pixels, 0 to 255, as the model's input."""
-        floats: npt.NDArray[np.float32] = pixels.astype("float32")
-        floats /= self.divisor
-        floats -= self.shift
-        return floats
+        """Return pixels, 0 to 255, as the model's input.
+
+        Raises:
+            ValueError: how they become it is not known.
+        """
+        return self.known_preprocessing().scaled(pixels)
+
+    def known_preprocessing(self) -> Preprocessing:
+        """Return the preprocessing.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if self.preprocessing is None:
+            raise ValueError(
+                "How pixels become this model's input is not known: nothing is recorded with it, "
+                "and its graph neither scales pixels nor begins with a MobileNet. Pass "
+                f"`preprocessing` (--preprocessing in commands): {TEXTS}. Or pass floats as the "
+                "model takes them."
+            )
+        return self.preprocessing
+
+    def known_labels(self) -> tuple[Label, ...]:
+        """Return the classes' names.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.labels is None:
+            raise ValueError(
+                "The model does not name its classes. Pass `labels` (--labels in commands), the "
+                "names in the order of its outputs, or use `predict`."
+            )
+        return self.labels
+
+    @property
+    def comparable(self) -> Preprocessing:
+        """What to scale generated pictures by: where nothing is known, any range does."""
+        return MINUS_ONE_TO_ONE if self.preprocessing is None else self.preprocessing
 
     @property
     def takes_pixels(self) -> bool:
-        """Whether the model takes pixels from 0 to 255 as they are."""
-        return (self.divisor, self.shift) == (1.0, 0.0)
+        """Whether the model is known to take pixels from 0 to 255 as they are."""
+        return self.preprocessing is not None and self.preprocessing.takes_pixels
 
     def taking_pixels(self) -> Recipe:
         """Return the recipe of the same model with the scaling put into its graph."""
-        return replace(self, divisor=1.0, shift=0.0)
+        return replace(self, preprocessing=PIXELS)
 
     def to_text(self) -> str:
         """Return the recipe as JSON."""
-        return json.dumps({"version": _VERSION, **asdict(self)}, ensure_ascii=False)
+        known = self.preprocessing
+        told = {
+            "version": _VERSION,
+            "size": self.size,
+            "crop": self.crop,
+            "scale": None if known is None else known.scale,
+            "offset": None if known is None else known.offset,
+            "labels": self.labels,
+        }
+        return json.dumps(told, ensure_ascii=False)
 
 
 def recipe_for(
     size: Size | None, classes: int | None, labels: Sequence[Label] | None = None
 ) -> Recipe:
-    """Return the recipe of a net of this package: pixels in -1 to 1, ImageNet's names for 1000.
+    """Return the recipe of a MobileNet V1, whose input is pixels scaled to -1 to 1.
 
     Raises:
         ValueError: there are not as many labels as classes.
     """
-    if labels is None and classes == len(imagenet_classes()):
-        labels = imagenet_classes()
     return Recipe(size, labels=checked_labels(labels, classes))
 
 
@@ -110,21 +149,27 @@ def recipe_from(text: str) -> Recipe:
     """
     try:
         told = json.loads(text)
-        if told.pop("version") != _VERSION:
+        version = told.pop("version")
+        if version not in (1, _VERSION):
             raise ValueError("written by a later version of keras-mobilenet")
         size = told.pop("size")
         labels = checked_labels(told.pop("labels"), None)
-        recipe = Recipe(None if size is None else _size(*size), labels=labels, **told)
-        numbers = (recipe.crop, recipe.divisor, recipe.shift)
-        if not (
-            0 < recipe.crop <= 1
-            and _DIVISORS[0] <= recipe.divisor <= _DIVISORS[1]
-            and abs(recipe.shift) <= _LARGEST_SHIFT
-        ):
-            raise ValueError(f"crop, divisor and shift of {numbers}")
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        crop = told.pop("crop")
+        size = None if size is None else _size(*size)
+        preprocessing = _first_version(**told) if version == 1 else _preprocessing(**told)
+        if not 0 < crop <= 1:
+            raise ValueError(f"a crop of {crop}")
+    except _DAMAGE as error:
         raise CheckpointError(f"what the file says of its input is damaged ({error})") from error
-    return recipe
+    return Recipe(size, crop, preprocessing, labels)
+
+
+def _preprocessing(scale: Any, offset: Any) -> Preprocessing | None:
+    return None if scale is None and offset is None else Preprocessing(scale, offset)
+
+
+def _first_version(divisor: float, shift: float) -> Preprocessing:
+    return Preprocessing(1 / divisor, -shift)
 
 
 def check_classes(recipe: Recipe, classes: int | None) -> None:

@@ -13,7 +13,7 @@ PACKAGE = Path(keras_mobilenet.__file__).parent
 
 # From the ground up: a module may import modules of the rows above its own in this list, only.
 ROWS = (
-    {"errors", "frozen", "image_parts", "quiet", "spec", "texts", "workers"},
+    {"errors", "frozen", "image_parts", "pixel_scaling", "quiet", "spec", "texts", "workers"},
     {"locks", "write_faults"},
     {"files"},
     {"cli_options", "labels", "naming", "parts", "pretrained", "sources"},
@@ -56,7 +56,7 @@ ROWS = (
     {"checkpoints.adapting", "checkpoints.misfit", "checkpoints.models"},
     {"checkpoints.writing"},
     {"checkpoints.inspection", "checkpoints.loading", "published"},
-    {"keras_check"},
+    {"input_scaling", "keras_check"},
     {"boxes", "cuts", "graph", "model_files", "preprocessing"},
     {"compact_diagrams", "pyramids"},
     {"diagrams"},
@@ -66,6 +66,7 @@ ROWS = (
         "deploy.backends",
         "deploy.comparison",
         "deploy.copies",
+        "deploy.doubts",
         "deploy.engine",
         "deploy.listing",
         "deploy.metadata",
@@ -163,6 +164,7 @@ KERAS = {
     "diagrams",
     "frozen",
     "graph",
+    "input_scaling",
     "keras_check",
     "model_files",
     "preprocessing",

@@ -79,6 +79,13 @@ def test_results_keep_their_order_across_batches_and_bad_pictures(tmp_path):
 
 
 def test_only_bad_pictures_need_no_net(tmp_path):
-    (result,) = classify_pictures(None, [str(tmp_path / "none.jpg")], size=(32, 32))
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten()])
+    (result,) = classify_pictures(
+        model,
+        [str(tmp_path / "none.jpg")],
+        size=(32, 32),
+        preprocessing="none",
+        labels=["a"] * 3072,
+    )
     assert "none.jpg" in result.fault
     assert result.predictions == []

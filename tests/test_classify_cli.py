@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from interrupts import heard
@@ -20,6 +21,7 @@ from keras_mobilenet.classify_cli import DEFAULT_ADDRESS
 from keras_mobilenet.classify_options import _with_address
 from keras_mobilenet.deploy.conversion import to_tflite
 from keras_mobilenet.deploy.metadata import write_recipe
+from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import recipe_of
 
 COUNT = 40
@@ -161,6 +163,27 @@ def test_exported_file_brings_its_labels_and_size(here, tmp_path):
         "classify", here / "good", "--model", path, "--features", "--out", tmp_path / "a.npz"
     )
     assert "was exported" in str(result.exception)
+
+
+def test_file_of_plain_keras_takes_labels_and_preprocessing(here, tmp_path):
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((SIZE, SIZE, 3)), layers.Conv2D(3, 5), layers.GlobalMaxPooling2D()]
+    )
+    model.save(tmp_path / "plain.keras")
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    common = ("classify", here / "good", "--model", tmp_path / "plain.keras", "--engine", "litert")
+    assert "does not name its classes" in str(run(*common).exception)
+    named = (*common, "--labels", tmp_path / "names.txt", "--json")
+    assert "is not known" in str(run(*named).exception)
+    named = (*named, "--preprocessing")
+    for text, scaling in (("0..1", 1 / 255), ("-1..1", None), ("scale=1/255,offset=0", 1 / 255)):
+        result = json.loads(run(*named, text).stdout)[0]
+        pixels = read_picture(result["picture"], size=SIZE, crop=0.875)[None].astype("float32")
+        scores = model(pixels * scaling if scaling else pixels / 127.5 - 1)[0]
+        found = {c["name"]: c["score"] for c in result["classes"]}
+        assert [found[name] for name in "abc"] == pytest.approx(list(map(float, scores)), abs=1e-4)
+    assert run(*named, "imagenet").exit_code == 2
 
 
 def test_int8_is_calibrated_on_a_folder(here, tmp_path):

@@ -1,5 +1,7 @@
 """The command `keras-mobilenet export`."""
 
+import keras
+import numpy as np
 import pytest
 from deploy_nets import net, pictures
 from PIL import Image
@@ -41,6 +43,21 @@ def test_int8_file_knows_its_labels_and_takes_pixels(folder):
         assert predictor.recipe.labels == LABELS
         assert predictor.recipe.takes_pixels
         assert predictor.predict(folder / "pictures" / "0.png").shape == (1, 5)
+
+
+def test_preprocessing_is_written_into_the_file(folder):
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()]).save("plain.keras")
+    with pytest.raises(ValueError, match="is not known"):
+        run("plain.keras", "m.tflite", "--include-preprocessing")
+    options = ("--preprocessing", "mean=120,110,100;std=60", "--include-preprocessing")
+    for some in (options[:2], options):
+        assert run("plain.keras", "m.tflite", *some).exit_code == 0
+        pixels = pictures(2, size=(8, 8))
+        with Predictor("m.tflite") as predictor:
+            expected = (pixels - np.float32([120, 110, 100])) / 60
+            np.testing.assert_allclose(
+                predictor.predict(pixels), expected.reshape(2, -1), atol=1e-5
+            )
 
 
 def test_what_cannot_be_exported_is_an_error(folder):

@@ -17,7 +17,7 @@ from keras_mobilenet import Predictor, export, preprocess_input
 from keras_mobilenet.deploy import exporting
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.errors import AccuracyError, MissingExtraError
-from keras_mobilenet.recipes import recipe_for, recipe_from
+from keras_mobilenet.recipes import Recipe, recipe_from
 
 LABELS = ("ant", "bee", "çat", "dog", "eel")
 SCALED = [  # of inputs that the caller scales
@@ -126,16 +126,16 @@ def test_labels_lie_where_other_tools_look(model, tmp_path):
         assert archive.read("labels.txt").decode().split() == ["1", "2", "3", "4", "5"]
         text = archive.read("keras_mobilenet.json").decode()
     assert recipe_from(text).labels == ("1", "2", "3", "4", "5")
-    assert json.loads(text)["divisor"] == 127.5
+    assert json.loads(text)["scale"] == 1 / 127.5
 
 
-def test_file_without_recipe_is_used_as_a_net_of_this_package(exports, tmp_path):
+def test_file_without_recipe_takes_floats_only(exports, tmp_path):
     path, _ = exports("m.tflite", tmp_path)
     with zipfile.ZipFile(path) as archive:
         start = min(member.header_offset for member in archive.infolist())
     path.write_bytes(path.read_bytes()[:start])
     with Predictor(path) as predictor:
-        assert predictor.recipe == recipe_for((SIZE, SIZE), 5)
+        assert predictor.recipe == Recipe((SIZE, SIZE), preprocessing=None)
 
 
 @pytest.mark.parametrize("engine", ["litert", "openvino"])

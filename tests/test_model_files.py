@@ -12,6 +12,7 @@ from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.labels import imagenet_classes
 from keras_mobilenet.model_files import load_model, recipe_of, save_model, set_recipe
+from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.recipes import Recipe, recipe_for, recipe_from
 
 FLOWERS = ("daisy", "dandelion", "røse")
@@ -37,12 +38,12 @@ def test_recipe_scales_as_preprocess_input():
 
 
 names = st.text(max_size=8)
+scales = st.floats(0.01, 300) | st.tuples(st.floats(0.01, 300), st.floats(0.01, 300))
 recipes = st.builds(
     Recipe,
     st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
     st.floats(0.01, 1),
-    st.floats(0.01, 300),
-    st.floats(-300, 300),
+    st.none() | st.builds(Preprocessing, scales, st.floats(-300, 300)),
     st.none() | st.lists(names | st.tuples(names, names)).map(tuple),
 )
 
@@ -59,13 +60,18 @@ def test_text_tells_the_recipe(recipe):
         "[]",
         "{}",
         "[" * 100_000,
-        Recipe().to_text().replace('"version": 1', '"version": 2'),
+        Recipe().to_text().replace('"version": 2', '"version": 3'),
         Recipe().to_text().replace("null", "[224]", 1),
         Recipe().to_text().replace("null", "[0, 224]", 1),
-        Recipe().to_text().replace("127.5", "0"),
-        Recipe().to_text().replace("127.5", "NaN"),
-        Recipe().to_text().replace("127.5", "1e-300"),
-        Recipe().to_text().replace('"shift": 1.0', '"shift": 1e300'),
+        *(
+            Recipe(crop=0.75).to_text().replace("0.75", crop).replace("-1.0", offset)
+            for crop, offset in (("0", "0"), ("NaN", "0"), ("1" * 400, "0"), ("1", "1e300"))
+        ),
+        *(
+            Recipe(preprocessing=Preprocessing(0.5)).to_text().replace("0.5", scale)
+            for scale in ("0", "NaN", "1e-300", "null", '"1"', "[]", "true")
+        ),
+        '{"version": 1, "size": null, "crop": 1, "divisor": 0, "shift": 0, "labels": null}',
         Recipe().to_text().replace('"labels": null', '"labels": "daisy"'),
         Recipe().to_text().replace('"labels": null', '"labels": [["a", "b", "c"]]'),
         Recipe().to_text().replace('"crop"', '"croq"'),
@@ -74,6 +80,14 @@ def test_text_tells_the_recipe(recipe):
 def test_damaged_text_is_refused(text):
     with pytest.raises(CheckpointError, match="what the file says of its input is damaged"):
         recipe_from(text)
+
+
+def test_text_of_the_first_version_is_read():
+    text = (
+        '{"version": 1, "size": [8, 9], "crop": 0.5, "divisor": 127.5, "shift": 1.0, '
+        '"labels": null}'
+    )
+    assert recipe_from(text) == Recipe((8, 9), crop=0.5)
 
 
 def test_labels_must_be_as_many_as_classes():

@@ -123,7 +123,7 @@ def test_input_of_a_bad_kind_is_refused(litert):
 
 def test_pixels_as_floats_are_warned_about_once(model):
     with Predictor(model) as predictor:
-        with pytest.warns(UserWarning, match=r"values of \d+ on average.*Pass them as uint8"):
+        with pytest.warns(UserWarning, match=r"values of \d+ on average.*Pass pixels as uint8"):
             predictor.predict(pictures(1).astype(np.float32))
         predictor.predict(pictures(1).astype(np.float32))
 

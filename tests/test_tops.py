@@ -10,6 +10,7 @@ from random_models import randomise
 
 from keras_mobilenet import MobileNet, freeze, replace_top, spec
 from keras_mobilenet.model_files import load_model, recipe_of, save_model, set_recipe
+from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.recipes import Recipe
 
 pytestmark = pytest.mark.builds
@@ -91,7 +92,7 @@ def test_seed_fixes_the_new_weights():
 
 def test_recipe_keeps_the_input_and_gets_the_labels(tmp_path):
     base = mobilenet()
-    set_recipe(base, Recipe((32, 32), crop=1.0, divisor=1.0, shift=0.0))
+    set_recipe(base, Recipe((32, 32), crop=1.0, preprocessing=Preprocessing()))
     model = replace_top(base, 3, labels=("a", "b", "c"))
     assert recipe_of(model) == replace(recipe_of(base), labels=("a", "b", "c"))
     save_model(model, tmp_path / "model.keras")

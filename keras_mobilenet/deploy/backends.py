@@ -41,6 +41,8 @@ def inferred(model: Any, inputs: Any) -> Any:
     compile each operation by itself, five times as long as all at once, and PyTorch keep what
     gradients need.
     """
+    if isinstance(getattr(model, "input", None), list) and not isinstance(inputs, list):
+        inputs = [inputs]  # else Keras warns
     return model(inputs, training=False) if is_tensorflow() else model.predict_on_batch(inputs)
 
 

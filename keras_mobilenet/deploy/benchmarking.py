@@ -173,7 +173,7 @@ def _inputs(pictures: Any, recipe: Recipe, shape: Sequence[int | None]) -> Array
         return calibration_samples(pictures, recipe, tuple(shape))
     height, width = recipe.size or (224, 224)
     sizes = (_GENERATED, shape[0] or height, shape[1] or width, shape[2] or 3)
-    return recipe.scaled(generated_pictures(sizes))
+    return recipe.comparable.scaled(generated_pictures(sizes))
 
 
 def _measured(

@@ -49,8 +49,13 @@ def check_image_model(model: Any) -> None:
 def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
     """Return `model` with the scaling of pixels, `uint8`, in its graph."""
     pixels = keras.Input(model.inputs[0].shape[1:], dtype="uint8", name=INPUT)
+    if recipe.takes_pixels:  # it scales them itself
+        return keras.Model(
+            pixels, model(keras.ops.cast(pixels, model.inputs[0].dtype)), name=model.name
+        )
+    known = recipe.known_preprocessing()
     scaling = keras.layers.Rescaling(
-        1 / recipe.divisor, -recipe.shift, name="rescaling", dtype="float32"
+        known.scale, known.offset, name="rescaling", dtype="float32"
     )  # whatever policy is set for layers to come
     return keras.Model(pixels, model(scaling(pixels)), name=model.name)
 

@@ -21,7 +21,9 @@ def view_of(model: Any) -> keras.Model:
     """Return the same graph and layers, not compiled, as a model whose constructor is known."""
     if isinstance(model, keras.Sequential):  # `input` is known once it was called, only
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return keras.Model(model.input, model.output, name=model.name)
+    # One input goes in as it is: Keras warns where a list of one was given and an array comes.
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
+    return keras.Model(inputs, model.output, name=model.name)
 
 
 def config_of(operation: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.spec import Shape
 
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -38,6 +39,8 @@ class Engine(ABC):
     input_dtype: np.dtype[Any]  # float32, or uint8 for a model that takes pixels
     output_shape: tuple[int | None, ...]  # for one picture
     precision: str = "float32"  # what it computes in: a `Precision`, or "dynamic"
+    # How pixels become the input, where a file tells it by more than our own metadata.
+    input_preprocessing: Preprocessing | None = None
 
     @abstractmethod
     def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,10 @@ from keras_mobilenet.deploy.folding import fold_batch_norm
 from keras_mobilenet.deploy.metadata import write_recipe
 from keras_mobilenet.deploy.staging import check_place, staged
 from keras_mobilenet.errors import AccuracyError
-from keras_mobilenet.model_files import recipe_of
+from keras_mobilenet.model_files import classes_of, recipe_of, recipe_with
+from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.quiet import quiet
-from keras_mobilenet.recipes import KEY, Label, Recipe, checked_labels
+from keras_mobilenet.recipes import KEY, Label, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def export(
     include_preprocessing: bool = False,
     labels: Sequence[Label] | None = None,
     tolerance: float | None = None,
+    preprocessing: Preprocessing | str | None = None,
 ) -> ExportReport:
     """Write `model`, its batch norms folded, as a file for another runtime.
 
@@ -115,13 +117,17 @@ def export(
             `"full_int8"` (input and output too); for OpenVINO `"float16"` or `"int8"`.
         calibration: Pictures for int8, and to compare on: a folder, paths, an array of pixels,
             `uint8`, or of inputs.
-        include_preprocessing: Whether the file takes pixels, `uint8` from 0 to 255.
+        include_preprocessing: Whether the file takes pixels, `uint8` from 0 to 255. A model that
+            scales them itself does so once.
         labels: The classes' names; None for those that go with the model, if any.
         tolerance: Root mean square error allowed, as a share of the outputs' own; None for
             1e-4 in float32, 0.05 in float16 and 0.5 in int8.
+        preprocessing: How pixels become the model's input: a `Preprocessing`, or a text such as
+            `"0..1"`. None stands for what is recorded with the model, or found in its graph.
 
     Raises:
-        ValueError: an argument is wrong, or int8 is asked for without calibration pictures.
+        ValueError: an argument is wrong, int8 is asked for without calibration pictures, or pixels
+            are to be scaled, and how they become the input is not known.
         AccuracyError: the file's outputs are too far from the model's; nothing is written.
         MissingExtraError: the runtime or the converter is not installed.
         OSError: the file cannot be written; what was there is as it was.
@@ -131,7 +137,9 @@ def export(
     chosen = _format(path, is_folder, quantize)
     check_image_model(model)
     check_place(path, folder=is_folder)
-    recipe = _recipe(model, labels)
+    recipe = recipe_with(recipe_of(model), classes_of(model), preprocessing, labels)
+    if include_preprocessing:
+        recipe.known_preprocessing()  # before the seconds that follow
     original, generated = _samples(model, recipe, quantize, calibration)
     model = in_float32(model)
     portable = fold_batch_norm(model)
@@ -140,12 +148,12 @@ def export(
         portable = bias_corrected(portable, original, rounding)
     inputs: npt.NDArray[Any] = original  # what the file takes
     samples: npt.NDArray[Any] = original  # what a converter takes ranges from
-    if include_preprocessing and not recipe.takes_pixels:
+    if include_preprocessing:
         inputs = _pixels(original, recipe)
         original = recipe.scaled(inputs)  # the same pictures, without what lay between two pixels
         if quantize == "full_int8":  # pixels are int8 codes already: no scaling, but its range
             samples = np.concatenate([original, _black_and_white(original, recipe)])
-        else:
+        elif portable.inputs[0].dtype != "uint8":
             portable, samples = with_preprocessing(portable, recipe), inputs
         recipe = recipe.taking_pixels()
     with staged(path) as temporary:
@@ -180,14 +188,6 @@ def _format(path: Path, is_folder: bool, quantize: str | None) -> _Format:
     return chosen
 
 
-def _recipe(model: Any, labels: Sequence[Label] | None) -> Recipe:
-    recipe = recipe_of(model)
-    if labels is None:
-        return recipe
-    shape = model.outputs[0].shape
-    return replace(recipe, labels=checked_labels(labels, shape[-1] if len(shape) == 2 else None))
-
-
 def _samples(
     model: Any, recipe: Recipe, quantize: str | None, calibration: Any
 ) -> tuple[npt.NDArray[np.float32], bool]:
@@ -197,11 +197,12 @@ def _samples(
         return calibration_samples(calibration, recipe, shape), False
     height, width, channels = shape
     size = recipe.size or (height or _UNKNOWN_SIZE, width or _UNKNOWN_SIZE)
-    return recipe.scaled(generated_pictures((_GENERATED, *size, channels))), True
+    pictures = generated_pictures((_GENERATED, *size, channels))
+    return recipe.comparable.scaled(pictures), True
 
 
 def _pixels(samples: npt.NDArray[np.float32], recipe: Recipe) -> npt.NDArray[np.uint8]:
-    pixels = np.rint((samples + recipe.shift) * recipe.divisor)
+    pixels = np.rint(recipe.known_preprocessing().inverse().scaled(samples))
     return np.asarray(pixels.clip(0, 255), np.uint8)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_mobilenet.deploy.copies import config_of, copy_of, in_float32, is_model, view_of
 from keras_mobilenet.deploy.rounding import check_rounding
+from keras_mobilenet.model_files import recipe_of, set_recipe
 
 # The kernel's axis of output channels; a depthwise kernel has two, (channel, multiplier).
 CHANNEL_AXES: Mapping[type, tuple[int, ...]] = {
@@ -39,6 +40,7 @@ def fold_batch_norm(model: Any) -> keras.Model:
     have the same names, and a bias. Layers that augment images, which do nothing at inference, are
     left out. Models nested in it are folded too. Both are run on generated
     pictures and compared before the copy is returned; the difference is logged at INFO.
+    Preprocessing and labels go with the copy.
 
     A batch norm is left as it is where folding is not safe, and named in a `UserWarning`: it does
     not follow a convolution or `Dense` layer directly, either of the two is used more than once,
@@ -60,6 +62,7 @@ def fold_batch_norm(model: Any) -> keras.Model:
     left: list[str] = []
     folded = _folded(model, left)
     check_rounding(in_float32(model), in_float32(folded))
+    set_recipe(folded, recipe_of(model))
     if left:
         warnings.warn(
             f"Batch norms of model {model.name!r} that cannot be folded: {', '.join(left)}. "

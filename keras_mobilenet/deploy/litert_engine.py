@@ -13,12 +13,14 @@ from keras_mobilenet.deploy.conversion import Quantize, to_tflite
 from keras_mobilenet.deploy.engine import Engine, Settings, empty, known
 from keras_mobilenet.deploy.opening import check_tflite
 from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.pixel_scaling import NAMED, PIXELS, Preprocessing
 from keras_mobilenet.quiet import quiet
 from keras_mobilenet.spec import Shape
 
 NAME = "litert"
 PRECISIONS = ("float32", "int8")
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # operators of values and weights
+_ROUNDING = 0.02  # of the input's range: 1/128 for 1/127.5, a range that calibration cut short
 
 
 class LiteRTEngine(Engine):
@@ -35,6 +37,7 @@ class LiteRTEngine(Engine):
         self._pool: ThreadPoolExecutor | None = None
         self.input_shape = self._wide.input_shape
         self.input_dtype = self._wide.input_dtype
+        self.input_preprocessing = self._wide.input_preprocessing
         self.output_shape = self._wide.output_shape
         self.precision = self._wide.precision
 
@@ -85,7 +88,8 @@ class _Interpreter:
         self.precision = _precision(self._interpreter)
         self.input_shape = known(int(n) for n in self._input["shape_signature"][1:])
         self.output_shape = known(int(n) for n in self._output["shape_signature"][1:])
-        pixels = self._input["dtype"] == np.uint8
+        self.input_preprocessing = _preprocessing(self._input)
+        pixels = self._input["dtype"] == np.uint8 and self.input_preprocessing is not None
         self.input_dtype = np.dtype("uint8" if pixels else "float32")
 
     def _prepare(self, shape: Shape | None) -> None:
@@ -135,6 +139,21 @@ def _precision(interpreter: Any) -> str:
     if any(values in "iu" for values, _ in pairs):
         return "int8"
     return "dynamic" if any(weights in "iu" for _, weights in pairs) else "float32"
+
+
+def _preprocessing(details: Any) -> Preprocessing | None:
+    """Return how pixels become an input of int8 or uint8, whose 256 codes they are, then.
+
+    Its quantisation says what the codes stand for. It is believed where that is one of the usual
+    ranges; others are those of values that were normalised channel by channel.
+    """
+    dtype, (scale, zero) = np.dtype(details["dtype"]), details["quantization"]
+    if dtype not in (np.uint8, np.int8):
+        return None
+    if not scale:  # the codes are the values
+        return PIXELS if dtype == np.uint8 else None
+    found = Preprocessing(scale, scale * (np.iinfo(dtype).min - zero))
+    return found if any(found.is_close(x, _ROUNDING) for x in NAMED.values()) else None
 
 
 def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:

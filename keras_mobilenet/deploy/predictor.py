@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from types import TracebackType
@@ -20,19 +21,20 @@ from keras_mobilenet.deploy.bias_correction import bias_corrected, to_bfloat16, 
 from keras_mobilenet.deploy.calibration import as_channels, calibration_samples
 from keras_mobilenet.deploy.conversion import check_image_model
 from keras_mobilenet.deploy.copies import in_float32
+from keras_mobilenet.deploy.doubts import doubt
 from keras_mobilenet.deploy.engine import Engine, Precision, Settings, all_cores
 from keras_mobilenet.deploy.engines import AUTO, engine_for, engine_for_file, engine_module
 from keras_mobilenet.deploy.folding import fold_batch_norm
 from keras_mobilenet.deploy.metadata import read_recipe
 from keras_mobilenet.errors import AgreementWarning, CheckpointError, PrecisionError, fault
 from keras_mobilenet.images import read_picture
-from keras_mobilenet.model_files import SUFFIX, load_model, recipe_of
-from keras_mobilenet.recipes import Label, Recipe, check_classes, recipe_for
+from keras_mobilenet.model_files import SUFFIX, classes_of, load_model, recipe_of, recipe_with
+from keras_mobilenet.pixel_scaling import PIXELS, Preprocessing
+from keras_mobilenet.recipes import Label, Recipe, check_classes
 
 Path = str | PathLike[str]
 # Engines of a process that this one was forked from: to free one is to wait for its threads.
 _LEFT_BEHIND: list[Engine] = []
-_LARGEST_SCALED = 3.0  # root mean square: an input scaled to -1 to 1 stays far under it
 
 
 class Predictor:
@@ -55,9 +57,14 @@ class Predictor:
         threads: How many to use; None for all processors that the process may use. TensorFlow
             has its own setting.
         batch_size: Pictures that go through the engine at once; None for what suits it.
+        preprocessing: How pixels become the model's input: a `Preprocessing`, or a text such as
+            `"0..1"`. None stands for what is recorded with the model, or found in its graph; where
+            there is nothing of it, pixels are refused.
+        labels: The classes' names; None for those that go with the model, if any.
 
     Raises:
-        ValueError: an argument is wrong, or the model has not one input of pictures and one output.
+        ValueError: an argument is wrong, the model has not one input of pictures and one output,
+            or int8 is to be calibrated with pixels, and how they become the input is not known.
         CheckpointError: the file is damaged or of another kind.
         PrecisionError: the file, or the processor, does not compute in `precision`.
         MissingExtraError: the engine is not installed.
@@ -75,6 +82,8 @@ class Predictor:
         calibration: Any = None,
         threads: int | None = None,
         batch_size: int | None = None,
+        preprocessing: Preprocessing | str | None = None,
+        labels: Sequence[Label] | None = None,
     ) -> None:
         settings = Settings(
             _positive("threads", threads) or all_cores(),
@@ -87,6 +96,7 @@ class Predictor:
         self._options: Mapping[str, Any] = {
             "engine": engine, "precision": precision, "calibration": calibration,
             "threads": threads, "batch_size": batch_size,
+            "preprocessing": preprocessing, "labels": labels,
         }  # fmt: skip
         self._process = os.getpid()
         self._locks: dict[int, threading.Lock] = {}  # one a process: see `_lock`
@@ -98,16 +108,18 @@ class Predictor:
             compiled = engine_module(self.engine).open_file(_existing(self.name), settings)
             _check_precision(self.name, compiled, precision)
             told = _fitting(self.name, read_recipe(self.name), _classes(compiled))
-            self.recipe = told or recipe_for(_size(compiled), _classes(compiled))
+            recipe = told or Recipe(_size(compiled), preprocessing=None)
+            recipe = recipe_with(recipe, _classes(compiled), preprocessing, labels)
+            self.recipe = _as_the_engine_says(recipe, compiled)
         else:
             if isinstance(model, (str, PathLike)):
                 model = load_model(_existing(os.fspath(model)))
             self.name = model.name
-            self.recipe = recipe_of(model)
+            check_image_model(model)
+            recipe = recipe_with(recipe_of(model), classes_of(model), preprocessing, labels)
             self.engine = engine_for(engine, precision or "float32")
-            compiled, self.agreement = _compiled(
-                model, self.engine, settings, calibration, self.recipe
-            )
+            compiled, self.agreement = _compiled(model, self.engine, settings, calibration, recipe)
+            self.recipe = _as_the_engine_says(recipe, compiled)
         self.precision = compiled.precision
         self._takes_uint8 = compiled.input_dtype == np.uint8
         self._engine: Engine | None = compiled
@@ -177,12 +189,7 @@ class Predictor:
         Raises:
             ValueError: the model has none.
         """
-        if self.recipe.labels is None:
-            raise ValueError(
-                f"{self.name} does not name its classes. Set them with "
-                "`replace_top(labels=...)`, `export(labels=...)`, or use `predict`."
-            )
-        return self.recipe.labels
+        return self.recipe.known_labels()
 
     def close(self) -> None:
         """Give back the engine's memory and threads; the object cannot be used any more."""
@@ -251,15 +258,11 @@ class Predictor:
         size = float(np.sqrt(np.dot(x.ravel(), x.ravel()) / x.size))
         if not np.isfinite(size):
             raise ValueError("`x` holds values that are not finite (NaN or infinity).")
-        if size > _LARGEST_SCALED and not self.recipe.takes_pixels and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"`x` has values of {size:.0f} on average, and {self.name} takes pixels scaled by "
-                f"x / {self.recipe.divisor:g} - {self.recipe.shift:g}. Pass them as uint8, or use "
-                "`preprocess_input`.",
-                UserWarning,
-                stacklevel=4,
-            )
+        if not self._warned and self.recipe.preprocessing is not None:
+            words = doubt(x, size, self.recipe.preprocessing)
+            if words is not None:
+                self._warned = True
+                warnings.warn(f"{self.name}: {words}", UserWarning, stacklevel=4)
         if self._takes_uint8:
             pixels: npt.NDArray[np.uint8] = np.clip(np.rint(x), 0, 255).astype(np.uint8)
             return pixels
@@ -283,7 +286,6 @@ class Predictor:
 def _compiled(
     model: Any, engine: str, settings: Settings, calibration: Any, recipe: Recipe
 ) -> tuple[Engine, float | None]:
-    check_image_model(model)
     folded, samples = fold_batch_norm(in_float32(model)), None
     portable = folded
     rounding = {"int8": to_int8, "bfloat16": to_bfloat16}.get(settings.precision or "")
@@ -311,6 +313,23 @@ def _fitting(path: str, recipe: Recipe | None, classes: int | None) -> Recipe | 
             check_classes(recipe, classes)
     except CheckpointError as error:
         raise CheckpointError(fault(path, f"{error}.", "Export it again.")) from error
+    return recipe
+
+
+def _as_the_engine_says(recipe: Recipe, engine: Engine) -> Recipe:
+    """Return a recipe with what a compiled model tells of its input by itself.
+
+    Raises:
+        ValueError: it takes pixels, `uint8`, and another preprocessing was asked for.
+    """
+    takes_uint8 = engine.input_dtype == np.uint8
+    if recipe.preprocessing is None:
+        return replace(recipe, preprocessing=PIXELS if takes_uint8 else engine.input_preprocessing)
+    if takes_uint8 and not recipe.takes_pixels:
+        raise ValueError(
+            "The model takes pixels, uint8, and scales them itself. "
+            f"Received: preprocessing={str(recipe.preprocessing)!r}. Pass 'none', or nothing."
+        )
     return recipe
 
 

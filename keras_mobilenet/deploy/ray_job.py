@@ -33,6 +33,8 @@ from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.files import replacing
 from keras_mobilenet.locks import briefly_locked
 from keras_mobilenet.model_files import SUFFIX, save_model
+from keras_mobilenet.pixel_scaling import Preprocessing
+from keras_mobilenet.recipes import Label
 from keras_mobilenet.texts import unicode_text
 
 Path = str | os.PathLike[str]
@@ -51,6 +53,8 @@ def classify_with_ray(
     engine: str = AUTO,
     precision: Precision | None = None,
     calibration: Any = None,
+    preprocessing: Preprocessing | str | None = None,
+    labels: Sequence[Label] | None = None,
     actors: int | None = None,
     cpus_per_actor: int | None = None,
     part_size: int = PART,
@@ -76,6 +80,8 @@ def classify_with_ray(
         engine: As `Predictor` takes it.
         precision: As `Predictor` takes it.
         calibration: As `Predictor` takes it; of a folder, the workers read the pictures.
+        preprocessing: As `Predictor` takes it.
+        labels: As `Predictor` takes them.
         actors: How many predictors at most; None for as many as the cluster has room for.
         cpus_per_actor: Processors, and so threads, of each; None for all of the smallest machine,
             at most 8.
@@ -100,7 +106,13 @@ def classify_with_ray(
         raise no_picture(source)
     if isinstance(calibration, (str, os.PathLike)):
         calibration = os.path.abspath(calibration)  # the workers have other working folders
-    options = {"engine": engine, "precision": precision, "calibration": calibration}
+    options: dict[str, Any] = {
+        "engine": engine,
+        "precision": precision,
+        "calibration": calibration,
+        "preprocessing": preprocessing,
+        "labels": labels,
+    }
     with Predictor(model, **options) as predictor:  # says here and now what is wrong with it
         classes = None if features else min(top, len(predictor.labels()))
         settings = settings_of(predictor, top=classes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -85,7 +84,7 @@ def part(model: Any, start: Any, end: Any) -> keras.Model:
     """
     cut = keras.Model(start, end, name=f"{model.name}_part")
     recipe = recipe_of(model)
-    set_recipe(cut, recipe if start is model.inputs[0] else replace(recipe, divisor=1.0, shift=0.0))
+    set_recipe(cut, recipe if start is model.inputs[0] else recipe.taking_pixels())
     return cut
 
 
