@@ -23,6 +23,13 @@ from keras_mobilenet.cli_options import (
 )
 
 
+class Batch(enum.StrEnum):
+    """How many images a .tflite file takes at once."""
+
+    ONE = "1"
+    ANY = "any"
+
+
 class Quantize(enum.StrEnum):
     """What the file's numbers are made smaller to."""
 
@@ -49,6 +56,7 @@ def export_command(
     tolerance: Annotated[
         float | None, typer.Option(help="Root mean square error allowed, of the outputs' own.")
     ] = None,
+    batch: Annotated[Batch, typer.Option(help="Images that a .tflite takes at once.")] = Batch.ONE,
     alpha: Alpha = 1.0,
     size: AnySize = DEFAULT_SIZE,
 ) -> None:
@@ -65,6 +73,7 @@ def export_command(
         labels=names,
         tolerance=tolerance,
         preprocessing=preprocessing,
+        batch=1 if batch is Batch.ONE else None,
     )
     counts = (f"{count} {name}" for name, count in report.operators.items())
     note(f"operators: {', '.join(counts)}")

@@ -54,6 +54,17 @@ def difference(reference: npt.ArrayLike, found: npt.ArrayLike) -> Difference:
     return Difference(error, error / largest, rms, float(same.mean()))
 
 
+def variation(outputs: npt.ArrayLike) -> float:
+    """Return how much outputs of shape `(batch, ...)` differ from row to row.
+
+    The root mean square distance from their mean, as a share of their own root mean square.
+    """
+    rows = np.asarray(outputs, np.float64)
+    power = float(np.square(rows).mean()) if rows.size else 0.0
+    distance = np.square(rows - rows.mean(axis=0)).mean() if power else 0.0
+    return float(np.sqrt(distance / (power or 1.0)))
+
+
 def generated_pictures(
     shape: Shape, *, low: float = 0.0, high: float = 255.0, seed: int = 0
 ) -> npt.NDArray[np.float32]:

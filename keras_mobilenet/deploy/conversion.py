@@ -60,6 +60,13 @@ def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
     return keras.Model(pixels, model(scaling(pixels)), name=model.name)
 
 
+def of_batch(model: Any, count: int) -> keras.Model:
+    """Return `model` for so many images at once, no more and no fewer."""
+    (tensor,) = model.inputs
+    images = keras.Input(batch_shape=(count, *tensor.shape[1:]), dtype=tensor.dtype, name=INPUT)
+    return keras.Model(images, model(images), name=model.name)
+
+
 def save_graph(model: Any, folder: str | PathLike[str]) -> None:
     """Write `model` as a SavedModel with the signature `input` to `output`.
 
@@ -107,7 +114,7 @@ def to_tflite(
         quantize: `"float16"` weights; `"dynamic"`, int8 weights and float activations; `"int8"`,
             all int8 but float input and output; `"full_int8"`, those int8 too.
         samples: Inputs of shape `(count, height, width, channels)` for the two int8 kinds.
-        pixels: Whether the int8 codes of a `"full_int8"` input are pixels, and `uint8` then.
+        pixels: Whether the codes of an int8 kind's input are pixels, and `uint8` then.
     """
     import tensorflow as tf  # noqa: PLC0415
 
@@ -119,6 +126,8 @@ def to_tflite(
             converter.target_spec.supported_types = [tf.float16]
         if quantize in ("int8", "full_int8"):
             _ask_for_int8(converter, tf, samples)
+            if pixels and model.inputs[0].dtype == "float32":
+                converter.inference_input_type = tf.uint8
         if quantize == "full_int8":
             converter.inference_input_type = tf.uint8 if pixels else tf.int8
             converter.inference_output_type = tf.int8

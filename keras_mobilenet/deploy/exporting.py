@@ -20,11 +20,17 @@ from keras_mobilenet.deploy import openvino_engine
 from keras_mobilenet.deploy.backends import inferred
 from keras_mobilenet.deploy.bias_correction import bias_corrected, to_float16, to_int8
 from keras_mobilenet.deploy.calibration import calibration_samples
-from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
+from keras_mobilenet.deploy.comparison import (
+    Difference,
+    difference,
+    generated_pictures,
+    variation,
+)
 from keras_mobilenet.deploy.conversion import (
     SIGNATURE,
     check_image_model,
     import_openvino,
+    of_batch,
     save_graph,
     to_onnx,
     to_openvino,
@@ -35,13 +41,14 @@ from keras_mobilenet.deploy.copies import in_float32
 from keras_mobilenet.deploy.engine import Settings, all_cores
 from keras_mobilenet.deploy.engines import engine_module
 from keras_mobilenet.deploy.folding import fold_batch_norm
-from keras_mobilenet.deploy.metadata import write_recipe
+from keras_mobilenet.deploy.metadata import model_info, write_recipe
 from keras_mobilenet.deploy.staging import check_place, staged
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.model_files import classes_of, recipe_of, recipe_with
 from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.quiet import quiet
 from keras_mobilenet.recipes import KEY, Label, Recipe
+from keras_mobilenet.spec import Shape
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +79,26 @@ class ExportReport:
     pictures: int  # how many were compared
     generated: bool  # whether they were made up, where no calibration was given
     tolerance: float  # what the root mean square error was held against
+    variation: float  # of the Keras model's outputs from picture to picture, as a share of them
+
+    @property
+    def tells(self) -> bool:
+        """Whether a file that puts out the same for every picture would have been refused."""
+        return self.variation > self.tolerance
 
     def __str__(self) -> str:
         kind = f" ({self.quantize})" if self.quantize else ""
         source = "generated" if self.generated else "calibration"
+        against = f"{self.pictures} {source} pictures against Keras"
+        found = f"on {against}: {self.difference}" if self.tells else self._doubt(against)
+        return f"wrote {self.path}{kind}, {self.bytes:,} bytes; {found}"
+
+    def _doubt(self, against: str) -> str:
         return (
-            f"wrote {self.path}{kind}, {self.bytes:,} bytes; on {self.pictures} {source} pictures "
-            f"against Keras: {self.difference}"
+            f"{against} do not tell whether it computes the same: its outputs differ by "
+            f"{self.variation:.2g} of their size from one to another, and an error of "
+            f"{self.tolerance:g} is allowed (found: {self.difference.rms_error:.2g}). Pass "
+            "`calibration`, pictures that the model tells apart"
         )
 
 
@@ -102,6 +122,7 @@ def export(
     labels: Sequence[Label] | None = None,
     tolerance: float | None = None,
     preprocessing: Preprocessing | str | None = None,
+    batch: int | None = 1,
 ) -> ExportReport:
     """Write `model`, its batch norms folded, as a file for another runtime.
 
@@ -124,6 +145,8 @@ def export(
             1e-4 in float32, 0.05 in float16 and 0.5 in int8.
         preprocessing: How pixels become the model's input: a `Preprocessing`, or a text such as
             `"0..1"`. None stands for what is recorded with the model, or found in its graph.
+        batch: Images that a `.tflite` file takes at once: 1, as interpreters in browsers and on
+            small machines need it, or None for any count. Other files take any count.
 
     Raises:
         ValueError: an argument is wrong, int8 is asked for without calibration pictures, or pixels
@@ -135,13 +158,15 @@ def export(
     is_folder = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)
     path = Path(path)
     chosen = _format(path, is_folder, quantize)
+    _check_batch(batch)
     check_image_model(model)
     check_place(path, folder=is_folder)
     recipe = recipe_with(recipe_of(model), classes_of(model), preprocessing, labels)
     if include_preprocessing:
         recipe.known_preprocessing()  # before the seconds that follow
-    original, generated = _samples(model, recipe, quantize, calibration)
     model = in_float32(model)
+    allowed = TOLERANCE[quantize] if tolerance is None else tolerance
+    original, generated = _samples(model, recipe, quantize, calibration, allowed)
     portable = fold_batch_norm(model)
     if quantize is not None:
         rounding = to_float16 if quantize == "float16" else to_int8
@@ -151,22 +176,28 @@ def export(
     if include_preprocessing:
         inputs = _pixels(original, recipe)
         original = recipe.scaled(inputs)  # the same pictures, without what lay between two pixels
-        if quantize == "full_int8":  # pixels are int8 codes already: no scaling, but its range
+        # Pixels are int8 codes already: what scales them is the range of the input's quantisation,
+        # without a CAST, which TFLite Micro has for other types only.
+        if chosen.engine == "litert" and quantize in _INT8:
             samples = np.concatenate([original, _black_and_white(original, recipe)])
         elif portable.inputs[0].dtype != "uint8":
             portable, samples = with_preprocessing(portable, recipe), inputs
         recipe = recipe.taking_pixels()
+    if chosen.engine == "litert" and batch is not None:
+        portable = of_batch(portable, batch)
     with staged(path) as temporary:
         chosen.write(portable, temporary, quantize, samples, recipe)
+        reference, found = _compare(model, chosen, temporary, original, inputs)
         report = ExportReport(
             path=os.fspath(path),
             quantize=quantize,
             bytes=sum(f.stat().st_size for f in temporary.parent.rglob("*") if f.is_file()),
             operators=Counter(chosen.operators(temporary)),
-            difference=_compare(model, original, chosen.engine, temporary, inputs),
-            pictures=min(len(inputs), _COMPARED),
+            difference=difference(reference, found),
+            pictures=len(found),
             generated=generated,
-            tolerance=TOLERANCE[quantize] if tolerance is None else tolerance,
+            tolerance=allowed,
+            variation=variation(reference),
         )
         _check_tolerance(report)
     logger.info("%s", report)
@@ -188,8 +219,15 @@ def _format(path: Path, is_folder: bool, quantize: str | None) -> _Format:
     return chosen
 
 
+def _check_batch(batch: Any) -> None:
+    if batch is not None and (batch != 1 or isinstance(batch, bool)):
+        raise ValueError(
+            f"`batch` must be 1, or None for a file of any count. Received: batch={batch!r}"
+        )
+
+
 def _samples(
-    model: Any, recipe: Recipe, quantize: str | None, calibration: Any
+    model: Any, recipe: Recipe, quantize: str | None, calibration: Any, allowed: float
 ) -> tuple[npt.NDArray[np.float32], bool]:
     """Return inputs to compare on and take int8 ranges from, and whether they are made up."""
     shape = model.inputs[0].shape[1:]
@@ -197,8 +235,33 @@ def _samples(
         return calibration_samples(calibration, recipe, shape), False
     height, width, channels = shape
     size = recipe.size or (height or _UNKNOWN_SIZE, width or _UNKNOWN_SIZE)
-    pictures = generated_pictures((_GENERATED, *size, channels))
-    return recipe.comparable.scaled(pictures), True
+    return _telling(model, recipe, (_GENERATED, *size, channels), allowed), True
+
+
+def _telling(model: Any, recipe: Recipe, shape: Shape, allowed: float) -> npt.NDArray[np.float32]:
+    """Return generated inputs: the first kind that the model tells apart, or the best of all."""
+    best, most = recipe.comparable.scaled(generated_pictures(shape)), -1.0
+    for pixels in (generated_pictures(shape), _plain_colours(shape), _noise(shape)):
+        samples = recipe.comparable.scaled(pixels)
+        varied = variation(keras.ops.convert_to_numpy(inferred(model, samples)))
+        if varied > most:
+            best, most = samples, varied
+        if most > allowed:
+            break
+    return best
+
+
+def _plain_colours(shape: Shape) -> npt.NDArray[np.float32]:
+    count, height, width, channels = shape
+    random = np.random.default_rng(0)
+    colours = random.choice([0.0, 255.0], (count, 1, 1, channels)).astype(np.float32)
+    return np.tile(colours, (1, height, width, 1))
+
+
+def _noise(shape: Shape) -> npt.NDArray[np.float32]:
+    """Return pixels without regard to their neighbours, brighter from picture to picture."""
+    brightness = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None, None]
+    return 255 * np.random.default_rng(0).random(shape, np.float32) ** (0.1 + 3 * brightness)
 
 
 def _pixels(samples: npt.NDArray[np.float32], recipe: Recipe) -> npt.NDArray[np.uint8]:
@@ -212,12 +275,14 @@ def _black_and_white(samples: npt.NDArray[np.float32], recipe: Recipe) -> Any:
     return recipe.scaled(np.concatenate([np.zeros(shape), np.full(shape, 255.0)]))
 
 
-def _compare(model: Any, samples: Any, engine: str, path: Path, inputs: Any) -> Difference:
-    opened = engine_module(engine).open_file(str(path), Settings(all_cores()))
+def _compare(
+    model: Any, kind: _Format, path: Path, samples: Any, inputs: Any
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return what the model puts out for some samples, and the file for the same as its inputs."""
+    opened = engine_module(kind.engine).open_file(str(path), Settings(all_cores()))
     try:
-        reference = inferred(model, samples[:_COMPARED])
-        found = opened.run(np.ascontiguousarray(inputs[:_COMPARED]))
-        return difference(keras.ops.convert_to_numpy(reference), found)
+        reference = keras.ops.convert_to_numpy(inferred(model, samples[:_COMPARED]))
+        return reference, opened.run(np.ascontiguousarray(inputs[:_COMPARED]))
     finally:
         opened.close()
 
@@ -257,6 +322,8 @@ def _write_openvino(model: Any, path: Path, quantize: Any, samples: Any, recipe:
     if quantize == "int8":
         graph = openvino_engine.quantized(graph, samples)
     graph.set_rt_info(recipe.to_text(), [KEY])
+    for key, value in model_info(recipe).items():
+        graph.set_rt_info(value, ["model_info", key])
     with quiet():
         import_openvino().save_model(graph, path, compress_to_fp16=quantize == "float16")
 

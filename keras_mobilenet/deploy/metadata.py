@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_mobilenet.checkpoints import onnx_check, zip_files
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.files import check_file
-from keras_mobilenet.recipes import KEY, MAX_BYTES, Recipe, recipe_from
+from keras_mobilenet.recipes import KEY, MAX_BYTES, Label, Recipe, recipe_from
 
 _MEMBER = f"{KEY}.json"
 _LABELS = "labels.txt"  # where Android's tools look
@@ -45,13 +46,38 @@ def read_recipe(path: str) -> Recipe | None:
         raise CheckpointError(fault(path, f"{error}.", "Export it again.")) from error
 
 
+def model_info(recipe: Recipe) -> dict[str, str]:
+    """Return what OpenVINO's Model API reads from a graph's `model_info`, by name.
+
+    It subtracts a mean and divides by a scale, takes images of OpenCV, blue first, and splits the
+    labels at spaces.
+    """
+    info = {
+        "model_type": "Classification",
+        "reverse_input_channels": "True",
+    }
+    if recipe.preprocessing is not None:
+        inverse = recipe.preprocessing.inverse()  # pixels = input * scale + offset
+        info |= {"mean_values": _text(inverse.offset), "scale_values": _text(inverse.scale)}
+    if recipe.labels is not None:
+        info["labels"] = " ".join(name.replace(" ", "_") for name in _names(recipe.labels))
+    return info
+
+
+def _text(values: float | Sequence[float]) -> str:
+    return str(values) if isinstance(values, float) else " ".join(map(str, values))
+
+
+def _names(labels: Sequence[Label]) -> list[str]:
+    return [label if isinstance(label, str) else label[1] for label in labels]
+
+
 def _append_zip(path: str, recipe: Recipe) -> None:
     """Append a zip archive to a TFLite file, as TensorFlow's metadata are: both can be read."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_MEMBER, recipe.to_text())
         if recipe.labels is not None:
-            names = [label if isinstance(label, str) else label[1] for label in recipe.labels]
-            archive.writestr(_LABELS, "".join(f"{name}\n" for name in names))
+            archive.writestr(_LABELS, "".join(f"{name}\n" for name in _names(recipe.labels)))
 
 
 def _write_onnx(path: str, recipe: Recipe) -> None:

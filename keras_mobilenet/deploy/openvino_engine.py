@@ -27,6 +27,8 @@ class OpenVINOEngine(Engine):
         self._graph, self._settings = graph, settings
         self.precision = _precision(graph, settings)
         self._batch = settings.batch_size or _BATCH[self.precision]
+        if graph.input(0).partial_shape[0].is_static:
+            self._batch = 1  # a file for one image: shapes within it may not take more
         self.input_shape = _lengths(graph.input(0).partial_shape)[1:]
         self.input_dtype = np.dtype(graph.input(0).element_type.to_dtype())
         self.output_shape = _lengths(graph.output(0).partial_shape)[1:]
