@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.mobilenet import MobileNet
     from keras_mobilenet.model_files import preprocessing_of, set_preprocessing
     from keras_mobilenet.pixel_scaling import Preprocessing
-    from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
+    from keras_mobilenet.preprocessing import decode_predictions, preprocess_input, scale_pixels
     from keras_mobilenet.pyramids import features
     from keras_mobilenet.tables import summary
     from keras_mobilenet.training.scratch import train
@@ -55,6 +55,7 @@ __all__ = [
     "probe",
     "replace_top",
     "save_weights",
+    "scale_pixels",
     "select_variant",
     "set_preprocessing",
     "summary",
@@ -84,6 +85,7 @@ _MODULES = {
     "probe": "transfer.probing",
     "replace_top": "transfer.tops",
     "save_weights": "checkpoints.loading",
+    "scale_pixels": "preprocessing",
     "select_variant": "variants",
     "set_preprocessing": "model_files",
     "summary": "tables",

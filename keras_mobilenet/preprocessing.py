@@ -15,10 +15,13 @@ DATA_FORMATS = ("channels_last", "channels_first")
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:
-    """Return `x`, pixels in 0 to 255, scaled to -1 to 1.
+    """Return `x`, pixels in 0 to 255, scaled to -1 to 1; a NumPy array of floats is overwritten.
+
+    So it is in Keras, and programs rely on it that ignore what is returned. `scale_pixels` leaves
+    every array as it is.
 
     Args:
-        x: NumPy array or tensor of any shape. It is not changed; Keras overwrites float arrays.
+        x: NumPy array or tensor of any shape.
         data_format: `"channels_last"`, `"channels_first"` or None. Checked, as in Keras; the
             scaling is the same for all.
 
@@ -30,6 +33,27 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
         ValueError: `data_format` is unknown.
 
     Source: `keras.applications.mobilenet.preprocess_input`, whose results these are.
+    """
+    scaled = scale_pixels(x, data_format)
+    if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.floating):
+        return scaled
+    x[...] = scaled
+    return x
+
+
+def scale_pixels(x: Any, data_format: str | None = None) -> Any:
+    """Return `x`, pixels in 0 to 255, scaled to -1 to 1, and leave `x` as it is.
+
+    Args:
+        x: NumPy array or tensor of any shape.
+        data_format: As `preprocess_input` takes it.
+
+    Returns:
+        A new array or tensor of the shape of `x`. Floats keep their dtype, integers become
+        `keras.config.floatx()`.
+
+    Raises:
+        ValueError: `data_format` is unknown.
     """
     if data_format is not None and data_format not in DATA_FORMATS:
         raise ValueError(

@@ -9,7 +9,7 @@ import pytest
 from keras.applications import imagenet_utils
 from keras.applications import mobilenet as reference
 
-from keras_mobilenet import decode_predictions, preprocess_input
+from keras_mobilenet import decode_predictions, preprocess_input, scale_pixels
 from keras_mobilenet.labels import imagenet_classes
 
 
@@ -24,7 +24,7 @@ def pixels():
 )
 def test_arrays_are_scaled_as_keras_scales_them(pixels, dtype, data_format):
     x = pixels.astype(dtype)
-    ours = preprocess_input(x, data_format=data_format)
+    ours = preprocess_input(x.copy(), data_format=data_format)
     theirs = reference.preprocess_input(x.copy(), data_format=data_format)
     assert ours.dtype == theirs.dtype
     np.testing.assert_array_equal(ours, theirs)
@@ -52,12 +52,20 @@ def test_symbolic_tensors_are_scaled(pixels, dtype):
     np.testing.assert_array_equal(ours(pixels), theirs(pixels))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8"])
+def test_float_array_is_overwritten_as_by_keras(pixels, dtype):
+    ours, theirs = pixels.astype(dtype), pixels.astype(dtype)
+    same = preprocess_input(ours) is ours
+    assert same == (reference.preprocess_input(theirs) is theirs) == (dtype != "uint8")
+    np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
-def test_callers_array_is_not_changed(pixels, dtype):
+def test_scale_pixels_leaves_the_array_alone(pixels, dtype):
     x = pixels.astype(dtype)
-    before = x.copy()
-    preprocess_input(x)
-    np.testing.assert_array_equal(x, before)
+    scaled = scale_pixels(x)
+    np.testing.assert_array_equal(x, pixels.astype(dtype))
+    np.testing.assert_array_equal(scaled, preprocess_input(x))
 
 
 def test_lists_are_taken():
