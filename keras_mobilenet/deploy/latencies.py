@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -14,6 +15,7 @@ from keras_mobilenet.deploy.engines import AUTO
 from keras_mobilenet.deploy.machine import this_machine
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.deploy.timing import interleaved
+from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.latency import Latency, LatencyTable
 from keras_mobilenet.mobilenet import MobileNet
 
@@ -84,7 +86,9 @@ def _compiled(
     some = None
     if precision == "int8":
         some = generated_pictures((_PICTURES, size, size, 3), low=-1.0, high=1.0)
-    return Predictor(net, engine=engine, precision=precision, calibration=some, threads=threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AgreementWarning)  # random weights: only the time counts
+        return Predictor(net, engine=engine, precision=precision, calibration=some, threads=threads)
 
 
 def _name(alpha: float, size: int) -> str:
