@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -118,6 +119,49 @@ def _check_size(path: str, image: Image.Image) -> None:
     if max(image.size) > _MOST_LENGTH:  # resizing takes 16 bytes a pixel of a side
         most = f"a side may have {_MOST_LENGTH} pixels"
         raise PictureError(fault(path, f"{found}, and {most}.", "Cut it into several."))
+
+
+def read_bytes(
+    content: bytes, *, size: int | tuple[int, int] | None = None, crop: float | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return the image in the bytes of a file, as `read_picture` does, with all its checks.
+
+    Raises:
+        PictureError: they are no image, or one that `read_picture` refuses.
+        ValueError: `size` or `crop` is out of range.
+    """
+    # A file, not a stream: what is checked before Pillow opens it is read from a path.
+    with tempfile.NamedTemporaryFile(prefix="keras-mobilenet-") as file:
+        file.write(content)
+        file.flush()
+        try:
+            return read_picture(file.name, size=size, crop=crop)
+        except PictureError as error:
+            text = str(error).replace(file.name, f"An image of {len(content):,} bytes")
+            raise PictureError(text) from error
+
+
+def image_pixels(
+    image: Image.Image,
+    *,
+    size: int | tuple[int, int] | None = None,
+    crop: float | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Return a Pillow image as pixels, turned upright, cropped and resized as `read_picture` does.
+
+    Raises:
+        PictureError: it cannot be decoded, or its pixels do not say what is white.
+        ValueError: `size` or `crop` is out of range.
+    """
+    to_size, keep, name = _size(size), _crop(crop), f"A Pillow image of mode {image.mode}"
+    try:
+        _check_size(name, image)
+        picture = _rgb(name, _upright(image))
+    except PictureError:
+        raise
+    except Exception as error:  # a file that it is still to be read from is damaged
+        raise PictureError(fault(name, f"cannot be decoded: {error}.", _SAVE_AGAIN)) from error
+    return _fitted(picture, to_size, keep)
 
 
 def fit_pixels(

@@ -67,6 +67,7 @@ ROWS = (
         "deploy.comparison",
         "deploy.copies",
         "deploy.doubts",
+        "deploy.inputs",
         "deploy.engine",
         "deploy.listing",
         "deploy.metadata",

@@ -1,11 +1,13 @@
 """Predictor returns what `model.predict` returns, whatever the engine and the input."""
 
+import io
 import itertools
 import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -309,6 +311,28 @@ def test_paths_are_read_as_the_recipe_says(litert, files):
     assert np.array_equal(litert.predict(files), expected)
     assert np.array_equal(litert.predict(iter(map(str, files))), expected)
     assert np.array_equal(litert.predict(files[0]), expected[:1])
+
+
+def test_images_are_taken_as_a_server_has_them(litert, files):
+    expected = litert.predict(files)
+    contents = [Path(file).read_bytes() for file in files]
+    arrays = [read_picture(file, size=SIZE, crop=0.875) for file in files]
+    floats = [preprocess_input(array) for array in arrays]
+    images = [Image.open(file) for file in files]
+    for given in (contents, map(io.BytesIO, contents), images, arrays, tuple(floats),
+                  [files[0], contents[1], images[2]]):  # fmt: skip
+        np.testing.assert_allclose(litert.predict(given), expected, atol=1e-6)
+    for one in (contents[0], memoryview(contents[0]), io.BytesIO(contents[0]), images[0]):
+        assert np.array_equal(litert.predict(one), expected[:1])
+
+
+def test_what_is_no_image_is_refused(litert, files):
+    with pytest.raises(PictureError, match=r"An image of 10 bytes.*\n"):
+        litert.predict(b"no picture")
+    with pytest.raises(ValueError, match="must be a path, bytes.*Received: int"):
+        litert.predict([1, 2])
+    with pytest.raises(ValueError, match=r"arrays of one shape and type.*float32.*uint8"):
+        litert.predict([pictures(1)[0], np.zeros((SIZE, SIZE, 3), np.float32)])
 
 
 def test_grey_model_reads_colour_files(files):

@@ -25,6 +25,7 @@ from keras_mobilenet.deploy.doubts import doubt
 from keras_mobilenet.deploy.engine import Engine, Precision, Settings, all_cores
 from keras_mobilenet.deploy.engines import AUTO, engine_for, engine_for_file, engine_module
 from keras_mobilenet.deploy.folding import fold_batch_norm
+from keras_mobilenet.deploy.inputs import is_one_image, pixels_of
 from keras_mobilenet.deploy.metadata import read_recipe
 from keras_mobilenet.errors import AgreementWarning, CheckpointError, PrecisionError, fault
 from keras_mobilenet.images import read_picture
@@ -139,13 +140,15 @@ class Predictor:
 
         Args:
             x: Pixels, `uint8`, or floats as the model takes them, of shape `(count, height,
-                width, channels)`; the path of a picture; or an iterable of paths.
+                width, channels)`. Or an image: a path, the bytes of a file, a binary stream, a
+                Pillow image; it is cropped and resized. Or an iterable of images, or of arrays
+                of shape `(height, width, channels)`.
 
         Raises:
             ValueError: `x` has another shape or type, no picture, or values that are not finite.
             PictureError: a file is no picture.
         """
-        if isinstance(x, (str, PathLike)):
+        if is_one_image(x):
             x = [x]
         if not hasattr(x, "shape"):
             x = self._read(x)
@@ -218,11 +221,22 @@ class Predictor:
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, engine={self.engine!r}, precision={self.precision!r})"
 
-    def _read(self, paths: Iterable[Path]) -> npt.NDArray[np.uint8]:
-        pixels = [self.read_picture(path) for path in paths]
-        if not pixels:
+    def _read(self, images: Iterable[Any]) -> npt.NDArray[Any]:
+        arrays = [x if _is_array(x) else self._pixels(x) for x in images]
+        if not arrays:
             raise ValueError("`x` holds no picture.")
-        return np.stack(pixels)
+        kinds = {(x.shape, x.dtype) for x in arrays}
+        if len(kinds) > 1:
+            (one, dtype), (other, another) = sorted(kinds, key=str)[:2]
+            raise ValueError(
+                "`x` must hold arrays of one shape and type. Received among them: "
+                f"{dtype} of shape {one}, {another} of shape {other}"
+            )
+        return np.stack(arrays)
+
+    def _pixels(self, x: Any) -> npt.NDArray[np.uint8]:
+        pixels = pixels_of(x, size=self._size_to_read(), crop=self.recipe.crop)
+        return as_channels(pixels, self.input_shape[2])
 
     def _size_to_read(self) -> tuple[int, int]:
         height, width = self.input_shape[:2]
@@ -294,6 +308,10 @@ def _compiled(
         portable = bias_corrected(folded, samples, rounding)
     compiled: Engine = engine_module(engine).compile_model(portable, settings, samples)
     return compiled, None if samples is None else agreement(folded, compiled, samples)
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "shape") and not is_one_image(x)
 
 
 def _check_precision(name: str, engine: Engine, precision: Precision | None) -> None:
