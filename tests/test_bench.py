@@ -150,6 +150,10 @@ def test_every_installed_engine_and_precision_appears(model, hurried):
         for precision in engine_module(engine).PRECISIONS
         if is_installed(engine, precision)
     }
+    lacking = "Predictor openvino bfloat16"
+    if lacking in found.skipped:  # by the processor
+        assert "on this processor" in found.skipped[lacking]
+        expected.remove(("Predictor openvino", "bfloat16"))
     assert {(r.name, r.precision) for r in found.results} == expected
     assert len(found.results) == len(expected)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 # Instructions of x86 that add int8 products in 32 bits. Without them they are added in pairs in
@@ -11,11 +10,10 @@ from pathlib import Path
 _INT8_PRODUCTS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
 
 
-@cache
 def about_processor() -> Mapping[str, str]:
     """Return what Linux says of the first processor; nothing elsewhere."""
     try:
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
