@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from coloured_shapes import COLOURS, shapes, write_shapes
 
+from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.transfer.sources import read_source
 from keras_mobilenet.transfer.targets import read_targets
 
@@ -169,15 +170,12 @@ BRIGHT = (X // 2 + 128) / 255  # might be dark of 0 to 1 or bright of -1 to 1
 )
 def test_values_that_may_be_of_several_ranges_are_not_guessed(x):
     with pytest.raises(
-        ValueError, match=r"which does not tell their range: .* preprocessing='0..1'"
+        ValueError, match=r"which does not tell their range: .* preprocessing='none', '0\.\.1'"
     ):
         source_of((x, np.arange(len(x)) % 2))
 
 
-class Scaled:
-    """A preprocessing of each channel by itself."""
-
-    scale, offset = (1 / 50, 1 / 60, 1 / 70), (-2.0, -2.1, -1.8)
+SCALED = Preprocessing((1 / 50, 1 / 60, 1 / 70), (-2.0, -2.1, -1.8))  # each channel by itself
 
 
 @pytest.mark.parametrize(
@@ -187,14 +185,16 @@ class Scaled:
         (BRIGHT, "0..1"),
         (X[:2] / 127.5 - 1, "-1..1"),
         (X[:2] // 16 * 1.0, "none"),
-        (X * np.array(Scaled.scale) + Scaled.offset, Scaled()),
+        (SCALED.scaled(X), SCALED),
+        (SCALED.scaled(X), str(SCALED)),
+        ((X - 120.0) / 60, "mean=120;std=60"),
         (X, "none"),
     ],
 )
 def test_a_range_that_is_said_is_taken(x, preprocessing):
     y, held = np.arange(len(x)) % 2, (x[:1], [0])
     found = source_of((x, y), validation=held, preprocessing=preprocessing)
-    factor = {"0..1": (255, 0), "-1..1": (127.5, 127.5), "none": (1, 0)}.get(preprocessing)
+    factor = {"0..1": (255, 0), "-1..1": (127.5, 127.5), "none": (1, 0)}.get(str(preprocessing))
     expected = X if factor is None else np.rint(x * factor[0] + factor[1]).astype("uint8")
     assert pixels_of(found.train) == contents(expected)
     assert pixels_of(found.validation) == contents(expected[:1])
@@ -202,7 +202,7 @@ def test_a_range_that_is_said_is_taken(x, preprocessing):
 
 def test_what_is_no_preprocessing_is_named(folder):
     for wrong in ("0..2", 255, object()):
-        with pytest.raises(ValueError, match="`preprocessing` must be 'none' for pixels"):
+        with pytest.raises(ValueError, match=r"`preprocessing` must be .*'none', '0\.\.1'"):
             source_of((X, Y), preprocessing=wrong)
     with pytest.raises(ValueError, match="those in files are as they are"):
         source_of(folder, preprocessing="0..1")

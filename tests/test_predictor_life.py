@@ -213,6 +213,21 @@ def test_a_pickled_predictor_is_made_anew(model, files):
                 assert np.allclose(copy.predict(x), predictor.predict(x), atol=1e-6)
 
 
+def test_a_pickled_predictor_keeps_its_preprocessing_and_labels(model, files):
+    options = {"preprocessing": "scale=1/255;offset=-0.5", "labels": tuple("pqrst")}
+    for source in (model, next(iter(files))):
+        with Predictor(source, engine="litert", threads=1, **options) as predictor:
+            with pickle.loads(pickle.dumps(predictor)) as copy:
+                assert copy.recipe == predictor.recipe
+                assert str(copy.recipe.preprocessing) == str(predictor.recipe.preprocessing)
+                assert copy.labels() == options["labels"]
+                x = pictures(3)
+                expected = predictor.predict((x / 255 - 0.5).astype("float32"))
+                assert np.allclose(copy.predict(x), expected, atol=1e-5)
+            again = copy.__reduce__()[0].keywords
+            assert {key: again[key] for key in options} == options
+
+
 def test_closing_while_another_thread_predicts_is_no_attribute_error(model, monkeypatch):
     with Predictor(model, engine="litert") as predictor:
         closed, scaled = threading.Event(), predictor._inputs

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.transfer.targets import Targets, read_targets
-from keras_mobilenet.transfer.value_ranges import PixelReader, Pixels, ValueRange
+from keras_mobilenet.transfer.value_ranges import PixelReader, Pixels
 
 Array = npt.NDArray[Any]
 _INFINITE = -1  # tf.data's cardinality of a data set without an end
@@ -24,7 +25,7 @@ class ArrayData:
     images: Sequence[Pixels]  # each `(height, width, 3)`
     targets: Targets
     names: tuple[str, ...] | None  # of the classes, where the data have them
-    range: ValueRange | None  # of their values; None for whole numbers
+    made: Preprocessing | None  # what their values are of pixels; None for whole numbers
 
 
 def is_array_data(data: Any) -> bool:
@@ -38,8 +39,8 @@ def read_arrays(
     *,
     labels: Sequence[str] | None = None,
     multi_label: bool | None = None,
-    values: ValueRange | None = None,
-    fallback: ValueRange | None = None,
+    made: Preprocessing | None = None,
+    fallback: Preprocessing | None = None,
 ) -> ArrayData:
     """Return the images and classes of a pair of arrays, or of a data set of them.
 
@@ -49,13 +50,13 @@ def read_arrays(
         argument: Its name.
         labels: The classes' names, if given.
         multi_label: As for `read_targets`.
-        values: The range of the images' values, if given.
-        fallback: The range to take where the values do not tell theirs.
+        made: What was made of pixels, if given.
+        fallback: What to take for it where the values do not tell.
 
     Raises:
         ValueError: the data are of another kind, or what is in them is.
     """
-    reader = PixelReader(argument, values)
+    reader = PixelReader(argument, made)
     parts: list[Any] = []
     for images, y in _parts(data, argument):
         parts.append(y)

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_mobilenet.deploy.backends import import_tensorflow
 from keras_mobilenet.deploy.engines import AUTO
+from keras_mobilenet.pixel_scaling import Preprocessing
 from keras_mobilenet.spec import BLOCKS, Block
 from keras_mobilenet.transfer import run_files
 from keras_mobilenet.transfer.boundaries import TOP
@@ -49,7 +50,7 @@ def finetune(
     progress: Report = unreported,
     engine: str = AUTO,
     blocks: Sequence[Block] = BLOCKS,
-    preprocessing: Any = None,
+    preprocessing: Preprocessing | str | None = None,
 ) -> Run:
     """Return a MobileNet that knows the classes of `data`, and how well.
 
@@ -109,8 +110,8 @@ def finetune(
         engine: As for `Predictor`; `"auto"` is the fastest one installed.
         blocks: Those of a net of your own, as for `MobileNet`, with `weights` a file or None;
             `train_from` names them from `"block_1"` on.
-        preprocessing: What was made of the pixels in arrays: `"none"`, 0 to 255; `"0..1"`;
-            `"-1..1"`; or an object with a `scale` and an `offset`. None is found in the values, or
+        preprocessing: What was made of the pixels in arrays: a `Preprocessing`, or a text such
+            as `"0..1"`, as for `Predictor`; `"none"` is 0 to 255. None is found in the values, or
             the error says that they may be of several ranges.
 
     Returns:

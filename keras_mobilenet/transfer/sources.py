@@ -11,11 +11,12 @@ from typing import Any
 
 from keras_mobilenet.hashes import sha256_of
 from keras_mobilenet.images import read_picture
+from keras_mobilenet.pixel_scaling import Preprocessing, as_preprocessing
 from keras_mobilenet.transfer.array_data import ArrayData, is_array_data, read_arrays
 from keras_mobilenet.transfer.datasets import Dataset, Example, read_dataset
 from keras_mobilenet.transfer.splits import split
 from keras_mobilenet.transfer.targets import Classes
-from keras_mobilenet.transfer.value_ranges import Pixels, ValueRange, as_range
+from keras_mobilenet.transfer.value_ranges import Pixels, range_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ def read_source(
     seed: int,
     labels: Sequence[str] | None = None,
     multi_label: bool | None = None,
-    preprocessing: Any = None,
+    preprocessing: Preprocessing | str | None = None,
 ) -> Source:
     """Return the pictures of `data` and of `validation`, or a share of those of `data`.
 
@@ -85,7 +86,7 @@ def read_source(
         seed: Another one gives another split.
         labels: The names of the class numbers; folders and CSV files have their own.
         multi_label: Whether a picture may be of several classes; None for whether one is.
-        preprocessing: What was made of the pixels in arrays, as for `as_range`; None is found.
+        preprocessing: What was made of the pixels in arrays; None is found.
 
     Raises:
         ValueError: the data are of another kind, or do not fit each other.
@@ -93,18 +94,18 @@ def read_source(
     if not is_array_data(data):
         _check_files(labels, multi_label, preprocessing)
         return _from_dataset(read_dataset(data, validation=validation, seed=seed))
-    values = as_range(preprocessing)
-    own = read_arrays(data, "data", labels=labels, multi_label=multi_label, values=values)
+    made = None if preprocessing is None else as_preprocessing(preprocessing)
+    own = read_arrays(data, "data", labels=labels, multi_label=multi_label, made=made)
     share = validation is None or isinstance(validation, (int, float))
-    held = None if share else _beside(own, validation, labels, values)
+    held = None if share else _beside(own, validation, labels, made)
     names = _names(labels, own, held)
     # Keras' data sets are shuffled anew each time: the result is to be the same nevertheless.
     pictures = tuple(sorted(_pictures(own), key=Picture.content))
     parts = pictures, () if held is None else _pictures(held)
     if share and validation is not None:
         parts = _divided(pictures, names, float(validation), seed)
-    told = None if own.range is None else str(own.range)
-    return Source(names, *parts, multi_label=own.targets.multi_label, values=told)
+    values = None if own.made is None else range_of(own.made)
+    return Source(names, *parts, multi_label=own.targets.multi_label, values=values)
 
 
 def _check_files(
@@ -134,7 +135,7 @@ def _files(examples: Iterable[Example]) -> tuple[Picture, ...]:
 
 
 def _beside(
-    own: ArrayData, validation: Any, labels: Sequence[str] | None, values: ValueRange | None
+    own: ArrayData, validation: Any, labels: Sequence[str] | None, made: Preprocessing | None
 ) -> ArrayData:
     """Return the pictures to validate with, whose classes are those of `own`."""
     held = read_arrays(
@@ -142,8 +143,8 @@ def _beside(
         "validation",
         labels=own.names if labels is None else labels,
         multi_label=own.targets.multi_label,
-        values=values,
-        fallback=own.range,
+        made=made,
+        fallback=own.made,
     )
     if own.names is not None and held.names is not None and own.names != held.names:
         raise ValueError(

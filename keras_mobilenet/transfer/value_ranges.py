@@ -13,6 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.pixel_scaling import (
+    MINUS_ONE_TO_ONE,
+    PIXELS,
+    TEXTS,
+    ZERO_TO_ONE,
+    Preprocessing,
+)
+
 Pixels = npt.NDArray[np.uint8]
 _FEW = 8  # images, of which fewer may by chance have no dark or no bright pixel
 _ROUNDING = 1e-3  # by which values miss their range's ends
@@ -22,57 +30,20 @@ _DIM = 16  # of 255: what is no brighter may be a black image, or one of another
 _BEYOND, _BRIGHT = 64, 200
 
 
-@dataclass(frozen=True)
-class ValueRange:
-    """How an array's values came from pixels `p`, 0 to 255: `p * scale + offset`."""
-
-    scale: Any  # a number, or one for each channel
-    offset: Any
-
-    def pixels(self, values: npt.NDArray[Any]) -> Pixels:
-        """Return the pixels that values were, rounded to 8 bits."""
-        found: Pixels = np.clip(np.rint((values - self.offset) / self.scale), 0, 255).astype(
-            "uint8"
-        )
-        return found
-
-    def __str__(self) -> str:
-        ends = np.array([self.offset, 255 * self.scale + self.offset])
-        low, high = ends.min(), ends.max()
-        return f"{low:g} to {high:g}"
-
-
-PIXELS, UNIT = ValueRange(1.0, 0.0), ValueRange(1 / 255, 0.0)
-SIGNED = ValueRange(1 / 127.5, -1.0)
-NAMED = {"none": PIXELS, "0..1": UNIT, "-1..1": SIGNED}
-
-
-def as_range(preprocessing: Any) -> ValueRange | None:
-    """Return the range of values that a preprocessing made of pixels; None for None.
-
-    Args:
-        preprocessing: A name in `NAMED`, or what has a `scale` and an `offset`, numbers or one for
-            each channel.
+def pixels_of(values: npt.NDArray[Any], made: Preprocessing) -> Pixels:
+    """Return the pixels that a preprocessing made values of, rounded to 8 bits.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the preprocessing is for another number of channels.
     """
-    if preprocessing is None:
-        return None
-    if isinstance(preprocessing, str) and preprocessing in NAMED:
-        return NAMED[preprocessing]
-    try:
-        scale, offset = np.asarray(preprocessing.scale), np.asarray(preprocessing.offset)
-        fits = all(x.dtype.kind in "iuf" and x.shape in ((), (3,)) for x in (scale, offset))
-        if fits and np.isfinite([*scale.ravel(), *offset.ravel()]).all() and scale.all():
-            return ValueRange(scale.astype(np.float32), offset.astype(np.float32))
-    except AttributeError:
-        pass
-    raise ValueError(
-        "`preprocessing` must be 'none' for pixels from 0 to 255, '0..1', '-1..1', or have a scale "
-        "and an offset, numbers or one for each of 3 channels. "
-        f"Received: preprocessing={preprocessing!r}"
-    )
+    found: Pixels = np.clip(np.rint(made.inverse().scaled(values)), 0, 255).astype("uint8")
+    return found
+
+
+def range_of(made: Preprocessing) -> str:
+    """Return in words what range of values a preprocessing makes of pixels."""
+    low, high = made.range
+    return f"{low:g} to {high:g}"
 
 
 @dataclass(frozen=True)
@@ -93,8 +64,8 @@ class Values:
             self.binary and all(bool(((x == 0) | (x == 1)).all()) for x in images),
         )
 
-    def range(self) -> ValueRange | None:
-        """Return the only range that the values can be of; None where there are none or several."""
+    def range(self) -> Preprocessing | None:
+        """Return what alone can have made the values of pixels; None for nothing or several."""
         overshoot = _BEYOND if self.high >= _BRIGHT else 0
         if -overshoot <= self.low and _DIM < self.high <= 255 + overshoot:
             return PIXELS
@@ -102,9 +73,9 @@ class Values:
             return None
         few = self.images < _FEW
         if self.low < (-0.9 if few else -0.55):  # from -0.5 to 0.5 is yet another range
-            return SIGNED
+            return MINUS_ONE_TO_ONE
         dark_and_bright = 0 <= self.low < 0.1 and self.high > 0.5
-        return UNIT if dark_and_bright and not few and not self.binary else None
+        return ZERO_TO_ONE if dark_and_bright and not few and not self.binary else None
 
 
 class PixelReader:
@@ -112,10 +83,10 @@ class PixelReader:
 
     Args:
         argument: Its name.
-        known: The range of its values, if known; floats tell it themselves otherwise.
+        known: What made its values of pixels, if known; floats tell it themselves otherwise.
     """
 
-    def __init__(self, argument: str, known: ValueRange | None = None) -> None:
+    def __init__(self, argument: str, known: Preprocessing | None = None) -> None:
         self._argument, self._known = argument, known
         self._seen = Values()
         self._waiting: list[npt.NDArray[Any]] = []  # whose range is not known yet
@@ -143,14 +114,14 @@ class PixelReader:
         if self._known is None:
             self._find()
         if self.range is not None:
-            self.images += map(self.range.pixels, self._waiting)
+            self.images += (pixels_of(x, self.range) for x in self._waiting)
             self._waiting = []
 
-    def finish(self, fallback: ValueRange | None = None) -> list[Pixels]:
+    def finish(self, fallback: Preprocessing | None = None) -> list[Pixels]:
         """Return all images' pixels.
 
         Args:
-            fallback: The range of values that may be of several.
+            fallback: What made values that may be of several ranges.
 
         Raises:
             ValueError: the values may be of several ranges, and there is no `fallback`.
@@ -159,7 +130,7 @@ class PixelReader:
             self.range = fallback
             if fallback is None:
                 raise ValueError(self._unknown())
-            self.images += map(fallback.pixels, self._waiting)
+            self.images += (pixels_of(x, fallback) for x in self._waiting)
         return self.images
 
     def _find(self) -> None:
@@ -168,7 +139,8 @@ class PixelReader:
         if self.range is not None and found != self.range:
             raise ValueError(
                 f"The images of `{self._argument}` are floats from {self._seen.low:g} to "
-                f"{self._seen.high:g}, where the first ones are from {self.range}. {_REMEDY}"
+                f"{self._seen.high:g}, where the first ones are from {range_of(self.range)}. "
+                f"{_REMEDY}"
             )
         self.range = found
 
@@ -189,7 +161,4 @@ class PixelReader:
         )
 
 
-_REMEDY = (
-    "Say what was made of pixels: preprocessing='0..1', '-1..1', or 'none' for 0 to 255; or pass "
-    "uint8 pixels."
-)
+_REMEDY = f"Say what was made of pixels, 0 to 255: preprocessing={TEXTS}; or pass uint8 pixels."
