@@ -75,6 +75,7 @@ ROWS = (
         "deploy.staging",
         "deploy.timing",
         "deploy.trial",
+        "deploy.unconverted",
     },
     {"deploy.opening"},
     {

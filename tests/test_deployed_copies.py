@@ -193,6 +193,55 @@ def test_net_behind_augmentation_becomes_onnx(tmp_path):
     assert export(model, tmp_path / "m.onnx").difference.rms_error < 1e-5
 
 
+class Odd(layers.Layer):
+    """Computes with operators that some formats have, or none of them."""
+
+    def __init__(self, *functions, **options):
+        super().__init__(**options)
+        self.functions = functions
+
+    def call(self, x):
+        for function in self.functions:
+            x = function(x)
+        return x
+
+    def get_config(self):
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(log_gamma, through_complex, **config)
+
+
+def log_gamma(x):
+    import tensorflow as tf
+
+    return tf.math.lgamma(tf.abs(x) + 1)
+
+
+def through_complex(x):
+    import tensorflow as tf
+
+    return tf.math.real(tf.signal.fft2d(tf.cast(x, tf.complex64)))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "operator"),
+    [
+        ("m.onnx", "ONNX", r"Lgamma \(in .*odd.*Lgamma\), .*FFT2D \(in .*"),
+        ("m.tflite", "TFLite", r"FFT2D \(in .*odd.*FFT2D"),
+        ("m.xml", "OpenVINO", "Lgamma"),
+    ],
+)
+def test_an_operator_that_a_format_has_not_is_named(name, kind, operator, tmp_path, capfd):
+    odd = Odd(log_gamma, through_complex, name="odd")
+    model = keras.Sequential([keras.Input(SHAPE), odd, layers.Flatten(), layers.Dense(5)])
+    with pytest.raises(ValueError, match=f"^{kind} has no operator for .*{operator}.*; or try "):
+        export(model, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    assert "Lgamma" not in "".join(capfd.readouterr())
+
+
 def plain_function(z):
     return keras.ops.softsign(z) / 2 + 0.5
 

@@ -18,6 +18,13 @@ import numpy.typing as npt
 from keras_mobilenet.deploy.backends import import_tensorflow, in_tensorflow, is_tensorflow
 from keras_mobilenet.deploy.comparison import spread
 from keras_mobilenet.deploy.runtimes import keep_onnxruntime_to_itself
+from keras_mobilenet.deploy.unconverted import (
+    attempted,
+    check_operators,
+    unknown_to_onnx,
+    unknown_to_openvino,
+    unknown_to_tflite,
+)
 from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.files import temporary_folder
 from keras_mobilenet.quiet import quiet
@@ -115,6 +122,9 @@ def to_tflite(
             all int8 but float input and output; `"full_int8"`, those int8 too.
         samples: Inputs of shape `(count, height, width, channels)` for the two int8 kinds.
         pixels: Whether the codes of an int8 kind's input are pixels, and `uint8` then.
+
+    Raises:
+        ValueError: the model has operators that TFLite has not.
     """
     import tensorflow as tf  # noqa: PLC0415
 
@@ -131,8 +141,9 @@ def to_tflite(
         if quantize == "full_int8":
             converter.inference_input_type = tf.uint8 if pixels else tf.int8
             converter.inference_output_type = tf.int8
-        content: bytes = converter.convert()
-    return content
+        content, unknown = attempted(converter.convert, unknown_to_tflite)
+    check_operators("TFLite", unknown, "OpenVINO (.xml), ONNX, or a SavedModel folder")
+    return bytes(content)
 
 
 def _ask_for_int8(converter: Any, tf: Any, samples: Any) -> None:
@@ -147,6 +158,7 @@ def to_onnx(model: Any, path: str | PathLike[str]) -> None:
     Under another backend than TensorFlow a process of its own does so, and takes its start more.
 
     Raises:
+        ValueError: the model has operators that ONNX has not.
         MissingExtraError: `onnx` or `tf2onnx` is not installed.
         BackendError: that process failed.
     """
@@ -164,9 +176,12 @@ def to_onnx(model: Any, path: str | PathLike[str]) -> None:
         model(np.zeros([n or 32 for n in (1, *tensor.shape[1:])], tensor.dtype))
         model.export(path, format="onnx", verbose=False)
         graph = onnx.load(path)
+        unknown = unknown_to_onnx(graph.graph)
         _rename(graph.graph)
-        onnx.checker.check_model(graph)
+        if not unknown:
+            onnx.checker.check_model(graph)
         onnx.save(graph, path)
+    check_operators("ONNX", unknown, "LiteRT (.tflite), OpenVINO (.xml), or a SavedModel folder")
 
 
 def _rename(graph: Any) -> None:
@@ -184,12 +199,18 @@ def to_openvino(model: Any) -> Any:
     """Return `model` as an OpenVINO model of any batch size.
 
     Raises:
+        ValueError: the model has operators that OpenVINO has not.
         MissingExtraError: OpenVINO is not installed.
     """
     openvino = import_openvino()
     with saved_graph(model) as folder, quiet():
-        # Not `convert_model`: that reports each use to a server.
-        return _detached(openvino.Core().read_model(folder), openvino)
+
+        def convert() -> Any:  # not by `convert_model`: that reports each use to a server
+            return _detached(openvino.Core().read_model(folder), openvino)
+
+        graph, unknown = attempted(convert, unknown_to_openvino)
+    check_operators("OpenVINO", unknown, "LiteRT (.tflite), ONNX, or a SavedModel folder")
+    return graph
 
 
 def _detached(graph: Any, openvino: Any) -> Any:

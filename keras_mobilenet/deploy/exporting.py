@@ -149,8 +149,9 @@ def export(
             small machines need it, or None for any count. Other files take any count.
 
     Raises:
-        ValueError: an argument is wrong, int8 is asked for without calibration pictures, or pixels
-            are to be scaled, and how they become the input is not known.
+        ValueError: an argument is wrong, int8 is asked for without calibration pictures, pixels are
+            to be scaled, and how they become the input is not known, or the model computes with
+            operators that the format has not.
         AccuracyError: the file's outputs are too far from the model's; nothing is written.
         MissingExtraError: the runtime or the converter is not installed.
         OSError: the file cannot be written; what was there is as it was.
