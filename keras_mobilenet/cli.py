@@ -41,6 +41,7 @@ from keras_mobilenet.cli_options import (
     FormatOption,
     NoTop,
     PictureSize,
+    native_notes_hidden,
     note,
     own_streams,
     parameters_of,
@@ -295,7 +296,8 @@ def main() -> None:
     """Run the command; an error of the user's is one message on stderr and exit code 1."""
     own_streams()
     try:
-        app()
+        with native_notes_hidden():
+            app()
     except (ArithmeticError, ImportError, OSError, ValueError) as error:  # the first: it diverged
         note(f"error: {error}")
         sys.exit(1)

@@ -10,7 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ import typer
 
 from keras_mobilenet import spec
 from keras_mobilenet.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
-from keras_mobilenet.quiet import quiet
+from keras_mobilenet.quiet import native_hidden, quiet
 from keras_mobilenet.texts import plain
 
 
@@ -174,6 +174,15 @@ def start_up_notes_hidden() -> Iterator[None]:
         return
     with quiet():
         yield
+
+
+def native_notes_hidden() -> AbstractContextManager[None]:
+    """Hide what native libraries write, unless the user asked to see it; the command's own goes on.
+
+    TensorFlow's converter and LiteRT have notes that no setting of theirs switches off.
+    """
+    asked_for = os.environ.get("TF_CPP_MIN_LOG_LEVEL", _NO_NOTES) in ("0", "1")
+    return nullcontext() if asked_for else native_hidden()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Silence about what libraries write on their own, native code among them.
+"""Silence about what libraries write on their own, native code among them, for commands.
 
-The redirection is the process': what other threads write meanwhile is hidden too.
+The redirection is the process': what other threads write meanwhile is hidden too, so that no
+call of the library is made under it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from typing import IO
+from typing import IO, Any
 
 
 class _Muted(io.TextIOBase):
@@ -126,3 +127,38 @@ def _redirected(notes: IO[str]) -> Iterator[None]:
 
 
 _HIDING = _Hiding()
+
+
+@contextmanager
+def native_hidden() -> Iterator[None]:
+    """Hide what native code writes past Python's `sys.stdout` and `sys.stderr`, which go on."""
+    with ExitStack() as stack:
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            stream: Any = getattr(sys, name)
+            if stream is None:  # it was closed before Python started
+                continue
+            stream.flush()
+            kept = os.dup(number)
+            stack.callback(os.close, kept)
+            if _number(stream) == number:
+                stack.callback(setattr, sys, name, stream)
+                setattr(sys, name, stack.enter_context(_moved(stream, kept)))
+            stack.callback(os.dup2, kept, number)
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), number)
+        yield
+
+
+def _number(stream: Any) -> int | None:
+    """Return a stream's file descriptor; those of notebooks and tests may have none."""
+    try:
+        return int(stream.fileno())
+    except (AttributeError, OSError):
+        return None
+
+
+def _moved(stream: Any, number: int) -> IO[str]:
+    return open(
+        number, "w", encoding=stream.encoding, errors=stream.errors,
+        buffering=1 if stream.line_buffering else -1, closefd=False,
+    )  # fmt: skip

@@ -233,13 +233,13 @@ def through_complex(x):
         ("m.xml", "OpenVINO", "Lgamma"),
     ],
 )
-def test_an_operator_that_a_format_has_not_is_named(name, kind, operator, tmp_path, capfd):
+def test_an_operator_that_a_format_has_not_is_named(name, kind, operator, tmp_path, capsys):
     odd = Odd(log_gamma, through_complex, name="odd")
     model = keras.Sequential([keras.Input(SHAPE), odd, layers.Flatten(), layers.Dense(5)])
     with pytest.raises(ValueError, match=f"^{kind} has no operator for .*{operator}.*; or try "):
         export(model, tmp_path / name)
     assert not list(tmp_path.iterdir())
-    assert "Lgamma" not in "".join(capfd.readouterr())
+    assert "Lgamma" not in "".join(capsys.readouterr())
 
 
 def plain_function(z):

@@ -27,7 +27,6 @@ from keras_mobilenet.deploy.unconverted import (
 )
 from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.files import temporary_folder
-from keras_mobilenet.quiet import quiet
 from keras_mobilenet.recipes import Recipe
 
 Quantize = Literal["float16", "dynamic", "int8", "full_int8"]
@@ -95,8 +94,7 @@ def save_graph(model: Any, folder: str | PathLike[str]) -> None:
     module = tf.Module()
     module.variables_kept = [variable.value for variable in model.variables]
     signatures = {SIGNATURE: serve.get_concrete_function()}
-    with quiet():
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 @contextmanager
@@ -128,7 +126,7 @@ def to_tflite(
     """
     import tensorflow as tf  # noqa: PLC0415
 
-    with saved_graph(model) as folder, quiet():
+    with saved_graph(model) as folder:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if quantize is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -171,7 +169,7 @@ def to_onnx(model: Any, path: str | PathLike[str]) -> None:
     if not is_tensorflow():
         return in_tensorflow("to_onnx", "Writing ONNX files", model, path)
     (tensor,) = model.inputs
-    with quiet(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras' own, about NumPy
         model(np.zeros([n or 32 for n in (1, *tensor.shape[1:])], tensor.dtype))
         model.export(path, format="onnx", verbose=False)
@@ -203,7 +201,7 @@ def to_openvino(model: Any) -> Any:
         MissingExtraError: OpenVINO is not installed.
     """
     openvino = import_openvino()
-    with saved_graph(model) as folder, quiet():
+    with saved_graph(model) as folder:
 
         def convert() -> Any:  # not by `convert_model`: that reports each use to a server
             return _detached(openvino.Core().read_model(folder), openvino)

@@ -46,7 +46,6 @@ from keras_mobilenet.deploy.staging import check_place, staged
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.model_files import classes_of, recipe_of, recipe_with
 from keras_mobilenet.pixel_scaling import Preprocessing
-from keras_mobilenet.quiet import quiet
 from keras_mobilenet.recipes import KEY, Label, Recipe
 from keras_mobilenet.spec import Shape
 
@@ -325,8 +324,7 @@ def _write_openvino(model: Any, path: Path, quantize: Any, samples: Any, recipe:
     graph.set_rt_info(recipe.to_text(), [KEY])
     for key, value in model_info(recipe).items():
         graph.set_rt_info(value, ["model_info", key])
-    with quiet():
-        import_openvino().save_model(graph, path, compress_to_fp16=quantize == "float16")
+    import_openvino().save_model(graph, path, compress_to_fp16=quantize == "float16")
 
 
 def _openvino_operators(path: Path) -> Sequence[str]:

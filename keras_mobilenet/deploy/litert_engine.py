@@ -14,7 +14,6 @@ from keras_mobilenet.deploy.engine import Engine, Settings, empty, known
 from keras_mobilenet.deploy.opening import check_tflite
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.pixel_scaling import NAMED, PIXELS, Preprocessing
-from keras_mobilenet.quiet import quiet
 from keras_mobilenet.spec import Shape
 
 NAME = "litert"
@@ -96,13 +95,12 @@ class _Interpreter:
         """Make an interpreter for inputs of a shape; one that has run cannot always be resized."""
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
-        with quiet():  # it notes which delegate it takes
-            self._interpreter = Interpreter(model_content=self._content, num_threads=self._threads)
-            (self._input,) = self._interpreter.get_input_details()
-            if shape is not None:
-                self._interpreter.resize_tensor_input(self._input["index"], shape)
-            if shape is not None or None not in known(self._input["shape_signature"][1:].tolist()):
-                self._interpreter.allocate_tensors()
+        self._interpreter = Interpreter(model_content=self._content, num_threads=self._threads)
+        (self._input,) = self._interpreter.get_input_details()
+        if shape is not None:
+            self._interpreter.resize_tensor_input(self._input["index"], shape)
+        if shape is not None or None not in known(self._input["shape_signature"][1:].tolist()):
+            self._interpreter.allocate_tensors()
         (self._output,) = self._interpreter.get_output_details()
         self._shape = tuple(self._input["shape"]) if shape is None else shape
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -11,12 +16,13 @@ from keras_mobilenet.deploy.conversion import import_openvino, to_openvino, unre
 from keras_mobilenet.deploy.engine import Engine, Settings, chunks, empty, forked, known
 from keras_mobilenet.deploy.opening import check_openvino
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PrecisionError, fault
-from keras_mobilenet.quiet import quiet
 
 NAME = "openvino"
 PRECISIONS = ("float32", "bfloat16", "int8")
 # Pictures a request where many are at hand, by measurement.
 _BATCH = {"float32": 4, "bfloat16": 1, "int8": 4}
+# Whether this thread's NNCF is silent; a user's own, in another thread, tells what it always does.
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 class OpenVINOEngine(Engine):
@@ -123,7 +129,7 @@ def quantized(graph: Any, samples: npt.NDArray[Any]) -> Any:
         MissingExtraError: NNCF is not installed.
     """
     nncf = _import_nncf()
-    with quiet():  # progress bars
+    with _silent(nncf):
         dataset = nncf.Dataset([sample[None] for sample in samples])
         return nncf.quantize(
             graph,
@@ -137,11 +143,33 @@ def quantized(graph: Any, samples: npt.NDArray[Any]) -> Any:
 
 def _import_nncf() -> Any:
     try:
-        with quiet(), unreported():
+        with unreported():
             import nncf  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("int8 with OpenVINO", "openvino") from error
     return nncf
+
+
+@contextmanager
+def _silent(nncf: Any) -> Iterator[None]:
+    """Keep NNCF from drawing bars and logging in this thread: its switches are the process'."""
+    tracking = nncf.common.logging.track_progress.track
+    if not hasattr(tracking.__init__, "__wrapped__"):
+        tracking.__init__ = _without_bar(tracking.__init__)
+        logging.getLogger("nncf").addFilter(lambda _: not _SILENT.get())
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
+
+
+def _without_bar(init: Any) -> Any:
+    @functools.wraps(init)
+    def with_bar_or_without(*args: Any, disable: bool = False, **options: Any) -> None:
+        init(*args, disable=disable or _SILENT.get(), **options)
+
+    return with_bar_or_without
 
 
 def open_file(path: str, settings: Settings) -> Engine:
