@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 import pytest
+from litert_arena import arena
 from random_models import randomise
 
 from keras_mobilenet import MobileNet, layer_costs, peak_memory
@@ -38,27 +39,6 @@ def converted(model, dtype, size):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()
-
-
-def arena(content):
-    """Return the bytes between the first and the last activation in LiteRT's memory.
-
-    Neither constants nor shapes count: they lie elsewhere.
-    """
-    litert = pytest.importorskip("ai_edge_litert.interpreter")
-    plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    net = litert.Interpreter(
-        model_content=content, experimental_op_resolver_type=plain, num_threads=1
-    )
-    net.allocate_tensors()
-    net.invoke()  # the size of the last reshape is worked out on the way
-    given = {net.get_input_details()[0]["index"]}
-    shapes = ("SHAPE", "STRIDED_SLICE", "PACK")
-    made = [op for op in net._get_ops_details() if op["op_name"] not in shapes]
-    views = [net.tensor(i)() for i in given.union(*(op["outputs"] for op in made))]
-    starts = [view.__array_interface__["data"][0] for view in views]
-    ends = [start + view.nbytes for start, view in zip(starts, views, strict=True)]
-    return max(ends) - min(starts)
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's converter has some of its own

@@ -1,0 +1,155 @@
+"""Each way to make a model x what is done with a model: freezing, tops, features, maps, weights."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from ways import CLASSES, SIZE, WAYS, answer_of, error, float32_of, given, made, model_of, outputs
+
+from keras_mobilenet import (
+    cam,
+    features,
+    freeze,
+    load_weights,
+    plot_model,
+    replace_top,
+    save_weights,
+    summary,
+)
+from keras_mobilenet.images import fit_pixels
+from keras_mobilenet.recipes import EVALUATION_CROP
+
+NESTED = ("in Sequential", "in a functional model")
+
+
+def layers_of(model):
+    """Return all layers, those of nested models too, in the order of the graph."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)
+        else:
+            yield layer
+
+
+def net_of(model):
+    """Return the model whose own layers are the net's."""
+    return next((x for x in model.layers if isinstance(x, keras.Model)), model)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_step_of_fit_moves_what_is_not_frozen(name):
+    way, model = WAYS[name], made(name)
+    assert freeze(model, until="block_2") is model
+    leaves = list(layers_of(model))
+    ends = ("conv_pw_2_relu", "conv_2_relu")
+    last = next(i for i, x in enumerate(leaves) if x.name.endswith(ends))
+    before = [[np.asarray(v) for v in x.weights] for x in leaves]
+    loss = "binary_crossentropy" if name == "sigmoid top" else "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    y = np.arange(len(way.images())) % CLASSES
+    y = np.eye(CLASSES)[y] if name == "sigmoid top" else y
+    steps = 12 if name == "mixed_float16" else 1  # Keras finds its loss' scale in the first ones
+    x = given(model, way.scaling(way.images()))
+    history = model.fit(x, y, batch_size=7, epochs=steps, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    for i, (layer, values) in enumerate(zip(leaves, before, strict=True)):
+        moves = i > last and not isinstance(layer, keras.layers.BatchNormalization)
+        for old, variable in zip(values, layer.weights, strict=True):
+            assert np.array_equal(old, np.asarray(variable)) != moves, variable.path
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_new_top_stands_on_the_same_features(name):
+    way = WAYS[name]
+    model = made(name)
+    new = replace_top(model, 3, labels=["a", "b", "c"])
+    x = way.scaling(way.images())
+    found = outputs(new, x)
+    assert found.shape == (len(x), 3)
+    kernel, bias = new.get_layer(index=-3).get_weights()
+    pooled = last_features(float32_of(name), x).mean(axis=(1, 2))
+    logits = pooled @ kernel.reshape(-1, 3) + bias
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.abs(found - expected).max() < (2e-2 if "mixed" in name else 1e-5)
+
+
+def last_features(model, x):
+    """Return what the net's last block puts out, by plain Keras."""
+    net = net_of(model)
+    last = [layer for layer in net.layers if isinstance(layer, keras.layers.ReLU)][-1]
+    return outputs(keras.Model(net.inputs[0], last.output), x)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_features_are_those_of_the_last_block_at_a_stride(name):
+    way = WAYS[name]
+    stride = {(): 32, WAYS["output stride 16"].blocks: 16}.get(way.blocks, 8)
+    x = way.scaling(way.images())
+    found = features(float32_of(name), strides=(stride,))(x)
+    assert list(found) == [f"stride_{stride}"]
+    assert error_of_features(last_features(float32_of(name), x), found[f"stride_{stride}"]) < 1e-5
+
+
+def error_of_features(reference, found):
+    return np.abs(reference - np.asarray(found)).max() / np.abs(reference).max()
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_map_has_the_logit_for_its_mean(name):
+    way = WAYS[name]
+    if way.channels == 1:
+        with pytest.raises(ValueError, match="channel"):
+            cam(model_of(name), np.repeat(way.images()[0], 3, axis=-1), class_=2)
+        return
+    pixels = way.images()[0]
+    seen = fit_pixels(pixels, crop=EVALUATION_CROP, size=(SIZE, SIZE))
+    pooled = last_features(float32_of(name), way.scaling(seen[None])).mean(axis=(1, 2))
+    kernel, bias = [
+        layer for layer in layers_of(float32_of(name)) if layer.name.endswith(("preds", "dense"))
+    ][-1].get_weights()
+    expected = (pooled @ kernel.reshape(-1, CLASSES) + bias)[0, 2]
+    found = cam(model_of(name), pixels, class_=2)
+    assert found.array.mean() == pytest.approx(expected, abs=0.1 if "mixed" in name else 1e-4)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_weights_come_back_from_their_file(name, tmp_path):
+    way, other = WAYS[name], made(name)
+    for variable in other.weights:
+        variable.assign(np.zeros(variable.shape))
+    path = tmp_path / ("m.safetensors" if name in NESTED else "m.weights.h5")
+    save_weights(model_of(name), path)
+    load_weights(other, path)
+    x = way.scaling(way.images())
+    assert np.array_equal(outputs(other, x), outputs(model_of(name), x))
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_summary_counts_what_keras_counts(name):
+    model = model_of(name)
+    for text in (summary(model), summary(model, expand_nested=True, costs=True)):
+        total = re.search(r"Total params: ([\d,]+)", text)
+        assert int(total[1].replace(",", "")) == model.count_params()
+    for layer in layers_of(model):
+        assert layer.name in text
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("compact", [False, True], ids=["full", "compact"])
+def test_diagram_shows_every_part(name, compact, tmp_path):
+    path = tmp_path / "m.dot"
+    plot_model(model_of(name), path, show_layer_names=True, expand_nested=True, compact=compact)
+    text = path.read_text()
+    if compact:
+        assert len(re.findall(r"block \d+", text)) >= (len(WAYS[name].blocks) or 13)
+    else:
+        assert all(layer.name in text for layer in layers_of(model_of(name)))
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_answers_can_tell_right_from_wrong(name):
+    """The table's own check: another scaling of the pixels is far from the answer."""
+    way = WAYS[name]
+    twice = way.scaling(way.images()) / 127.5 - 1
+    assert error(answer_of(name), outputs(float32_of(name), twice)) > 0.1
