@@ -18,6 +18,7 @@ def test_predictor_gives_keras_answer_to_pixels_and_to_inputs(name, engine):
             assert error(answer_of(name), predictor.predict(x)) < EXACT
 
 
+@pytest.mark.filterwarnings("ignore::keras_mobilenet.errors.AgreementWarning")
 @pytest.mark.parametrize("name", WAYS)
 def test_int8_says_how_far_it_agrees(name):
     way = WAYS[name]
@@ -32,4 +33,7 @@ def test_int8_says_how_far_it_agrees(name):
 def test_folded_model_gives_keras_answer(name):
     way = WAYS[name]
     folded = fold_batch_norm(model_of(name))
-    assert error(answer_of(name), outputs(folded, way.scaling(way.images()))) < EXACT
+    found = outputs(folded, way.scaling(way.images()))
+    # The copy is of the model's own precision: half precision has 3 or 2 digits.
+    rounding = {"mixed_float16": 0.02, "mixed_bfloat16": 0.1}.get(name, EXACT)
+    assert error(answer_of(name), found) < rounding

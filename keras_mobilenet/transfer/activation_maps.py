@@ -22,6 +22,7 @@ import numpy.typing as npt
 from keras_mobilenet.arguments import as_int
 from keras_mobilenet.cuts import inputs_of
 from keras_mobilenet.deploy.backends import inferred
+from keras_mobilenet.deploy.calibration import as_channels
 from keras_mobilenet.images import fit_pixels, read_picture
 from keras_mobilenet.model_files import recipe_of
 from keras_mobilenet.recipes import Label
@@ -69,7 +70,8 @@ def cam(
             the last activation: of `MobileNet` or `replace_top`, or of your own on a net, flat or
             nested, as in `Sequential([base, GlobalAveragePooling2D(), Dense(5, "softmax")])`.
         picture: A picture's file, or its pixels: `uint8` of shape `(height, width, 3)`. It is
-            cropped, resized and scaled as the model's recipe says.
+            cropped, resized and scaled as the model's recipe says, and made grey for a model of
+            one channel.
         class_: The class' index or its name; None for the most probable one.
 
     Raises:
@@ -103,7 +105,11 @@ def cams(
     if classes is not None:
         chosen = [_class_index(class_, len(end.bias), recipe.labels) for class_ in classes]
     cropped = [_pixels(picture, recipe.crop) for picture in pictures]
-    inputs = [recipe.scaled(fit_pixels(pixels, size=recipe.size)) for pixels in cropped]
+    channels = model.inputs[0].shape[1 if end.channels_first else -1]
+    inputs = [
+        recipe.scaled(as_channels(fit_pixels(pixels, size=recipe.size), channels))
+        for pixels in cropped
+    ]
     found = []
     for values, pixels, index in zip(_features(model, end, inputs), cropped, chosen, strict=True):
         maps = values @ end.weights + end.bias
