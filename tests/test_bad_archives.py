@@ -164,7 +164,7 @@ def test_the_configuration_of_an_archive_is_never_opened(
     assert same(weights(own_model), given)
 
 
-def test_the_configuration_of_a_whole_model_h5_is_data_and_that_of_its_training_unread(own_model, tmp_path, monkeypatch):
+def test_the_configuration_of_a_whole_model_h5_is_read_as_data(own_model, tmp_path, monkeypatch):
     given, read = random_arrays(4, alpha=0.25), []
     write_keras_2(tmp_path / "weights.h5", given)
     with h5py.File(tmp_path / "x.h5", "w") as file:

@@ -18,10 +18,13 @@ from keras_mobilenet import (
 from keras_mobilenet.deploy.bias_correction import bias_corrected, to_int8
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.deploy.copies import copied, in_float32
+from keras_mobilenet.deploy.processor import instructions
+from keras_mobilenet.errors import PrecisionError
 from keras_mobilenet.frozen import layers_within
 
 BLOCKS = [spec.Block(32), spec.Block(48, stride=2), spec.Block(48)]
 SHAPE = (32, 32, 3)
+BFLOAT16 = {"avx512f", "amx_bf16", "bf16"}  # one of them computes in it
 PIXELS = pictures(12)
 X = preprocess_input(PIXELS)
 
@@ -95,16 +98,26 @@ def test_nested_net_is_quantised(models, tmp_path, quantize):
 
 @pytest.mark.parametrize("name", list(MODELS)[1:])
 def test_int8_of_any_graph_computes_the_same(models, tmp_path, name):
-    report = export(models[name], tmp_path / "m.tflite", quantize="int8", calibration=PIXELS)
+    report = export(
+        models[name], tmp_path / "m.tflite", quantize="int8", calibration=PIXELS,
+        preprocessing="-1..1",
+    )  # fmt: skip
     assert report.difference.rms_error < 0.1
 
 
+# The first class of a net of random weights hangs on rounding.
+@pytest.mark.filterwarnings("ignore::keras_mobilenet.errors.AgreementWarning")
 @pytest.mark.parametrize(
     ("engine", "precision"), [("openvino", "int8"), ("openvino", "bfloat16"), ("litert", "int8")]
 )
 def test_nested_net_is_compiled_quantised(models, engine, precision):
     model = models["sequence"]
-    with Predictor(model, engine=engine, precision=precision, calibration=PIXELS) as predictor:
+    options = {"engine": engine, "precision": precision, "calibration": PIXELS}
+    if precision == "bfloat16" and not instructions() & BFLOAT16:
+        with pytest.raises(PrecisionError):
+            Predictor(model, **options)
+        return
+    with Predictor(model, **options) as predictor:
         assert difference(outputs(model), predictor.predict(PIXELS)).rms_error < 0.1
 
 
