@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.pixel_scaling import WHITE, Preprocessing
 
+_CHANNELS = 4  # of images at the most: with more, they are features, which a part of a net takes
 _TOO_LARGE = 3.0  # times the largest input that there is: noise and padding stay under it
 
 
@@ -19,6 +20,8 @@ def doubt(x: npt.NDArray[Any], size: float, preprocessing: Preprocessing) -> str
         size: Their root mean square, which tells most of it.
         preprocessing: How pixels become the model's input.
     """
+    if x.shape[-1] > _CHANNELS:
+        return None
     low, high = preprocessing.range
     if size > _TOO_LARGE * max(abs(low), abs(high)):
         return _words(f"values of {size:.0f} on average", preprocessing)
