@@ -181,4 +181,4 @@ def _is_of_imagenet(model: Any) -> bool:
     if net is None or not net.top:
         return False
     *_, last = (layer for layer in layers_within(model) if layer.weights)
-    return last in net.top and last.get_config().get("filters") == len(imagenet_classes())
+    return last in net.top and getattr(last, "filters", None) == len(imagenet_classes())
