@@ -74,7 +74,7 @@ def test_a_file_gives_what_its_library_puts_out_at_even_and_odd_sizes(name, size
 
 @pytest.mark.parametrize("name", [TIMM, HF])
 def test_other_conventions_give_something_else(name, monkeypatch):
-    monkeypatch.setattr(spec.Conventions, "fits", lambda *_: True)
+    monkeypatch.setattr(spec.Conventions, "fits", lambda *_, **__: True)
     for arguments in ({"padding": "keras"}, {"epsilon": 5e-2}):
         assert difference(built(name, 193, **arguments), name, 193) > 100 * CLOSE
 
