@@ -33,9 +33,15 @@ def _litert(path: str) -> None:
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
     interpreter = Interpreter(model_path=path, num_threads=1)
+    zeros = {  # of the signature, where open lengths are -1: as a shape they are 1
+        given["index"]: _zeros(given["shape_signature"], given["dtype"])
+        for given in interpreter.get_input_details()
+    }
+    for index, values in zeros.items():
+        interpreter.resize_tensor_input(index, values.shape)
     interpreter.allocate_tensors()
-    for given in interpreter.get_input_details():
-        interpreter.set_tensor(given["index"], _zeros(given["shape"], given["dtype"]))
+    for index, values in zeros.items():
+        interpreter.set_tensor(index, values)
     interpreter.invoke()
 
 
