@@ -77,11 +77,11 @@ def backwards(model: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
 
 
 def inputs_of(model: Any) -> Any:
-    """Return a model's inputs as a constructor takes them.
+    """Return a model's inputs as a constructor takes them, in the structure that they have.
 
     One input goes in as it is: Keras warns where a list of one was given and an array comes.
     """
-    return model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    return model.inputs[0] if len(model.inputs) == 1 else model.input
 
 
 def _only_call(model: Any, operation: Any) -> Any:

@@ -19,6 +19,9 @@ A wrong argument raises a plain `ValueError`, as Keras does.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 
 
@@ -70,3 +73,14 @@ class BackendError(ImportError):
 def fault(path: str | PathLike[str], found: str, remedy: str) -> str:
     """Return a message about one file: which, what was found in it, and what to do."""
     return f"{path}: {found}\n{remedy}"
+
+
+@contextmanager
+def about_file(path: str | PathLike[str], remedy: str) -> Iterator[None]:
+    """Name the file, and what to do, in a `CheckpointError` of the body that does not yet."""
+    try:
+        yield
+    except CheckpointError as error:
+        if str(error).startswith(os.fspath(path)):
+            raise
+        raise CheckpointError(fault(path, f"{error}.", remedy)) from error

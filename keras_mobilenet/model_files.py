@@ -18,7 +18,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet.checkpoints import zip_files
-from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file, replacing
 from keras_mobilenet.frozen import batch_norms_of, freeze_batch_norms, is_known, layers_within
 from keras_mobilenet.input_scaling import net_at_input, preprocessing_in_graph
@@ -145,14 +145,10 @@ def _freeze_again(model: Any) -> None:
 
 def _read_recipe(path: str) -> Recipe | None:
     """Return the recipe in the archive; None in a file that plain Keras wrote."""
-    try:
-        with zip_files.opened(path) as archive:
-            if _MEMBER not in archive.namelist():
-                return None
-            text = zip_files.text(archive, archive.getinfo(_MEMBER), MAX_BYTES)
-        return recipe_from(text)
-    except CheckpointError as error:
-        raise CheckpointError(fault(path, f"{error}.", "Pass a whole .keras file.")) from error
+    with about_file(path, "Pass a whole .keras file."), zip_files.opened(path) as archive:
+        if _MEMBER not in archive.namelist():
+            return None
+        return recipe_from(zip_files.text(archive, archive.getinfo(_MEMBER), MAX_BYTES))
 
 
 def _size_of(model: Any) -> tuple[int, int] | None:

@@ -127,6 +127,19 @@ def refuse(target, untouched):
     return check
 
 
+@pytest.fixture
+def closed(monkeypatch):
+    """Folders whose name ends in "closed" cannot be read: root, who runs tests, may read all."""
+    scandir = os.scandir
+
+    def without_permission(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without_permission)
+
+
 class TooSlow(BaseException):
     """Not an `Exception`, which the code under test could take for one of its own."""
 

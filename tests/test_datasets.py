@@ -172,16 +172,8 @@ def test_files_left_out_are_told(tmp_path):
     assert len(data.problems) == 8
 
 
-def test_folder_that_cannot_be_read_is_no_class_without_pictures(tmp_path, monkeypatch):
+def test_folder_that_cannot_be_read_is_no_class_without_pictures(tmp_path, closed):
     root = folder(tmp_path, {"a": 2, "b": 2, "closed": 2})
-    scandir = os.scandir
-
-    def without_permission(path):
-        if os.fspath(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", without_permission)
     data = told("is a folder that cannot be read", root, validation=None)
     assert data.labels == ("a", "b")
     assert data.problems == (f"{root}/closed: is a folder that cannot be read",)

@@ -26,7 +26,7 @@ from keras_mobilenet.checkpoints import (
 )
 from keras_mobilenet.checkpoints.checkpoint import Checkpoint
 from keras_mobilenet.checkpoints.strangers import describe
-from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file
 from keras_mobilenet.naming import name_prefix
 
@@ -87,14 +87,11 @@ def open_checkpoint(path: str | PathLike[str], max_bytes: int = MAX_BYTES) -> It
         CheckpointError: the file is not readable, not of a known format, or damaged.
     """
     path = os.fspath(path)
-    try:
-        with _recognised(path).read(path, max_bytes) as checkpoint:
-            yield _plainly_named(checkpoint)
-    except CheckpointError as error:
-        if str(error).startswith(path):
-            raise
-        remedy = "Fetch or export the file again, or pass another one."
-        raise CheckpointError(fault(path, f"{error}.", remedy)) from error
+    with (
+        about_file(path, "Fetch or export the file again, or pass another one."),
+        _recognised(path).read(path, max_bytes) as checkpoint,
+    ):
+        yield _plainly_named(checkpoint)
 
 
 def _plainly_named(checkpoint: Checkpoint) -> Checkpoint:

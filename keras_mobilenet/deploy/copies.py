@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_mobilenet.cuts import inputs_of
+
 FLOAT32 = "float32"
 _OTHERS = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "float64")
 
@@ -21,9 +23,7 @@ def view_of(model: Any) -> keras.Model:
     """Return the same graph and layers, not compiled, as a model whose constructor is known."""
     if isinstance(model, keras.Sequential):  # `input` is known once it was called, only
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    # One input goes in as it is: Keras warns where a list of one was given and an array comes.
-    inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
-    return keras.Model(inputs, model.output, name=model.name)
+    return keras.Model(inputs_of(model), model.output, name=model.name)
 
 
 def config_of(operation: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ CHANNEL_AXES: Mapping[type, tuple[int, ...]] = {
 }
 
 # How the names begin of Keras' layers that do nothing at inference; not every runtime has what they
-# do in training. RandomCrop then crops the middle.
+# do in training. What RandomCrop does then is left to Keras.
 _AUGMENTING = ("Random", "RandAugment", "AugMix", "CutMix", "MixUp")
 _ACTING = "RandomCrop"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_mobilenet.checkpoints import onnx_check, zip_files
-from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file
 from keras_mobilenet.recipes import KEY, MAX_BYTES, Label, Recipe, recipe_from
 
@@ -37,13 +37,9 @@ def read_recipe(path: str) -> Recipe | None:
     Raises:
         CheckpointError: it is damaged.
     """
-    try:
+    with about_file(path, "Export it again."):
         text = _read(path)
         return None if text is None else recipe_from(text)
-    except CheckpointError as error:
-        if str(error).startswith(path):
-            raise
-        raise CheckpointError(fault(path, f"{error}.", "Export it again.")) from error
 
 
 def model_info(recipe: Recipe) -> dict[str, str]:

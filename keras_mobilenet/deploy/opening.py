@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from keras_mobilenet.checkpoints import onnx_check, tflite_check
 from keras_mobilenet.deploy import trial
-from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file
 
 REMEDY = "Export it again, or fetch it again."
@@ -40,10 +40,8 @@ def check_tflite(path: str, runtime: str) -> bytes:
     """
     _check_size(path)
     content = Path(path).read_bytes()
-    try:
+    with about_file(path, REMEDY):
         known = tflite_check.check(content)
-    except CheckpointError as error:
-        raise CheckpointError(fault(path, f"{error}.", REMEDY)) from error
     if not known:
         try_out(path, runtime)
     return content
@@ -84,10 +82,8 @@ def check_onnx(path: str, runtime: str) -> None:
         CheckpointError: it is no file, is damaged, or did not survive a trial.
     """
     _check_size(path)
-    try:
+    with about_file(path, REMEDY):
         known = onnx_check.check(path)
-    except CheckpointError as error:
-        raise CheckpointError(fault(path, f"{error}.", REMEDY)) from error
     if not known:
         try_out(path, runtime)
 

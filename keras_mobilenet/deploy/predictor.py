@@ -27,7 +27,7 @@ from keras_mobilenet.deploy.engines import AUTO, engine_for, engine_for_file, en
 from keras_mobilenet.deploy.folding import fold_batch_norm
 from keras_mobilenet.deploy.inputs import is_one_image, pixels_of
 from keras_mobilenet.deploy.metadata import read_recipe
-from keras_mobilenet.errors import AgreementWarning, CheckpointError, PrecisionError, fault
+from keras_mobilenet.errors import AgreementWarning, PrecisionError, about_file
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import SUFFIX, classes_of, load_model, recipe_of, recipe_with
 from keras_mobilenet.pixel_scaling import PIXELS, Preprocessing
@@ -326,11 +326,9 @@ def _check_precision(name: str, engine: Engine, precision: Precision | None) -> 
 
 def _fitting(path: str, recipe: Recipe | None, classes: int | None) -> Recipe | None:
     """Return a file's recipe, if it names as many classes as the file puts out."""
-    try:
-        if recipe is not None:
+    if recipe is not None:
+        with about_file(path, "Export it again."):
             check_classes(recipe, classes)
-    except CheckpointError as error:
-        raise CheckpointError(fault(path, f"{error}.", "Export it again.")) from error
     return recipe
 
 

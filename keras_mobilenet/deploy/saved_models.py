@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from keras_mobilenet.checkpoints.protobuf_wire import integer, part, parts, text
-from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.errors import CheckpointError, about_file
 from keras_mobilenet.files import check_file
 
 REMEDY = "Pass a folder that `keras_mobilenet.export` wrote, or open it with TensorFlow yourself."
@@ -47,13 +47,9 @@ def check_saved_model(path: str) -> None:
             images takes.
     """
     graph = Path(path) / _GRAPH
-    try:
+    with about_file(path, REMEDY):
         _check_sizes(path, graph)
         _check(memoryview(graph.read_bytes()))
-    except CheckpointError as error:
-        if str(error).startswith(path):
-            raise
-        raise CheckpointError(fault(path, f"{error}.", REMEDY)) from error
 
 
 def _check_sizes(path: str, graph: Path) -> None:
