@@ -1,7 +1,9 @@
 """The same job on a cluster: every picture once, whatever becomes of the machines."""
 
 import os
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,13 @@ from keras_mobilenet.deploy.job_file import settings_of, write_settings
 from keras_mobilenet.deploy.listing import list_pictures
 from keras_mobilenet.deploy.outputs import write_parquet
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.deploy.ray_job import classify_with_ray, packed, unpacked
+from keras_mobilenet.deploy.ray_job import (
+    _kept_here,
+    classify_with_ray,
+    import_ray,
+    packed,
+    unpacked,
+)
 from keras_mobilenet.errors import MissingExtraError
 
 # Ray's own: its settings warn of themselves, and it leaves pipes to the garbage collector.
@@ -22,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 COUNT = 5 * BATCH + 7
 BAD = (3, 60)
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1 as IPv4, and in IPv6
 
 
 def start_cluster(**options):
@@ -43,6 +52,27 @@ def processes_of_ray():
         if int(lines["PPid"]) == os.getpid() and lines["Name"] in ("raylet", "gcs_server"):
             found.append(lines["Name"])
     return found
+
+
+def listening_addresses():
+    """Return the hosts, in /proc's hexadecimal, on which this process' descendants take calls."""
+    parents, inodes = {}, set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            stat = (process / "stat").read_text().rpartition(")")[2].split()
+            parents[int(process.name)] = int(stat[1])
+    for process in parents:
+        ancestor = process
+        while ancestor not in (0, os.getpid()):
+            ancestor = parents.get(ancestor, 0)
+        if ancestor:
+            with suppress(OSError):
+                inodes |= {os.readlink(file) for file in Path(f"/proc/{process}/fd").iterdir()}
+    rows = [
+        line.split() for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]  # fmt: skip
+    return {r[1].split(":")[0] for r in rows if r[3] == "0A" and f"socket:[{r[9]}]" in inodes}
 
 
 @pytest.fixture
@@ -85,8 +115,14 @@ def write_first_part(here):
 def test_run_is_gone_on_with_to_the_results_of_one_machine(here):
     pytest.importorskip("ray")
     part = write_first_part(here)
-    before, told = part.stat().st_mtime_ns, []
-    report = classify(here, address="local", actors=1, resume=True, progress=told.append)
+    before, told, hosts = part.stat().st_mtime_ns, [], set()
+
+    def progress(done):
+        told.append(done)
+        hosts.update(listening_addresses())
+
+    report = classify(here, address="local", actors=1, resume=True, progress=progress)
+    assert hosts == LOOPBACK, "a machine of the network can reach it"
     assert (report.done, report.resumed, report.bad) == (COUNT, BATCH, len(BAD))
     assert told == sorted(told)
     assert (told[0], told[-1]) == (BATCH, COUNT)
@@ -100,6 +136,23 @@ def test_run_is_gone_on_with_to_the_results_of_one_machine(here):
     assert sorted(again.faults) == sorted(report.faults)
     with pytest.raises(ValueError, match="in another way"):
         classify(here, resume=True, engine="keras")
+
+
+def test_local_ray_asks_no_cloud_where_it_runs(monkeypatch):
+    usage = pytest.importorskip("ray._common.usage.usage_lib")
+    hosts = []
+
+    def refuse(host, *args, **kwargs):
+        hosts.append(host)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setenv("NO_PROXY", "169.254.169.254,metadata.google.internal")
+    before = dict(os.environ)
+    with _kept_here(import_ray()):
+        assert usage.get_cloud_from_metadata_requests() == "unknown"
+    assert set(hosts) == {"127.0.0.1"}
+    assert dict(os.environ) == before
 
 
 def test_nothing_is_lost_where_ray_cannot_be_used(here, monkeypatch):

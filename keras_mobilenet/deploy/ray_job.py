@@ -14,7 +14,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any
@@ -39,6 +39,7 @@ from keras_mobilenet.texts import unicode_text
 
 Path = str | os.PathLike[str]
 PART = 16 * BATCH  # pictures: some seconds of work, all that is lost with a machine
+_ONLY_HERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0": Ray binds to loopback
 _MOST_CPUS = 8  # an actor's: a net this small gains little from more
 
 
@@ -74,7 +75,7 @@ def classify_with_ray(
         out: The folder for the results.
         model: A Keras model, a `.keras` file or anything exported; for features a `features_model`.
         address: Of the cluster, as `ray.init` takes it. None is the Ray that runs in this process,
-            else what `RAY_ADDRESS` says, else this machine.
+            else what `RAY_ADDRESS` says, else one on this machine that only it can reach.
         top: How many classes a picture.
         features: Write the model's outputs themselves.
         engine: As `Predictor` takes it.
@@ -282,19 +283,44 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    options = {"include_dashboard": False} if address == "local" else {}
+    local = address == "local"
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    ray.init(
-        address,
-        runtime_env={"py_modules": [package]},  # the workers run this code, whatever they have
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **options,
-    )
+    with _kept_here(ray) if local else nullcontext():
+        ray.init(
+            address,
+            runtime_env={"py_modules": [package]},  # the workers run this code, whatever they have
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({"include_dashboard": False} if local else {}),
+        )
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _kept_here(ray: Any) -> Iterator[None]:
+    """Let what Ray starts meanwhile listen on loopback alone, and ask no cloud where it runs.
+
+    Ray does the first on Windows and macOS, by a switch that it reads at its import and in each of
+    its processes. Its usage reports look up the cloud by HTTP even where they are off, in the
+    process of the dashboard: with a proxy that nobody is.
+    """
+    settings = {_ONLY_HERE: "0", "http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
+    before = {name: os.environ.get(name) for name in settings}
+    constants = ray._private.ray_constants
+    switch, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = switch
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _run(
