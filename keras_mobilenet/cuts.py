@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Collection, Iterator
+from itertools import chain, count, pairwise
 from typing import Any
 
 import keras
@@ -82,6 +82,20 @@ def inputs_of(model: Any) -> Any:
     One input goes in as it is: Keras warns where a list of one was given and an array comes.
     """
     return model.inputs[0] if len(model.inputs) == 1 else model.input
+
+
+def names_in(model: Any) -> set[str]:
+    """Return the names of all layers and operations in a model's own graph."""
+    return {node.operation.name for node in nodes_of(model)}
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return `name`, with the first number behind it that makes it none of those taken, if any.
+
+    What is added to a user's graph is called so: no two of its layers may have one name.
+    """
+    numbered = (f"{name}_{number}" for number in count(1))
+    return next(free for free in chain([name], numbered) if free not in taken)
 
 
 def _only_call(model: Any, operation: Any) -> Any:

@@ -9,6 +9,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from deploy_nets import SIZE, named_net, net, outputs_of, pictures
@@ -317,3 +318,12 @@ def test_export_of_a_constant_net_says_that_nothing_is_told(tmp_path):
     assert not report.tells
     assert "do not tell whether it computes the same" in str(report)
     assert "first class the same" not in str(report)
+
+
+@pytest.mark.parametrize("name", ["input", "rescaling"])
+def test_models_own_name_is_not_that_of_a_layer_around_it(tmp_path, name):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+    named = keras.Model(inputs, keras.layers.Dense(3)(x), name=name)
+    report = export(named, tmp_path / "m.tflite", include_preprocessing=True, preprocessing="0..1")
+    assert report.tells

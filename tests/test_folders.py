@@ -225,6 +225,26 @@ def test_features_of_a_net_without_a_top_are_pooled():
     assert np.allclose(features_model(base)(pixels), expected, atol=1e-6)
 
 
+def test_features_of_a_net_with_a_layer_of_that_name():
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(4, 3, name="features")(inputs)
+    pooled = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, name="features_1")(pooled))
+    pixels = np.random.default_rng(0).uniform(-1, 1, (2, SIZE, SIZE, 3))
+    expected = keras.Model(inputs, pooled)(pixels)
+    assert np.allclose(features_model(model)(pixels), expected, atol=1e-6)
+
+
+def test_features_are_not_the_pool_of_a_squeeze_and_excitation():
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(4, 3)(inputs)
+    pool = keras.layers.GlobalAveragePooling2D(keepdims=True, name="global_average_pooling2d")
+    squeezed = keras.layers.Conv2D(4, 1, activation="sigmoid")(pool(x))
+    base = keras.Model(inputs, keras.layers.Conv2D(5, 3)(keras.layers.Multiply()([x, squeezed])))
+    pixels = np.random.default_rng(0).uniform(-1, 1, (2, SIZE, SIZE, 3))
+    assert np.allclose(features_model(base)(pixels), np.mean(base(pixels), (1, 2)), atol=1e-6)
+
+
 def test_features_of_a_net_that_pools_nowhere_are_refused():
     inputs = keras.Input((SIZE, SIZE, 3))
     flat = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))

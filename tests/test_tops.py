@@ -168,3 +168,18 @@ def test_other_data_format_is_refused():
             replace_top(base, 3)
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_users_layer_ahead_of_the_net_may_have_the_name_of_one_of_the_top(nested):
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Dropout(0.1, name="dropout")(inputs)
+    base = mobilenet(include_top=False, input_tensor=None if nested else x)
+    model = keras.Model(inputs, base(x)) if nested else base
+    new = replace_top(model, 3)
+    assert new.output_shape == (None, 3)
+    assert {"dropout", "dropout_1", "conv_preds"} <= {layer.name for layer in new.layers}
+    again = replace_top(new, 4)  # what a top before had is free
+    assert [x.name for x in again.layers if type(x) is keras.layers.Dropout] == (
+        ["dropout", "dropout_1"]
+    )

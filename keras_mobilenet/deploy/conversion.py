@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.cuts import free_name
 from keras_mobilenet.deploy.backends import import_tensorflow, in_tensorflow, is_tensorflow
 from keras_mobilenet.deploy.comparison import spread
 from keras_mobilenet.deploy.runtimes import keep_onnxruntime_to_itself
@@ -54,14 +55,14 @@ def check_image_model(model: Any) -> None:
 
 def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
     """Return `model` with the scaling of pixels, `uint8`, in its graph."""
-    pixels = keras.Input(model.inputs[0].shape[1:], dtype="uint8", name=INPUT)
+    pixels = _input_around(model, model.inputs[0].shape[1:], dtype="uint8")
     if recipe.takes_pixels:  # it scales them itself
         return keras.Model(
             pixels, model(keras.ops.cast(pixels, model.inputs[0].dtype)), name=model.name
         )
     known = recipe.known_preprocessing()
     scaling = keras.layers.Rescaling(
-        known.scale, known.offset, name="rescaling", dtype="float32"
+        known.scale, known.offset, name=free_name("rescaling", [model.name]), dtype="float32"
     )  # whatever policy is set for layers to come
     return keras.Model(pixels, model(scaling(pixels)), name=model.name)
 
@@ -69,8 +70,13 @@ def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
 def of_batch(model: Any, count: int) -> keras.Model:
     """Return `model` for so many images at once, no more and no fewer."""
     (tensor,) = model.inputs
-    images = keras.Input(batch_shape=(count, *tensor.shape[1:]), dtype=tensor.dtype, name=INPUT)
+    images = _input_around(model, tensor.shape[1:], dtype=tensor.dtype, batch_size=count)
     return keras.Model(images, model(images), name=model.name)
+
+
+def _input_around(model: Any, shape: Any, **options: Any) -> Any:
+    """Return the input of a graph that `model` is called in: it is a layer there, by its name."""
+    return keras.Input(shape, name=free_name(INPUT, [model.name]), **options)
 
 
 def save_graph(model: Any, folder: str | PathLike[str]) -> None:

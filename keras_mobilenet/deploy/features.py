@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_mobilenet.cuts import backwards, free_name, names_in
 from keras_mobilenet.deploy.conversion import check_image_model
 from keras_mobilenet.model_files import recipe_of, set_recipe
 
@@ -29,21 +30,26 @@ def features_model(model: Any) -> keras.Model:
         ValueError: `model` is of another kind, or pools nowhere.
     """
     check_image_model(model)
-    pooled = keras.layers.Flatten(name="features")(_pooled(model))
+    flatten = keras.layers.Flatten(name=free_name("features", names_in(model)))
+    pooled = flatten(_pooled(model))
     features = keras.Model(model.inputs[0], pooled, name=f"{model.name}_features")
     set_recipe(features, replace(recipe_of(model), labels=None))
     return features
 
 
 def _pooled(model: Any) -> Any:
-    for layer in reversed(model.layers):
-        if isinstance(layer, _POOLING):
-            return layer.output
+    for path, node in backwards(model):  # before layers aside, such as squeeze-and-excitation's
+        if path == (model,) and isinstance(node.operation, _POOLING):
+            return node.operation.output
     output = model.outputs[0]
     if len(output.shape) == 4:
         formats = {getattr(layer, "data_format", None) for layer in model.layers} - {None}
         data_format = formats.pop() if len(formats) == 1 else None
-        return keras.layers.GlobalAveragePooling2D(data_format=data_format)(output)
+        name = free_name("global_average_pooling2d", names_in(model))
+        return keras.layers.GlobalAveragePooling2D(data_format=data_format, name=name)(output)
+    for layer in reversed(model.layers):
+        if isinstance(layer, _POOLING):
+            return layer.output
     raise ValueError(
         f"Model {model.name!r} has no layer of global pooling in its own graph, before which "
         "features could be told from classes. Pass a model with one, or one without a top."

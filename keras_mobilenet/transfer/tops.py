@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet import arguments, graph, spec
-from keras_mobilenet.cuts import features_of, inputs_of
+from keras_mobilenet.cuts import features_of, free_name, inputs_of, names_in
 from keras_mobilenet.model_files import recipe_of, set_recipe
 from keras_mobilenet.parts import Net, find_nets
 from keras_mobilenet.recipes import Label, checked_labels
@@ -29,8 +29,9 @@ def replace_top(
     """Return a model of the same net with a new top, for other classes.
 
     The layers under the top are the same ones, not copies: what one of the two models learns, or
-    `freeze` sets, is the other's too. Those of the top are named as `MobileNet`'s and start from
-    Keras' random values, which `keras.utils.set_random_seed` fixes.
+    `freeze` sets, is the other's too. Those of the top are named as `MobileNet`'s, with a number
+    behind where a layer ahead of them has that name, and start from Keras' random values, which
+    `keras.utils.set_random_seed` fixes.
 
     Args:
         model: What `MobileNet` or this function returned, with a top, which is left out, or
@@ -56,8 +57,11 @@ def replace_top(
     features = features_of(net)
     channels_first = keras.config.image_data_format() == "channels_first"
     layers = spec.top(features.shape[1 if channels_first else -1], classes, pooling)
+    ahead = keras.Model(inputs_of(model), features, name=model.name)
+    taken = names_in(ahead)  # the user's layers are among them
+    layers = tuple(layer.prefixed(net.prefix) for layer in layers)
     outputs = graph.build(
-        [layer.prefixed(net.prefix) for layer in layers],
+        [replace(layer, name=free_name(layer.name, taken)) for layer in layers],
         features,
         graph.Settings(arguments.share_dropped(dropout), activation),
     )
