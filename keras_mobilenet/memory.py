@@ -52,8 +52,9 @@ def peak_memory(
         dtype: That of the activations.
         runtime: `"litert"` counts what LiteRT's own kernels have in their arena on one thread,
             without a delegate: input and output of the running layer, the picture, which is never
-            given up, and the patches that a full convolution copies its windows into. `"minimal"`
-            counts the running layer's input and output and nothing else.
+            given up, and the patches that a full convolution copies its windows into. Gaps that
+            its arena has where these do not fit together are not counted. `"minimal"` counts the
+            running layer's input and output and nothing else.
         in_place: Whether a depthwise convolution that keeps the shape writes over its input, but
             for one channel, as in MCUNet's TinyEngine; with `"minimal"` only.
 

@@ -47,5 +47,8 @@ def test_peak_memory_is_what_the_export_takes(name, tmp_path):
     # A layer of the user's or a scaling before the net holds one more input at the most.
     more = SIZE * SIZE * way.channels * 4 if way.takes_pixels else 0
     if name == "1 channel":
-        more += 1024  # 3.6 %: seen, and not explained yet
+        # A gap: LiteRT places the largest buffers first, where there is room from the start on:
+        # the 16,384 bytes of block 1; over them the 9,216 of the first layer's patches, and behind
+        # those its output of 8,192; then the depthwise output, which meets both, behind the latter.
+        more += 9216 + 8192 - 16384
     assert peak.bytes <= taken <= peak.bytes + more
