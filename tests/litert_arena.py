@@ -3,16 +3,19 @@
 import pytest
 
 
-def arena(content):
+def arena(content, shape=None):
     """Return the bytes between the first and the last activation in LiteRT's memory.
 
-    Neither constants nor shapes count: they lie elsewhere.
+    A net of any size runs at the `shape` of its input. Neither constants nor shapes count: they lie
+    elsewhere.
     """
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     net = litert.Interpreter(
         model_content=content, experimental_op_resolver_type=plain, num_threads=1
     )
+    if shape is not None:
+        net.resize_tensor_input(net.get_input_details()[0]["index"], shape)
     net.allocate_tensors()
     net.invoke()  # the size of the last reshape is worked out on the way
     given = {net.get_input_details()[0]["index"]}

@@ -1,28 +1,52 @@
 """The ways in which users make a model with a MobileNet, each small, with plain Keras' answer.
 
-Each way is held against each room of the package: `test_pairs_*.py`.
+Each way is held against each room of the package: `test_pairs_*.py`. Building, folding and
+converting a net costs nearly all the time of a cell, so that the rooms of a way share what does not
+depend on them: `shared_steps`.
 """
 
-from contextlib import contextmanager
+import shutil
+import sys
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
 from deploy_nets import SIZE, net, pictures
 
-from keras_mobilenet import fold_batch_norm, replace_top
+from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top
+from keras_mobilenet.deploy import (
+    bias_correction,
+    conversion,
+    copies,
+    folding,
+)
+from keras_mobilenet.deploy.engines import ENGINES, engine_module
 from keras_mobilenet.spec import Block
 
 CLASSES = 5
 LABELS = ("ant", "bee", "cat", "dog", "eel")
-BLOCKS = (Block(64), Block(128, stride=2), Block(128), Block(256, stride=2))  # to stride 8
+BLOCKS = (Block(64), Block(128, stride=2))  # to stride 4
 DEEP = tuple(Block(n, stride=2) for n in (64, 128, 128, 256))  # to stride 32
 MIXED = (Block(64, stride=2), Block(128, separable=False), Block(128, stride=2))
+EXACT = 1e-4  # of the outputs' variation: rounding in float32
 COUNT = 7  # images: an odd number, more than LiteRT runs one by one
+
+# What rooms have in common: functions of a model, which return something or write a file.
+RETURNING = (
+    copies.in_float32,
+    folding.fold_batch_norm,
+    bias_correction.bias_corrected,
+    conversion.with_preprocessing,
+    conversion.of_batch,
+    conversion.to_tflite,
+)
+WRITING = (conversion.save_graph, conversion.to_onnx)
 
 
 @dataclass(frozen=True)
@@ -36,7 +60,7 @@ class Way:
     policy: str = "float32"
     wrap: Any = None  # from the net to the user's model
     include_top: bool = True
-    layers: int = 0  # the user's own, beside the net's
+    size: int | None = SIZE  # that the model is built for
 
     @property
     def scaling(self):
@@ -100,8 +124,8 @@ WAYS = {
     "prefixed": Way(options={"name_prefix": "left_"}),
     "preprocessing inside": Way(options={"include_preprocessing": True}, takes_pixels=True),
     "user's Rescaling": Way(takes_pixels=True),  # `made` puts it before the net
-    "in Sequential": Way(wrap=in_sequential, include_top=False, layers=2),
-    "in a functional model": Way(wrap=in_functional, include_top=False, layers=2),
+    "in Sequential": Way(wrap=in_sequential, include_top=False),
+    "in a functional model": Way(wrap=in_functional, include_top=False),
     "re-topped": Way(wrap=retopped),
     "folded": Way(wrap=fold_batch_norm),
     "saved and opened": Way(wrap=saved_and_opened),
@@ -115,6 +139,7 @@ WAYS = {
     "output stride 16": Way(blocks=DEEP, options={"output_stride": 16}),
     "own blocks": Way(blocks=MIXED),
     "sigmoid top": Way(options={"classifier_activation": "sigmoid"}),
+    "unknown size": Way(size=None),
 }
 
 
@@ -146,7 +171,7 @@ def _made(name):
         options["blocks"] = way.blocks
     if not way.include_top:
         options["include_top"] = False
-    shape = (SIZE, SIZE, way.channels)
+    shape = (way.size, way.size, way.channels)
     if name == "user's Rescaling":
         rescaling = keras.layers.Rescaling(1 / 127.5, offset=-1, name="users_rescaling")
         options["input_tensor"] = rescaling(keras.Input(shape))
@@ -166,9 +191,75 @@ def settle(model, x):
         norm.momentum = 0.99
 
 
+@contextmanager
+def shared_steps():
+    """Let a step that two rooms have in common run once: it depends on its arguments alone.
+
+    The first call with a model runs; a later one with the same model and samples, from wherever in
+    the package, gets what that returned or wrote. So each room still goes its own way from the
+    user's model to the outputs.
+    """
+    for engine in ENGINES:
+        engine_module(engine)  # so that it is among the modules that have the steps
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        for step in RETURNING:
+            share(stack, step, returned_once(step))
+        for step in WRITING:
+            share(stack, step, written_once(step, folder))
+        yield
+
+
+def share(stack, step, shared):
+    """Put `shared` in the place of a function in all modules that have it."""
+    modules = [x for key, x in sys.modules.items() if key.startswith("keras_mobilenet.")]
+    places = [x for x in modules if vars(x).get(step.__name__) is step]
+    assert places
+    for module in places:
+        stack.enter_context(mock.patch.object(module, step.__name__, shared))
+
+
+def returned_once(step):
+    known = {}
+
+    def shared(*args, **options):
+        key = tuple(map(hashable, keras.tree.flatten((args, options))))
+        if key not in known:
+            known[key] = step(*args, **options)
+        return known[key]
+
+    return shared
+
+
+def hashable(x):
+    return (x.shape, x.tobytes()) if isinstance(x, np.ndarray) else x
+
+
+def written_once(step, folder):
+    known = {}
+
+    def shared(model, path):
+        if model not in known:
+            known[model] = folder / str(len(known)) / f"{step.__name__}{Path(path).suffix}"
+            known[model].parent.mkdir(exist_ok=True)
+            step(model, known[model])
+        if known[model].is_dir():
+            shutil.copytree(known[model], path, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(known[model], path)
+
+    return shared
+
+
 @cache
 def model_of(name):
     """Return the one model of a way that all tests share: to read, never to change."""
+    return made(name)
+
+
+@cache
+def spare_of(name):
+    """Return another model of a way, to change: a test leaves it with the weights that it had."""
     return made(name)
 
 
@@ -204,3 +295,22 @@ def error(reference, found):
     assert np.isfinite(found).all()
     assert reference.std(axis=0).max() > 0.01, "outputs that do not vary show nothing"
     return float(np.sqrt(np.square(found - reference).mean()) / reference.std(axis=0).max())
+
+
+def check_engine(name, engine):
+    """Assert that a compiled model gives Keras' answer to pixels and to the model's inputs."""
+    way = WAYS[name]
+    with Predictor(model_of(name), engine=engine) as predictor:
+        for x in (way.images(), way.scaling(way.images())):
+            assert error(answer_of(name), predictor.predict(x)) < EXACT
+
+
+def check_export(name, path, *, pixels):
+    """Assert that an exported file gives Keras' answer to pixels and to what it takes."""
+    way = WAYS[name]
+    report = export(model_of(name), path, include_preprocessing=pixels)
+    assert report.difference.agreement == 1.0
+    with Predictor(path) as predictor:
+        assert error(answer_of(name), predictor.predict(way.images())) < EXACT
+        floats = way.images().astype("float32") if pixels else way.scaling(way.images())
+        assert error(answer_of(name), predictor.predict(floats)) < EXACT

@@ -1,30 +1,28 @@
-"""Each way to make a model x each format, taking pixels or the model's inputs."""
+"""Each way to make a model x LiteRT: compiled, exported, quantized, and in how much memory."""
 
 import pytest
 from litert_arena import arena
-from ways import SIZE, WAYS, answer_of, error, model_of
+from ways import SIZE, WAYS, answer_of, check_engine, check_export, error, model_of, shared_steps
 
 from keras_mobilenet import Predictor, export, layer_costs, peak_memory
 
-EXACT = 1e-4  # of the outputs' variation: rounding in float32
-FORMATS = ("m.tflite", "m.onnx", "m.xml", "m/")
+
+@pytest.fixture(scope="module", params=WAYS)
+def name(request):
+    """Each way in turn, all tests of one after another."""
+    with shared_steps():
+        yield request.param
 
 
-@pytest.mark.parametrize("name", WAYS)
-@pytest.mark.parametrize("file", FORMATS)
+def test_predictor_gives_keras_answer_to_pixels_and_to_inputs(name):
+    check_engine(name, "litert")
+
+
 @pytest.mark.parametrize("pixels", [False, True], ids=["inputs", "pixels"])
-def test_export_gives_keras_answer_to_pixels_and_to_inputs(name, file, pixels, tmp_path):
-    way = WAYS[name]
-    path = f"{tmp_path}/{file}"
-    report = export(model_of(name), path, include_preprocessing=pixels)
-    assert report.difference.agreement == 1.0
-    with Predictor(path) as predictor:
-        assert error(answer_of(name), predictor.predict(way.images())) < EXACT
-        floats = way.images().astype("float32") if pixels else way.scaling(way.images())
-        assert error(answer_of(name), predictor.predict(floats)) < EXACT
+def test_export_gives_keras_answer_to_pixels_and_to_inputs(name, pixels, tmp_path):
+    check_export(name, f"{tmp_path}/m.tflite", pixels=pixels)
 
 
-@pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8", "full_int8"])
 def test_quantized_export_is_near(name, quantize, tmp_path):
     way = WAYS[name]
@@ -36,14 +34,13 @@ def test_quantized_export_is_near(name, quantize, tmp_path):
     assert found < (0.1 if quantize == "float16" else 0.5)
 
 
-@pytest.mark.parametrize("name", WAYS)
 def test_peak_memory_is_what_the_export_takes(name, tmp_path):
     way = WAYS[name]
     options = {"blocks": way.blocks} if way.blocks else {}
     options |= {key: value for key, value in way.options.items() if key == "output_stride"}
     peak = peak_memory(layer_costs(0.25, size=SIZE, channels=way.channels, classes=5, **options))
     export(model_of(name), f"{tmp_path}/m.tflite", batch=1)
-    taken = arena((tmp_path / "m.tflite").read_bytes())
+    taken = arena((tmp_path / "m.tflite").read_bytes(), (1, SIZE, SIZE, way.channels))
     # A layer of the user's or a scaling before the net holds one more input at the most.
     more = SIZE * SIZE * way.channels * 4 if way.takes_pixels else 0
     if name == "1 channel":
