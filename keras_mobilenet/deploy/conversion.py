@@ -90,24 +90,67 @@ def save_graph(model: Any, folder: str | PathLike[str]) -> None:
     if not is_tensorflow():
         return in_tensorflow("save_graph", "Tracing a model", model, folder)
     tf = import_tensorflow("Tracing a model")
-    (tensor,) = model.inputs
-    spec = tf.TensorSpec(tensor.shape, tensor.dtype, name=INPUT)
+    module = tf.Module()
+    module.variables_kept = [variable.value for variable in model.variables]
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: _traced(tf, model)})
 
-    @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
+
+def save_frozen_graph(model: Any, folder: str | PathLike[str]) -> None:
+    """Write what `save_graph` does, with constants for variables, if the graph changes none.
+
+    A converter opens that in half the time, and makes the same of it.
+
+    Raises:
+        BackendError: as `save_graph`.
+    """
+    if not is_tensorflow():
+        return in_tensorflow("save_frozen_graph", "Tracing a model", model, folder)
+    tf = import_tensorflow("Tracing a model")
+    traced = _traced(tf, model)
+    if any(node.op.startswith("Assign") for node in _nodes(traced.graph.as_graph_def())):
+        return save_graph(model, folder)
+    from tensorflow.python.framework import convert_to_constants  # noqa: PLC0415
+
+    frozen = convert_to_constants.convert_variables_to_constants_v2(
+        traced, lower_control_flow=False
+    )
+
+    @tf.function(input_signature=_signature(tf, model), autograph=False)  # type: ignore[untyped-decorator]
+    def serve(x: Any) -> dict[str, Any]:
+        (y,) = frozen(x)
+        return {OUTPUT: y}
+
+    signatures = {SIGNATURE: serve.get_concrete_function()}
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+
+
+def _traced(tf: Any, model: Any) -> Any:
+    """Return what `model` computes at inference, as a traced function of TensorFlow."""
+
+    @tf.function(input_signature=_signature(tf, model))  # type: ignore[untyped-decorator]
     def serve(x: Any) -> dict[str, Any]:
         return {OUTPUT: model(x, training=False)}
 
-    module = tf.Module()
-    module.variables_kept = [variable.value for variable in model.variables]
-    signatures = {SIGNATURE: serve.get_concrete_function()}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return serve.get_concrete_function()
+
+
+def _signature(tf: Any, model: Any) -> list[Any]:
+    (tensor,) = model.inputs
+    return [tf.TensorSpec(tensor.shape, tensor.dtype, name=INPUT)]
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph of TensorFlow's, and of the functions that it calls."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
 
 
 @contextmanager
 def saved_graph(model: Any) -> Iterator[str]:
     """Yield the path of a temporary SavedModel of `model`."""
     with temporary_folder() as folder:
-        save_graph(model, folder)
+        save_frozen_graph(model, folder)
         yield folder
 
 
