@@ -2,31 +2,42 @@
 
 Writes a .npz of named outputs for fixed weights, inputs and pictures, for `test_backends.py` to
 compare. DATA is the folder of real weights and pictures, where it is there.
+
+Under another backend than TensorFlow, what export says there is among them, and the tests that hold
+under each of them run: all in one process, as Keras takes long to import and JAX to compile.
 """
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 from coloured_shapes import write_shapes
 from random_models import randomise
 
 import keras_mobilenet
 from keras_mobilenet import (
     MobileNet,
+    Predictor,
+    export,
     finetune,
     fold_batch_norm,
     freeze,
     load_weights,
     save_weights,
 )
+from keras_mobilenet.errors import BackendError
 from keras_mobilenet.frozen import batch_norms_of
 from keras_mobilenet.images import read_picture
 from keras_mobilenet.model_files import load_model, save_model
+from keras_mobilenet.spec import Block
 
 SIZE = 64
+BLOCKS = [Block(64), Block(128, stride=2), Block(256, stride=2), Block(256)]
+TESTS = ("test_train.py", "test_train_recipe.py", "test_freezing.py")
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
 X = keras_mobilenet.preprocess_input(PIXELS)
@@ -34,7 +45,10 @@ CLASSES = np.array([0, 2])
 
 
 def build(**options):
-    fixed = {"input_shape": (SIZE, SIZE, 3), "alpha": 0.25, "classes": 3, "weights": None}
+    fixed = {
+        "input_shape": (SIZE, SIZE, 3), "alpha": 0.25, "classes": 3, "weights": None,
+        "blocks": BLOCKS,
+    }  # fmt: skip
     return MobileNet(**fixed | options)
 
 
@@ -44,12 +58,13 @@ def nets():
     yield "plain", randomise(build(classifier_activation=None)), X
     yield "symmetric", randomise(build(padding="symmetric", epsilon=1e-5, **no_top)), X
     yield "dense", randomise(build(output_stride=8, **no_top)), X
+    yield "multiplied", randomise(build(depth_multiplier=2, pooling="max", **no_top)), X
     yield "pixels", randomise(build(include_preprocessing=True)), PIXELS.astype("float32")
 
 
 def pyramid():
     model = randomise(build(include_top=False))
-    for name, values in keras_mobilenet.features(model).predict_on_batch(X).items():
+    for name, values in keras_mobilenet.features(model, strides=(4, 8)).predict_on_batch(X).items():
         yield f"features {name}", values
 
 
@@ -82,7 +97,7 @@ def fitted(folder):
     opened.trainable = True
     fit(opened)
     assert np.array_equal(statistics(opened), before), "a frozen batch norm moved"
-    yield "fit kernel", opened.get_layer("conv_pw_13").get_weights()[0]
+    yield "fit kernel", opened.get_layer("conv_pw_4").get_weights()[0]
     yield "fit top", opened.get_layer("conv_preds").get_weights()[0]
 
 
@@ -105,7 +120,7 @@ def finetuned(folder):
     save_weights(base, folder / "base.safetensors")
     run = finetune(
         write_shapes(folder / "shapes", 8), weights=folder / "base.safetensors", alpha=0.25,
-        size=32, train_from="block_12", epochs=2, batch_size=7, learning_rate=1e-4,
+        blocks=BLOCKS, size=32, train_from="block_3", epochs=2, batch_size=7, learning_rate=1e-4,
         engine="litert", out=folder / "run",
     )  # fmt: skip
     rows = [row for row in run.history if row["stage"] == "tail"]
@@ -115,12 +130,11 @@ def finetuned(folder):
 
 
 def real(data):
-    """The published net of alpha 0.25 on four photographs, and its folded copy."""
+    """The published net of alpha 0.25 on four photographs."""
     model = MobileNet(alpha=0.25, weights=data / "weights/keras/mobilenet_2_5_224_tf.h5")
     paths = sorted((data / "images" / "imagenet_sample").iterdir())[::50][:4]
     x = keras_mobilenet.preprocess_input(np.stack([read_picture(p, size=224) for p in paths]))
     yield "real", model.predict_on_batch(x)
-    yield "real folded", fold_batch_norm(model).predict_on_batch(x)
 
 
 def outputs(folder, data):
@@ -140,13 +154,51 @@ def outputs(folder, data):
     yield "channels first", plain.predict_on_batch(X) if on_tensorflow else channels_first(plain)
     yield from fitted(folder)
     yield from finetuned(folder)
-    yield "folded", fold_batch_norm(plain).predict_on_batch(X)
+    for name in ("plain", "multiplied"):
+        yield f"folded {name}", fold_batch_norm(models[name]).predict_on_batch(X)
     if data is not None:
         yield from real(data)
 
 
-if __name__ == "__main__":
-    target, *rest = map(Path, sys.argv[1:])
+class Own(keras.layers.Layer):
+    """A layer that another process does not know."""
+
+    def call(self, x):
+        return keras.ops.mean(x, (1, 2))
+
+
+def said(call, *arguments, **options):
+    """Return what a call says that needs TensorFlow as the backend."""
+    with pytest.raises(BackendError) as caught:
+        call(*arguments, **options)
+    return np.array(str(caught.value))
+
+
+def borrowed(folder):
+    """What is done in a process with TensorFlow, and what is not."""
+    model = build(input_shape=(32, 32, 3))
+    export(model, folder / "net.tflite")
+    with Predictor(folder / "net.tflite") as predictor:
+        x = np.ascontiguousarray(X[:, ::2, ::2])
+        apart = predictor.predict(x) - model.predict_on_batch(x)
+    assert np.abs(apart).max() < 1e-5
+    yield "says keras engine", said(Predictor, model, engine="keras")
+    inputs = keras.Input((32, 32, 3))
+    own = keras.Model(inputs, Own()(inputs))
+    (folder / "empty").mkdir()
+    yield "says own layer", said(export, own, folder / "empty" / "net.tflite")
+    assert not list((folder / "empty").iterdir())
+
+
+def main(target, data=None):
     with tempfile.TemporaryDirectory() as temporary:
-        found = dict(outputs(Path(temporary), rest[0] if rest else None))
+        found = dict(outputs(Path(temporary), data))
+        found |= dict(borrowed(Path(temporary)))
     np.savez(target, **found)
+    here = Path(__file__).parent
+    os.environ.pop("PYTEST_XDIST_WORKER", None)  # of the process that started this one
+    return pytest.main(["-n0", "-m", "backends", *(str(here / name) for name in TESTS)])
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:])))
