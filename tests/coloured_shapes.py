@@ -3,8 +3,12 @@
 import numpy as np
 from PIL import Image
 
+from keras_mobilenet.spec import Block
+
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
-NET = {"alpha": 0.25, "size": 32, "engine": "keras"}  # the engine that compiles the fastest
+# Five blocks are built, traced and compiled in a third of the time of the paper's thirteen.
+FEW = (Block(64), Block(128, stride=2), Block(128), Block(256, stride=2), Block(256))
+NET = {"alpha": 0.25, "size": 32, "blocks": FEW, "engine": "keras"}  # which compiles the fastest
 
 
 def shapes(count, seed=0):
@@ -30,13 +34,13 @@ def write_shapes(folder, count, seed=0):
     return folder
 
 
-def write_weights(path):
+def write_weights(path, blocks=FEW):
     """Write the weights of an untrained net, through which colours still show; return the path."""
     import keras
 
     from keras_mobilenet import MobileNet, save_weights
 
     keras.utils.set_random_seed(0)
-    model = MobileNet((32, 32, 3), 0.25, include_top=False, weights=None)
+    model = MobileNet((32, 32, 3), 0.25, include_top=False, weights=None, blocks=blocks)
     save_weights(model, path)
     return path

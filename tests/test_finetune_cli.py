@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from keras_mobilenet import run_cli
 from keras_mobilenet.cli import app
+from keras_mobilenet.spec import BLOCKS
 
 pytestmark = pytest.mark.builds
 
@@ -27,7 +28,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    return write_weights(tmp_path_factory.mktemp("weights") / "net.weights.h5")
+    return write_weights(tmp_path_factory.mktemp("weights") / "net.weights.h5", BLOCKS)
 
 
 def arguments(folder, weights, *more):

@@ -8,6 +8,8 @@ import pytest
 from coloured_shapes import write_shapes, write_weights
 from worker_processes import assert_all_have, assert_the_other_stops, curve_of_one, start
 
+from keras_mobilenet.spec import BLOCKS
+
 pytestmark = [pytest.mark.builds, pytest.mark.slow]
 TOLERANCE = 1e-4  # of the loss of each step of the top and of each epoch; 1.4e-5 was measured
 # 37 pictures to train with: batches of 7 are 4 and 3 for two workers, the last one 1 and none.
@@ -33,7 +35,7 @@ print("history", json.dumps(run.history))
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     pictures = write_shapes(tmp_path_factory.mktemp("pictures"), 16)
-    return pictures, write_weights(tmp_path_factory.mktemp("weights") / "net.weights.h5")
+    return pictures, write_weights(tmp_path_factory.mktemp("weights") / "net.weights.h5", BLOCKS)
 
 
 @pytest.fixture(scope="module")

@@ -204,7 +204,7 @@ def trained(weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     run = finetune(
         coloured(60, 0), validation=coloured(30, 1), labels=NAMES, weights=weights, out=out,
-        train_from="block_13", epochs=1, augment=1, learning_rate=1e-4, class_weight="balanced",
+        train_from="block_5", epochs=1, augment=1, learning_rate=1e-4, class_weight="balanced",
         **NET,
     )  # fmt: skip
     return run, out
