@@ -6,13 +6,15 @@ from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.deploy.comparison import generated_pictures
 from keras_mobilenet.model_files import set_recipe
 from keras_mobilenet.recipes import recipe_for
+from keras_mobilenet.spec import Block
 
 SIZE = 32
+BLOCKS = (Block(64), Block(128, stride=2))  # what is done to them is done to thirteen
 
 
-def net(shape=(SIZE, SIZE, 3), seed=1, classes=5, **options):
+def net(shape=(SIZE, SIZE, 3), seed=1, classes=5, blocks=BLOCKS, **options):
     """A net whose batch norms all do something, and none of them much, as in a trained one."""
-    model = MobileNet(shape, alpha=0.25, weights=None, classes=classes, **options)
+    model = MobileNet(shape, alpha=0.25, weights=None, classes=classes, blocks=blocks, **options)
     random = np.random.default_rng(seed)
     for variable in model.weights:
         values = np.asarray(variable)

@@ -12,6 +12,7 @@ from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.images import read_picture
 
 BatchNorm = layers.BatchNormalization
+BLOCKS = [spec.Block(64), spec.Block(96, stride=2), spec.Block(96)]
 
 
 def batch_norms(model):
@@ -31,9 +32,9 @@ def outputs(model, *shape, low=-1.0):
     return np.asarray(model(generated_pictures(shape, low=low, high=1.0), training=False))
 
 
-def built(channels=3, size=64, **options):
+def built(channels=3, size=32, blocks=BLOCKS, **options):
     """A net whose batch norms all do something, and none of them much, as in a trained one."""
-    model = MobileNet((size, size, channels), alpha=0.25, weights=None, **options)
+    model = MobileNet((size, size, channels), 0.25, weights=None, blocks=blocks, **options)
     random = np.random.default_rng(1)
     for variable in model.weights:
         if "kernel" not in variable.path:
@@ -66,8 +67,8 @@ def test_folded_model_computes_the_same(options):
         x for x in folded.layers if isinstance(x, (layers.Conv2D, layers.DepthwiseConv2D))
     ]
     assert all(x.use_bias for x in convolutions)
-    assert sum(x.name != "conv_preds" for x in convolutions) == 27
-    shape = (2, 64, 64, channels)
+    assert sum(x.name != "conv_preds" for x in convolutions) == 1 + 2 * len(BLOCKS)
+    shape = (2, 32, 32, channels)
     assert difference(outputs(model, *shape), outputs(folded, *shape)).relative_error < 1e-5
 
 
@@ -78,12 +79,9 @@ def test_model_is_as_it_was():
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
-BLOCKS = [spec.Block(64), spec.Block(96, stride=2), spec.Block(96)]
-
-
 def cancelling(**options):
     """A net whose classifier is nearly at right angles to its features: rounding weighs more."""
-    model = built(size=32, initializer="he_normal", blocks=BLOCKS, **options)
+    model = built(initializer="he_normal", **options)
     pooled = keras.Model(model.input, model.get_layer("dropout").output)
     x = generated_pictures((2, 32, 32, 3), low=-1.0, high=1.0)  # what folding compares on
     axes, _ = np.linalg.qr(np.asarray(pooled(x, training=False)).reshape(2, -1).T)
@@ -159,7 +157,7 @@ def test_another_librarys_epsilon_is_refused(monkeypatch, request, name):
 def test_real_weights_fold_within_rounding(shared_data, monkeypatch, alpha):
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(shared_data / "weights" / "keras"))
     model = MobileNet(alpha=alpha)
-    paths = sorted((shared_data / "images" / "imagenet_sample").iterdir())[::10]
+    paths = sorted((shared_data / "images" / "imagenet_sample").iterdir())[::25]
     pixels = np.stack([read_picture(path, size=224, crop=0.875) for path in paths])
     x = preprocess_input(pixels)
     found = difference(model(x, training=False), fold_batch_norm(model)(x, training=False))
@@ -171,31 +169,7 @@ def test_folded_model_is_saved_and_opened(tmp_path):
     folded = fold_batch_norm(built())
     folded.save(tmp_path / "folded.keras")
     opened = keras.saving.load_model(tmp_path / "folded.keras")
-    assert np.array_equal(outputs(opened, 1, 64, 64, 3), outputs(folded, 1, 64, 64, 3))
-
-
-def test_half_precision_folds():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = built(classes=5)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    folded = fold_batch_norm(model)
-    assert folded.get_layer("conv1").compute_dtype == "bfloat16"
-    assert batch_norms(folded) == []
-
-
-def test_nested_models_are_folded():
-    base = built(include_top=False)
-    outer_input = keras.Input((64, 64, 3))
-    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(base(outer_input, training=False)))
-    model = keras.Model(outer_input, x)
-    sequence = keras.Sequential([keras.Input((64, 64, 3)), base, layers.Flatten(), layers.Dense(2)])
-    for nested in (model, sequence):
-        folded = fold_batch_norm(nested)
-        assert batch_norms(folded) == []
-        found = difference(outputs(nested, 2, 64, 64, 3), outputs(folded, 2, 64, 64, 3))
-        assert found.relative_error < 1e-5
+    assert np.array_equal(outputs(opened, 1, 32, 32, 3), outputs(folded, 1, 32, 32, 3))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Each way to make a model x Keras, ONNX Runtime and OpenVINO: compiled, exported, in int8."""
 
+import keras
 import pytest
 from ways import (
     EXACT,
@@ -15,6 +16,7 @@ from ways import (
 
 from keras_mobilenet import Predictor
 from keras_mobilenet.deploy import folding
+from keras_mobilenet.parts import leaves_of
 
 FILES = ("m.onnx", "m.xml", "m/")
 
@@ -51,6 +53,11 @@ def test_folded_model_gives_keras_answer(name):
     way = WAYS[name]
     folded = folding.fold_batch_norm(model_of(name))
     found = outputs(folded, way.scaling(way.images()))
+    leaves = leaves_of(folded)
+    assert not [x for x in leaves if isinstance(x, keras.layers.BatchNormalization)]
+    assert {x.compute_dtype for x in leaves if "conv" in x.name} == {
+        x.compute_dtype for x in leaves_of(model_of(name)) if "conv" in x.name
+    }
     # The copy is of the model's own precision: half precision has 3 or 2 digits.
     rounding = {"mixed_float16": 0.02, "mixed_bfloat16": 0.1}.get(name, EXACT)
     assert error(answer_of(name), found) < rounding

@@ -36,9 +36,9 @@ def test_quantized_export_is_near(name, quantize, tmp_path):
 
 def test_peak_memory_is_what_the_export_takes(name, tmp_path):
     way = WAYS[name]
-    options = {"blocks": way.blocks} if way.blocks else {}
-    options |= {key: value for key, value in way.options.items() if key == "output_stride"}
-    peak = peak_memory(layer_costs(0.25, size=SIZE, channels=way.channels, classes=5, **options))
+    options = {key: value for key, value in way.options.items() if key == "output_stride"}
+    options |= {"size": SIZE, "channels": way.channels, "blocks": way.blocks}
+    peak = peak_memory(layer_costs(0.25, classes=5, **options))
     export(model_of(name), f"{tmp_path}/m.tflite", batch=1)
     taken = arena((tmp_path / "m.tflite").read_bytes(), (1, SIZE, SIZE, way.channels))
     # A layer of the user's or a scaling before the net holds one more input at the most.

@@ -420,7 +420,8 @@ def test_nothing_is_printed(silent, model):
 
 
 @pytest.mark.parametrize(
-    ("alpha", "each"), [(0.25, 1), (1.0, 5), pytest.param(1.0, 1, marks=pytest.mark.slow)]
+    ("alpha", "each"),
+    [(0.25, 5), (1.0, 20), *(pytest.param(a, 1, marks=pytest.mark.slow) for a in (0.25, 1.0))],
 )
 def test_every_float32_engine_agrees_on_real_pictures(shared_data, monkeypatch, alpha, each):
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(shared_data / "weights" / "keras"))

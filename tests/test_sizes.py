@@ -23,6 +23,7 @@ from keras_mobilenet.cli import app
 from keras_mobilenet.cost_tables import cost_table
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.sizes import EXAMPLES, PADDINGS, size_table, stage_sizes
+from keras_mobilenet.spec import Block
 
 STRIDES = (32, 16, 8)
 PAGE = Path(__file__).parents[1] / "docs" / "sizes.md"
@@ -167,12 +168,14 @@ def test_commands_take_height_and_width():
 
 SHAPES = [(None, None, 3), (None, 72, 3), (40, 72, 3)]
 HERE = (40, 72)
+STRIDED = (Block(32, stride=2),) * 4  # to stride 32
 OTHER = (65, 72)  # for a net of unknown height
 
 
 @pytest.fixture(scope="module", params=SHAPES, ids=str)
 def model(request):
-    return net(request.param, padding="symmetric" if request.param[1] else "keras")
+    padding = "symmetric" if request.param[1] else "keras"
+    return net(request.param, blocks=STRIDED, padding=padding)
 
 
 def sizes_of(model):
@@ -186,7 +189,7 @@ def scores(model, size):
 def test_weights_fold_and_features_go_with_any_size(model, tmp_path):
     save_weights(model, tmp_path / "net.safetensors")
     again = MobileNet(
-        model.input_shape[1:], alpha=0.25, classes=5, weights=tmp_path / "net.safetensors"
+        model.input_shape[1:], 0.25, classes=5, weights=tmp_path / "net.safetensors", blocks=STRIDED
     )
     load_weights(again, tmp_path / "net.safetensors")
     folded = fold_batch_norm(model)

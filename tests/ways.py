@@ -17,9 +17,9 @@ from unittest import mock
 
 import keras
 import numpy as np
-from deploy_nets import SIZE, net, pictures
+from deploy_nets import BLOCKS, SIZE, net, pictures
 
-from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top
+from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top, spec
 from keras_mobilenet.deploy import (
     bias_correction,
     conversion,
@@ -31,7 +31,6 @@ from keras_mobilenet.spec import Block
 
 CLASSES = 5
 LABELS = ("ant", "bee", "cat", "dog", "eel")
-BLOCKS = (Block(64), Block(128, stride=2))  # to stride 4
 DEEP = tuple(Block(n, stride=2) for n in (64, 128, 128, 256))  # to stride 32
 MIXED = (Block(64, stride=2), Block(128, separable=False), Block(128, stride=2))
 EXACT = 1e-4  # of the outputs' variation: rounding in float32
@@ -120,7 +119,7 @@ def retopped(model):
 
 WAYS = {
     "flat": Way(),
-    "flat, thirteen blocks": Way(blocks=()),
+    "flat, thirteen blocks": Way(blocks=spec.BLOCKS),
     "prefixed": Way(options={"name_prefix": "left_"}),
     "preprocessing inside": Way(options={"include_preprocessing": True}, takes_pixels=True),
     "user's Rescaling": Way(takes_pixels=True),  # `made` puts it before the net
@@ -166,9 +165,7 @@ def made(name):
 
 def _made(name):
     way = WAYS[name]
-    options = dict(way.options)
-    if way.blocks:
-        options["blocks"] = way.blocks
+    options = {"blocks": way.blocks, **way.options}
     if not way.include_top:
         options["include_top"] = False
     shape = (way.size, way.size, way.channels)
