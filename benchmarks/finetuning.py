@@ -34,8 +34,8 @@ from typing import Any
 
 from process_memory import peak_bytes
 
-from keras_mobilenet.deploy.machine import this_machine
-from keras_mobilenet.deploy.timing import turns
+from keras_mobilenet.deploy.bench.machine import this_machine
+from keras_mobilenet.deploy.bench.timing import turns
 
 PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "ai-edge-litert", "openvino")
 GUIDE_TOP, GUIDE_TAIL = "guide: frozen base, new top", "guide: then the blocks from 12 on"

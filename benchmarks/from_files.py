@@ -32,8 +32,8 @@ from typing import Any
 from process_memory import peak_bytes, reset_peak
 from timing import show
 
-from keras_mobilenet.deploy.machine import this_machine
-from keras_mobilenet.deploy.timing import Timings, turns
+from keras_mobilenet.deploy.bench.machine import this_machine
+from keras_mobilenet.deploy.bench.timing import Timings, turns
 
 KERAS = "keras: image_dataset_from_directory, predict"
 PRECISIONS = {
@@ -82,7 +82,7 @@ def keras_side(options: argparse.Namespace) -> Callable[[Path], int]:
 def our_side(options: argparse.Namespace) -> Callable[[Path], int]:
     """Return what classifies a folder with this package, and returns how many pictures it did."""
     from keras_mobilenet import MobileNet
-    from keras_mobilenet.deploy import folders
+    from keras_mobilenet.deploy.folders import folders
     from keras_mobilenet.deploy.predictor import Predictor
 
     model = MobileNet(weights=None if options.weights == "none" else options.weights)

@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 from timing import show
 
-from keras_mobilenet.deploy.machine import this_machine
-from keras_mobilenet.deploy.timing import Timings, interleaved
+from keras_mobilenet.deploy.bench.machine import this_machine
+from keras_mobilenet.deploy.bench.timing import Timings, interleaved
 
 IMPORTS = {
     "import keras_mobilenet": "import keras_mobilenet",
@@ -27,7 +27,7 @@ IMPORTS = {
 }
 COMMANDS = {
     f"keras-mobilenet {word}": f"import sys; sys.argv.append({word!r}); "
-    "from keras_mobilenet.cli import main; main()"
+    "from keras_mobilenet.commands.app import main; main()"
     for word in ("--help", "cost")
 }
 

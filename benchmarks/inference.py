@@ -21,17 +21,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 from peers import by_hand, timm_net
 
 from keras_mobilenet import MobileNet
-from keras_mobilenet.bench_cli import batch_sizes
-from keras_mobilenet.deploy.bench_charts import bench_chart
-from keras_mobilenet.deploy.bench_tables import bench_table
-from keras_mobilenet.deploy.benchmarking import BATCHES, ROUNDS, Report, Result, bench
-from keras_mobilenet.deploy.calibration import calibration_samples
+from keras_mobilenet.commands.deploy import batch_sizes
+from keras_mobilenet.commands.quiet import quiet
+from keras_mobilenet.deploy.bench.bench_charts import bench_chart
+from keras_mobilenet.deploy.bench.bench_tables import bench_table
+from keras_mobilenet.deploy.bench.benchmarking import BATCHES, ROUNDS, Report, Result, bench
+from keras_mobilenet.deploy.bench.candidates import Contender
 from keras_mobilenet.deploy.comparison import generated_pictures
-from keras_mobilenet.deploy.contenders import Contender
-from keras_mobilenet.deploy.engines import AUTO, engine_for
-from keras_mobilenet.model_files import recipe_of
-from keras_mobilenet.quiet import quiet
-from keras_mobilenet.tables import markdown_table, text_table
+from keras_mobilenet.deploy.engines.choice import AUTO, engine_for
+from keras_mobilenet.deploy.graphs.calibration import calibration_samples
+from keras_mobilenet.display.text_tables import markdown_table, text_table
+from keras_mobilenet.models.model_files import recipe_of
 
 TARGET = 0.95
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
 from keras_mobilenet import layer_costs
-from keras_mobilenet.deploy.latencies import PUBLISHED, measure_latencies
-from keras_mobilenet.latency import estimate_latency
+from keras_mobilenet.deploy.bench.latencies import PUBLISHED, measure_latencies
+from keras_mobilenet.nets.costs.latency import estimate_latency
 
 OTHERS = ((0.35, 176), (0.9, 208))  # alpha and size of nets between the published ones
 

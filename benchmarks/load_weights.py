@@ -13,8 +13,8 @@ import os
 
 from timing import show
 
-from keras_mobilenet.deploy.machine import this_machine
-from keras_mobilenet.deploy.timing import interleaved
+from keras_mobilenet.deploy.bench.machine import this_machine
+from keras_mobilenet.deploy.bench.timing import interleaved
 
 
 def main() -> None:

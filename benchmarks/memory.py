@@ -20,8 +20,8 @@ import numpy as np
 from process_memory import resident_bytes
 
 from keras_mobilenet import MobileNet
-from keras_mobilenet.deploy.engines import AUTO, ENGINES
-from keras_mobilenet.deploy.machine import this_machine
+from keras_mobilenet.deploy.bench.machine import this_machine
+from keras_mobilenet.deploy.engines.choice import AUTO, ENGINES
 from keras_mobilenet.deploy.predictor import Predictor
 
 LIMIT = 20e6  # bytes

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet import fold_batch_norm
-from keras_mobilenet.deploy.contenders import Array, Contender
-from keras_mobilenet.deploy.conversion import INPUT, OUTPUT, to_onnx, to_openvino, to_tflite
-from keras_mobilenet.deploy.engine import Precision, all_cores
-from keras_mobilenet.deploy.openvino_engine import quantized
+from keras_mobilenet.deploy.bench.candidates import Array, Contender
+from keras_mobilenet.deploy.engines.engine import Precision
+from keras_mobilenet.deploy.engines.openvino_engine import quantized
+from keras_mobilenet.deploy.graphs.conversion import INPUT, OUTPUT, to_onnx, to_openvino, to_tflite
+from keras_mobilenet.images.read_ahead import all_cores
 
 PER_REQUEST = (1, 4)  # pictures in each of OpenVINO's asynchronous requests
 STREAMS = 2

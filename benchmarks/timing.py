@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from keras_mobilenet.deploy.timing import Timings
+from keras_mobilenet.deploy.bench.timing import Timings
 
 
 def show(title: str, times: Mapping[str, Timings], reference: str) -> None:

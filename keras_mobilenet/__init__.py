@@ -11,26 +11,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_mobilenet.checkpoints.inspection import convert_weights, inspect_weights
     from keras_mobilenet.checkpoints.loading import load_weights, save_weights
-    from keras_mobilenet.costs import layer_costs
     from keras_mobilenet.deploy.exporting import export
-    from keras_mobilenet.deploy.folding import fold_batch_norm
+    from keras_mobilenet.deploy.graphs.folding import fold_batch_norm
     from keras_mobilenet.deploy.predictor import Predictor
-    from keras_mobilenet.diagrams import plot_model
-    from keras_mobilenet.latency import estimate_latency
-    from keras_mobilenet.memory import peak_memory
+    from keras_mobilenet.display.diagrams import plot_model
+    from keras_mobilenet.display.summaries import summary
+    from keras_mobilenet.images.pixel_scaling import Preprocessing
     from keras_mobilenet.mobilenet import MobileNet
-    from keras_mobilenet.model_files import preprocessing_of, set_preprocessing
-    from keras_mobilenet.pixel_scaling import Preprocessing
-    from keras_mobilenet.preprocessing import decode_predictions, preprocess_input, scale_pixels
-    from keras_mobilenet.pyramids import features
-    from keras_mobilenet.tables import summary
-    from keras_mobilenet.training.scratch import train
+    from keras_mobilenet.models.model_files import preprocessing_of, set_preprocessing
+    from keras_mobilenet.models.preprocessing import (
+        decode_predictions,
+        preprocess_input,
+        scale_pixels,
+    )
+    from keras_mobilenet.nets.costs.latency import estimate_latency
+    from keras_mobilenet.nets.costs.layers import layer_costs
+    from keras_mobilenet.nets.costs.memory import peak_memory
+    from keras_mobilenet.nets.costs.selection import select_variant
+    from keras_mobilenet.training.finetune.finetuning import finetune
+    from keras_mobilenet.training.finetune.probing import probe
+    from keras_mobilenet.training.scratch.scratch import train
     from keras_mobilenet.transfer.activation_maps import cam
-    from keras_mobilenet.transfer.finetuning import finetune
     from keras_mobilenet.transfer.freezing import freeze
-    from keras_mobilenet.transfer.probing import probe
+    from keras_mobilenet.transfer.pyramids import features
     from keras_mobilenet.transfer.tops import replace_top
-    from keras_mobilenet.variants import select_variant
 
 __all__ = [
     "MobileNet",
@@ -65,31 +69,31 @@ __all__ = [
 _MODULES = {
     "MobileNet": "mobilenet",
     "Predictor": "deploy.predictor",
-    "Preprocessing": "pixel_scaling",
+    "Preprocessing": "images.pixel_scaling",
     "cam": "transfer.activation_maps",
     "convert_weights": "checkpoints.inspection",
-    "decode_predictions": "preprocessing",
-    "estimate_latency": "latency",
+    "decode_predictions": "models.preprocessing",
+    "estimate_latency": "nets.costs.latency",
     "export": "deploy.exporting",
-    "features": "pyramids",
-    "finetune": "transfer.finetuning",
-    "fold_batch_norm": "deploy.folding",
+    "features": "transfer.pyramids",
+    "finetune": "training.finetune.finetuning",
+    "fold_batch_norm": "deploy.graphs.folding",
     "freeze": "transfer.freezing",
     "inspect_weights": "checkpoints.inspection",
-    "layer_costs": "costs",
+    "layer_costs": "nets.costs.layers",
     "load_weights": "checkpoints.loading",
-    "peak_memory": "memory",
-    "plot_model": "diagrams",
-    "preprocess_input": "preprocessing",
-    "preprocessing_of": "model_files",
-    "probe": "transfer.probing",
+    "peak_memory": "nets.costs.memory",
+    "plot_model": "display.diagrams",
+    "preprocess_input": "models.preprocessing",
+    "preprocessing_of": "models.model_files",
+    "probe": "training.finetune.probing",
     "replace_top": "transfer.tops",
     "save_weights": "checkpoints.loading",
-    "scale_pixels": "preprocessing",
-    "select_variant": "variants",
-    "set_preprocessing": "model_files",
-    "summary": "tables",
-    "train": "training.scratch",
+    "scale_pixels": "models.preprocessing",
+    "select_variant": "nets.costs.selection",
+    "set_preprocessing": "models.model_files",
+    "summary": "display.summaries",
+    "train": "training.scratch.scratch",
 }
 
 

@@ -1,5 +1,5 @@
 """`python -m keras_mobilenet` is the command `keras-mobilenet`."""
 
-from keras_mobilenet.cli import main
+from keras_mobilenet.commands.app import main
 
 main()

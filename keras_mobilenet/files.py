@@ -1,17 +1,21 @@
-"""Files as such: their first bytes, and writing them so that a reader sees all or nothing."""
+"""Files as such: written whole or not at all, locked between processes, and what goes wrong."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import secrets
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from os import PathLike
+from typing import Any
 
-from keras_mobilenet.errors import CheckpointError, fault
-from keras_mobilenet.write_faults import faults_of_writing, left_by_killed, temporary_name
+from keras_mobilenet.errors import CheckpointError, DownloadError, fault
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -92,3 +96,165 @@ def temporary_folder() -> Iterator[str]:
 def _flush_to_disk(path: str) -> None:
     with open(path, "rb+") as file:  # Windows flushes only what is open for writing
         os.fsync(file.fileno())
+
+
+# Of the disk, not of what is written.
+_REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_PROBE = 1 << 20  # bytes
+_LONGEST = 40  # characters of a file's name in that of its temporary file
+_OURS = re.compile(r"~([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
+
+
+@contextmanager
+def faults_of_writing(path: str) -> Iterator[None]:
+    """Raise an `OSError` with the user's path and the reason where the body cannot write.
+
+    Libraries have a dozen exceptions for a full disk, and tell of the temporary file.
+    """
+    try:
+        yield
+    except DownloadError:  # says all of it
+        raise
+    except Exception as error:
+        code = _code_of(error, path)
+        if code is None:
+            raise
+        raise OSError(code, os.strerror(code), path) from error
+
+
+def _code_of(error: BaseException, path: str) -> int | None:
+    """Return the system's number for what keeps a file from being written, None for other errors.
+
+    Args:
+        error: What the writing ended in.
+        path: The file that was to be written.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        code: int | None = getattr(cause, "errno", None)
+        if code in _REASONS or (code is not None and _is_temporary(cause)):
+            return code
+        for known in _REASONS:
+            if os.strerror(known) in str(cause):
+                return known
+        cause = cause.__cause__ or cause.__context__
+    return None if isinstance(error, OSError) else _code_of_probe(path)
+
+
+def _is_temporary(error: BaseException) -> bool:
+    name = getattr(error, "filename", None)
+    return isinstance(name, (str, bytes)) and _OURS.search(os.fsdecode(name)) is not None
+
+
+def _code_of_probe(path: str) -> int | None:
+    """Return the number of the error that writing beside a file ends in: some libraries hide it."""
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(path) or ".", buffering=0) as file:
+            file.write(bytes(_PROBE))
+    except OSError as error:
+        return error.errno if error.errno in _REASONS else None
+    return None
+
+
+def temporary_name(path: str, suffix: str = "") -> str:
+    """Return the path of a hidden file or folder beside `path`, to be made by this process."""
+    folder, name = os.path.split(path)
+    own = f"~{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return os.path.join(folder, f".{name[:_LONGEST]}{own}{suffix}")
+
+
+def left_by_killed(path: str) -> list[str]:
+    """Return what processes that are no more have left beside `path` under a `temporary_name`."""
+    folder, name = os.path.split(path)
+    found = []
+    with suppress(OSError):
+        for other in os.listdir(folder or "."):
+            if other.startswith(f".{name[:_LONGEST]}~"):
+                told = _OURS.search(other)
+                if told and told[1] == _machine() and not _is_running(int(told[2])):
+                    found.append(os.path.join(folder, other))
+    return found
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # where `kill` would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
+@cache
+def _machine() -> str:
+    """Return what tells machines, and containers on one, apart: each counts its own processes."""
+    import hashlib  # noqa: PLC0415 - not needed where nothing is written
+    import platform  # noqa: PLC0415
+
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]
+
+
+fcntl: Any = None
+with suppress(ImportError):  # Windows has none
+    import fcntl
+Path = str | os.PathLike[str]
+
+
+@contextmanager
+def locked(lock: Path, busy: str, *, timeout: float = 0) -> Iterator[None]:
+    """Hold a lock, which is a file that stays: who removes one may remove another's.
+
+    Raises:
+        ValueError: another process held it for `timeout` seconds; `busy` is the message.
+        OSError: its folder cannot be written to.
+    """
+    import filelock  # noqa: PLC0415 - takes longer to load than light commands may
+
+    try:
+        held = filelock.FileLock(lock).acquire(timeout=timeout)
+    except filelock.Timeout as error:
+        raise ValueError(busy) from error
+    with held:
+        yield
+
+
+@contextmanager
+def briefly_locked(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a lock, which is a file that is there meanwhile only.
+
+    Raises:
+        ValueError: another process holds it; `busy` is the message.
+        OSError: its folder cannot be written to.
+    """
+    if fcntl is None:
+        with locked(lock, busy):
+            yield
+        return
+    handle = _handle(lock, busy)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(lock)  # while it is held: whoever opened it before tries again
+        os.close(handle)
+
+
+def _handle(lock: Path, busy: str) -> int:
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), os.stat(lock)):
+                return handle
+        except FileNotFoundError:  # removed by who had it
+            pass
+        except BlockingIOError as error:
+            os.close(handle)
+            raise ValueError(busy) from error
+        os.close(handle)

@@ -13,13 +13,15 @@ from typing import Any
 
 import keras
 
-from keras_mobilenet import arguments, graph, pretrained, spec
+from keras_mobilenet.checkpoints.load_errors import other_conventions
 from keras_mobilenet.checkpoints.loading import load_weights
-from keras_mobilenet.checkpoints.misfit import other_conventions
-from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.checkpoints.published.weights import weights_file
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.preprocessing import decode_predictions, preprocess_input
-from keras_mobilenet.published import weights_file
+from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.models import graph
+from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
+from keras_mobilenet.nets import arguments, pretrained, v1
+from keras_mobilenet.nets.net import Activation, Conventions, OutputStride, Padding, arrays_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +41,16 @@ def MobileNet(  # noqa: N802 - Keras' name
     classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str | None = None,
     *,
-    padding: spec.Padding | None = None,
+    padding: Padding | None = None,
     epsilon: float | None = None,
-    output_stride: spec.OutputStride = 32,
-    blocks: Sequence[spec.Block] = spec.BLOCKS,
+    output_stride: OutputStride = 32,
+    blocks: Sequence[v1.Block] = v1.BLOCKS,
     name_prefix: str = "",
     include_preprocessing: bool = False,
     bn_momentum: float = 0.99,
     initializer: Any = "glorot_uniform",
     weight_decay: float | None = None,
-    activation: spec.Activation | None = None,
+    activation: Activation | None = None,
 ) -> keras.Model:
     """Return a MobileNet V1 as a functional Keras model.
 
@@ -80,7 +82,7 @@ def MobileNet(  # noqa: N802 - Keras' name
             size, with `"keras"` where the strides left out would have met even lengths, as at all
             multiples of 32; elsewhere the last rows and columns differ. `"same"` gives TF-slim's
             graph, where they begin one place later, `[1::2, 1::2]`, for each even length.
-        blocks: The blocks, by default the paper's thirteen, `keras_mobilenet.spec.BLOCKS`.
+        blocks: The blocks, by default the paper's thirteen, `keras_mobilenet.nets.v1.BLOCKS`.
             A block of stride 2 halves its input; one that is not `separable` is a full
             convolution. Files know their layers by name, so that `weights` takes one of such a net.
         name_prefix: Goes before the name of each layer, so that one graph can hold several nets.
@@ -193,16 +195,16 @@ def _conventions(
     wanted: Mapping[str, Any],
     x: Any,
     checked: arguments.Arguments,
-) -> spec.Conventions:
+) -> Conventions:
     """Return the conventions to build with: the caller's, else the file's, else Keras'."""
     net, file = checked.network("keras"), None
     if path is not None:
-        with open_checkpoint(path, unpacked_limit(spec.arrays(net))) as checkpoint:
+        with open_checkpoint(path, unpacked_limit(arrays_of(net))) as checkpoint:
             file = checkpoint.conventions
-    known = file or spec.Conventions()
+    known = file or Conventions()
     # Where the two are one function, Keras' own graph serves a file from elsewhere.
     one_function = functools.partial(
-        known.fits, stem_size=_stem_size(x), reduction=spec.reduction(net)
+        known.fits, stem_size=_stem_size(x), reduction=v1.reduction(net)
     )
     padded = replace(known, padding="keras")
     preferred = padded if one_function(padded) else known
@@ -216,7 +218,7 @@ def _stem_size(x: Any) -> tuple[int | None, int | None]:
     """Return the (height, width) that the stem puts out for an input tensor."""
     channels_first = keras.config.image_data_format() == "channels_first"
     height, width = x.shape[2:] if channels_first else x.shape[1:3]
-    return spec.halved(height), spec.halved(width)
+    return v1.halved(height), v1.halved(width)
 
 
 def _inputs(

@@ -30,10 +30,10 @@ from keras_mobilenet import (
     save_weights,
 )
 from keras_mobilenet.errors import BackendError
-from keras_mobilenet.frozen import batch_norms_of
-from keras_mobilenet.images import read_picture
-from keras_mobilenet.model_files import load_model, save_model
-from keras_mobilenet.spec import Block
+from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.models.frozen import batch_norms_of
+from keras_mobilenet.models.model_files import load_model, save_model
+from keras_mobilenet.nets.v1 import Block
 
 SIZE = 64
 BLOCKS = [Block(64), Block(128, stride=2), Block(256, stride=2), Block(256)]

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 from safetensors.numpy import save_file
 
-from keras_mobilenet import spec
+from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.net import arrays_of
 
 METADATA = {"format": "keras_mobilenet", "epsilon": "0.001", "padding": "keras"}
 
@@ -16,7 +17,7 @@ METADATA = {"format": "keras_mobilenet", "epsilon": "0.001", "padding": "keras"}
 def random_arrays(seed=0, **arguments):
     """Arrays of `spec.network(**arguments)`, no two alike, with variances above zero."""
     random = np.random.default_rng(seed)
-    shapes = spec.arrays(spec.network(**arguments))
+    shapes = arrays_of(v1.network(**arguments))
     arrays = {n: random.standard_normal(s).astype("float32") for n, s in shapes.items()}
     return {n: abs(a) + 1 if n.endswith("variance") else a for n, a in arrays.items()}
 

@@ -185,7 +185,7 @@ def cache(tmp_path, monkeypatch):
 
     An answer that does come has time to, however busy the machine is.
     """
-    from keras_mobilenet import http_files
+    from keras_mobilenet.checkpoints.published import http_files
 
     for name in ("WEIGHTS", "BASE_URL", "OFFLINE", "HASHES"):
         monkeypatch.delenv(f"KERAS_MOBILENET_{name}", raising=False)
@@ -199,6 +199,6 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def impatient(cache, monkeypatch):
     """No patience with a server that falls silent: for tests of that alone."""
-    from keras_mobilenet import http_files
+    from keras_mobilenet.checkpoints.published import http_files
 
     monkeypatch.setattr(http_files, "PATIENCE", replace(http_files.PATIENCE, timeout=1.0))

@@ -4,9 +4,9 @@ import numpy as np
 
 from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.deploy.comparison import generated_pictures
-from keras_mobilenet.model_files import set_recipe
-from keras_mobilenet.recipes import recipe_for
-from keras_mobilenet.spec import Block
+from keras_mobilenet.images.recipes import recipe_for
+from keras_mobilenet.models.model_files import set_recipe
+from keras_mobilenet.nets.v1 import Block
 
 SIZE = 32
 BLOCKS = (Block(64), Block(128, stride=2))  # what is done to them is done to thirteen

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_mobilenet.deploy import opening
+from keras_mobilenet.deploy.engines.checks import opening
 from keras_mobilenet.errors import CheckpointError
 
 

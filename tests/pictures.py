@@ -5,9 +5,9 @@ import numpy as np
 from PIL import Image
 
 from keras_mobilenet import MobileNet
-from keras_mobilenet.deploy.features import features_model
-from keras_mobilenet.model_files import save_model, set_recipe
-from keras_mobilenet.recipes import recipe_for
+from keras_mobilenet.deploy.folders.embedding import features_model
+from keras_mobilenet.images.recipes import recipe_for
+from keras_mobilenet.models.model_files import save_model, set_recipe
 
 SIZE = 32
 LABELS = ("kitten", "puppy", "kid, young", 'the "calf"')

@@ -11,209 +11,14 @@ import keras_mobilenet
 
 PACKAGE = Path(keras_mobilenet.__file__).parent
 
-# From the ground up: a module may import modules of the rows above its own in this list, only.
-ROWS = (
-    {"errors", "frozen", "image_parts", "pixel_scaling", "quiet", "spec", "texts", "workers"},
-    {"locks", "write_faults"},
-    {"files"},
-    {"cli_options", "labels", "naming", "parts", "pretrained", "sources"},
-    {"arguments"},
-    {"costs", "recipes"},
-    {"arrays", "charts", "http_files", "images", "local_files", "tables"},
-    {"hashes"},
-    {"download"},
-    {"cost_tables", "sizes"},
-    {"latency", "memory", "paper_tables"},
-    {"device_tables", "variants"},
-    {"checkpoints.checkpoint", "checkpoints.provenance"},
-    {"checkpoints.hdf5", "checkpoints.tfjs_manifest", "checkpoints.zip_files"},
-    {"checkpoints.whole_model"},
-    {
-        "checkpoints.crc32c",
-        "checkpoints.flatbuffer",
-        "checkpoints.protobuf_wire",
-        "checkpoints.tflite_model",
-    },
-    {"checkpoints.onnx_check", "checkpoints.tflite_kernels"},
-    {"checkpoints.tflite_check"},
-    {"checkpoints.foreign", "checkpoints.onnx_graph"},
-    {"checkpoints.onnx_padding"},
-    {"checkpoints.slim_net", "checkpoints.sstable", "checkpoints.tf_values"},
-    {
-        "checkpoints.frozen_graph",
-        "checkpoints.keras_h5",
-        "checkpoints.legacy_h5",
-        "checkpoints.npz_file",
-        "checkpoints.onnx_file",
-        "checkpoints.safetensors_file",
-        "checkpoints.slim_checkpoint",
-        "checkpoints.tfjs",
-        "checkpoints.tflite_file",
-    },
-    {"checkpoints.keras_archive"},
-    {"checkpoints.strangers"},
-    {"checkpoints.registry"},
-    {"checkpoints.adapting", "checkpoints.misfit", "checkpoints.models"},
-    {"checkpoints.writing"},
-    {"checkpoints.inspection", "checkpoints.loading", "published"},
-    {"input_scaling", "keras_check"},
-    {"boxes", "cuts", "graph", "model_files", "preprocessing"},
-    {"compact_diagrams", "pyramids"},
-    {"diagrams"},
-    {"classification", "mobilenet"},
-    {"deploy.processor", "deploy.runtimes"},
-    {
-        "deploy.backends",
-        "deploy.comparison",
-        "deploy.copies",
-        "deploy.doubts",
-        "deploy.inputs",
-        "deploy.engine",
-        "deploy.listing",
-        "deploy.metadata",
-        "deploy.saved_models",
-        "deploy.staging",
-        "deploy.timing",
-        "deploy.trial",
-        "deploy.unconverted",
-    },
-    {"deploy.opening"},
-    {
-        "deploy.agreement",
-        "deploy.calibration",
-        "deploy.conversion",
-        "deploy.machine",
-        "deploy.rounding",
-    },
-    {"deploy.folding"},
-    {"deploy.bias_correction"},
-    {"deploy.keras_engine", "deploy.litert_engine", "deploy.onnx_engine", "deploy.openvino_engine"},
-    {"deploy.engines"},
-    {"deploy.exporting", "deploy.predictor"},
-    {"deploy.contenders", "deploy.features", "deploy.read_ahead"},
-    {
-        "deploy.benchmarking",
-        "deploy.folders",
-        "deploy.latencies",
-        "deploy.job_file",
-        "deploy.journal",
-    },
-    {"deploy.bench_charts", "deploy.bench_tables", "deploy.records"},
-    {"deploy.outputs"},
-    {"deploy.folder_job"},
-    {"deploy.ray_job"},
-    {
-        "transfer.checks",
-        "transfer.heat_maps",
-        "transfer.markup",
-        "transfer.metrics",
-        "transfer.objectives",
-        "transfer.picture_lists",
-        "transfer.progress",
-        "transfer.report_words",
-        "transfer.runs",
-        "transfer.softmax_regression",
-        "transfer.targets",
-        "transfer.value_ranges",
-        "transfer.views",
-    },
-    {
-        "transfer.array_data",
-        "transfer.linear_ends",
-        "transfer.multi_label_metrics",
-        "transfer.report_charts",
-        "transfer.report_tables",
-        "transfer.splits",
-        "transfer.tail_steps",
-    },
-    {"transfer.activation_maps", "transfer.datasets", "transfer.freezing", "transfer.tops"},
-    {"transfer.feature_cache", "transfer.run_state"},
-    {"transfer.report_grid", "transfer.report_mistakes", "transfer.report_sections"},
-    {"transfer.report_multi_label"},
-    {"transfer.report"},
-    {"transfer.base_nets", "transfer.boundaries", "transfer.run_files", "transfer.sources"},
-    {"transfer.features"},
-    {"transfer.top_training"},
-    {"transfer.settings", "transfer.tail_training"},
-    {"transfer.training"},
-    {"transfer.finetuning", "transfer.probing"},
-    {"training.options"},
-    {"training.nets", "training.reading", "training.schedules"},
-    {"training.learning", "training.pipeline", "training.steps", "training.threads"},
-    {"training.session"},
-    {"training.scratch"},
-    {"classify_options", "run_cli"},
-    {
-        "bench_cli",
-        "classify_cli",
-        "export_cli",
-        "finetune_cli",
-        "latency_cli",
-        "train_cli",
-        "weights_cli",
-    },
-    {"cli"},
-    {"__main__"},
-)
-STDLIB_ONLY = {"errors", "files", "image_parts", "quiet", "spec", "texts", "labels", "naming",
-               "parts", "pretrained", "sources", "write_faults",
-               "arguments", "costs", "tables", "cost_tables", "device_tables", "latency", "memory",
-               "paper_tables", "sizes",
-               "variants", "__main__"}  # fmt: skip
-KERAS = {
-    "boxes",
-    "cuts",
-    "diagrams",
-    "frozen",
-    "graph",
-    "input_scaling",
-    "keras_check",
-    "model_files",
-    "preprocessing",
-    "pyramids",
-    "classification",
-    "deploy.agreement",
-    "deploy.backends",
-    "deploy.bias_correction",
-    "deploy.conversion",
-    "deploy.exporting",
-    "deploy.features",
-    "deploy.copies",
-    "deploy.folding",
-    "deploy.rounding",
-    "mobilenet",
-    "training.learning",
-    "training.nets",
-    "training.schedules",
-    "training.session",
-    "training.steps",
-    "transfer.activation_maps",
-    "transfer.base_nets",
-    "transfer.boundaries",
-    "transfer.checks",
-    "transfer.freezing",
-    "transfer.linear_ends",
-    "transfer.objectives",
-    "transfer.tail_steps",
-    "transfer.tail_training",
-    "transfer.tops",
-    "transfer.training",
-    "classify_cli",
-    "cli",
-}  # the last two only inside their commands, as the light uses below show
-TENSORFLOW = {
-    "checkpoints.tflite_model",
-    "deploy.backends",
-    "deploy.conversion",
-    "deploy.exporting",
-    "deploy.keras_engine",
-    "deploy.machine",
-    "deploy.saved_models",
-    "training.pipeline",
-    "training.steps",
-    "transfer.tail_steps",
-    "workers",
-}
+# From the ground up: what a folder or a front of the package imports stands before it in this list.
+ORDER = (
+    "nets", "formats", "images", "models", "checkpoints", "mobilenet", "display", "transfer",
+    "deploy", "evaluation", "training", "commands", "__main__",
+)  # fmt: skip
+EVERYWHERE = {"errors", "files"}  # the standard library's users alone
+WITHOUT_KERAS = {"nets", "formats", "images", "checkpoints"}
+WITH_TENSORFLOW = {"formats", "models", "deploy", "training"}  # within functions
 
 
 def modules():
@@ -222,6 +27,7 @@ def modules():
 
 
 def imports(path, *, top_level_only=False):
+    """Yield the modules that a file imports, but for annotations."""
     tree = ast.parse(path.read_text())
     skipped = {id(child) for node in ast.walk(tree) if is_type_checking(node)
                for child in ast.walk(node)}  # fmt: skip
@@ -231,45 +37,59 @@ def imports(path, *, top_level_only=False):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.module in (
-                "keras_mobilenet",
-                "keras_mobilenet.checkpoints",
-                "keras_mobilenet.deploy",
-                "keras_mobilenet.training",
-                "keras_mobilenet.transfer",
-            ):
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def is_type_checking(node):
     return isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
 
 
-def row_of(name):
-    return next(i for i, row in enumerate(ROWS) if name in row)
+def folder_of(name):
+    return name.removeprefix("keras_mobilenet.").partition(".")[0]
 
 
-def test_every_module_has_a_row():
-    assert {name for name, _ in modules()} == set().union(*ROWS)
+def ours(path):
+    return {folder_of(i) for i in imports(path) if i.startswith("keras_mobilenet.")} - EVERYWHERE
+
+
+def others(path, **options):
+    return {i.partition(".")[0] for i in imports(path, **options)} - {"keras_mobilenet"}
 
 
 @pytest.mark.parametrize(("name", "path"), modules())
 def test_imports_point_down(name, path):
-    ours = {i.removeprefix("keras_mobilenet.") for i in imports(path) if "keras_mobilenet." in i}
-    assert [other for other in ours if row_of(other) >= row_of(name)] == []
+    folder = folder_of(name)
+    if folder in EVERYWHERE:
+        assert ours(path) == set()
+    else:
+        above = set(ORDER[ORDER.index(folder) + 1 :])
+        assert ours(path) & above == set()
 
 
 @pytest.mark.parametrize(("name", "path"), modules())
 def test_only_the_rooms_of_keras_import_it(name, path):
-    outside = {module.partition(".")[0] for module in imports(path)} - {"keras_mobilenet"}
-    if name in STDLIB_ONLY:
-        assert outside <= sys.stdlib_module_names
-    if name not in KERAS:
-        assert "keras" not in outside
-    assert "tensorflow" not in outside or name in TENSORFLOW
-    assert "tensorflow" not in {i.partition(".")[0] for i in imports(path, top_level_only=True)}
+    folder = folder_of(name)
+    if folder == "nets" or folder in EVERYWHERE - {"files"}:
+        assert others(path) <= sys.stdlib_module_names
+    if folder in WITHOUT_KERAS:
+        assert "keras" not in others(path)
+    assert "tensorflow" not in others(path) or folder in WITH_TENSORFLOW
+    assert "tensorflow" not in others(path, top_level_only=True)
+
+
+def test_root_holds_what_users_import_and_little_else():
+    files = [path for path in PACKAGE.iterdir() if path.is_file()]
+    assert len(files) <= 8
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders <= set(ORDER)
+
+
+def test_no_folder_is_a_crowd():
+    folders = [path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE]
+    for folder in folders:
+        inside = [path for path in folder.iterdir() if path.suffix == ".py" or path in folders]
+        assert len(inside) - 1 <= 9, folder  # but for __init__.py, which says what lives there
+        assert len((folder / "__init__.py").read_text()) > 40, folder
 
 
 def loaded_by(code):
@@ -281,21 +101,19 @@ def loaded_by(code):
 HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests", "pydot"}
 
 
+LIGHT = [["cost"], ["paper"], ["select"], ["weights", "list"], ["weights", "where"], ["--help"]]
+LIGHT += [[command, "--help"] for command in ("bench", "classify", "train", "weights")]
+
+
 @pytest.mark.parametrize(
     "code",
     [
         "import keras_mobilenet",
         "import keras_mobilenet; keras_mobilenet.layer_costs()",
-        "from keras_mobilenet.cli import app; app(['cost'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['paper'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['select'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['bench', '--help'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['--help'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['classify', '--help'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['train', '--help'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['weights', '--help'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['weights', 'list'], standalone_mode=False)",
-        "from keras_mobilenet.cli import app; app(['weights', 'where'], standalone_mode=False)",
+        *(
+            f"from keras_mobilenet.commands.app import app; app({words}, standalone_mode=False)"
+            for words in LIGHT
+        ),
     ],
 )
 def test_light_use_loads_nothing_heavy(code):
@@ -311,8 +129,8 @@ def test_public_names_are_all_there():
 
 
 def test_no_module_bears_the_name_of_a_public_function():
-    top_level = {name for name, _ in modules() if "." not in name}
-    assert top_level & set(keras_mobilenet.__all__) == set()
+    names = {name.rpartition(".")[2] for name, _ in modules()}
+    assert names & set(keras_mobilenet.__all__) == set()
 
 
 def test_unknown_name_is_an_attribute_error():

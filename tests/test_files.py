@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_mobilenet import locks, write_faults
-from keras_mobilenet.deploy.staging import staged
-from keras_mobilenet.files import replacing, temporary_folder
-from keras_mobilenet.write_faults import temporary_name
+from keras_mobilenet import files
+from keras_mobilenet.deploy.graphs.staging import staged
+from keras_mobilenet.files import briefly_locked, fcntl, replacing, temporary_folder, temporary_name
 
 
 def write(path, text="new"):
@@ -128,7 +127,7 @@ def test_what_killed_processes_left_is_removed_by_the_next(tmp_path, monkeypatch
         patch.setattr(os, "getpid", lambda: dead)
         killed = [temporary_name(str(tmp_path / name)) for name in ("a.txt", "b")]
         folders = [temporary_name(str(tmp_path / name)) for name in ("m", "keras-mobilenet")]
-        patch.setattr(write_faults, "_machine", lambda: "0" * 8)
+        patch.setattr(files, "_machine", lambda: "0" * 8)
         elsewhere = temporary_name(str(path))
     for name in (*running, *killed, elsewhere):
         Path(name).touch()
@@ -167,20 +166,20 @@ def test_the_lock_of_an_export_outlives_it(tmp_path, monkeypatch):
 
 
 def test_a_lock_that_its_holder_removes_is_held_by_one_at_a_time(tmp_path, monkeypatch):
-    if locks.fcntl is None:
+    if fcntl is None:
         pytest.skip("Windows removes no file that is open")
     lock = tmp_path / "lock"
-    flock, removed = locks.fcntl.flock, []
+    flock, removed = fcntl.flock, []
 
     def after_another_has_removed_it(*arguments):
         if not removed:
             removed.append(lock.unlink())
         flock(*arguments)
 
-    monkeypatch.setattr(locks.fcntl, "flock", after_another_has_removed_it)
-    with locks.briefly_locked(lock, "busy"):
+    monkeypatch.setattr(fcntl, "flock", after_another_has_removed_it)
+    with briefly_locked(lock, "busy"):
         assert lock.exists()  # the one that is there is the one that is held
-        with pytest.raises(ValueError, match="busy"), locks.briefly_locked(lock, "busy"):
+        with pytest.raises(ValueError, match="busy"), briefly_locked(lock, "busy"):
             pass
         assert lock.exists()
     assert not lock.exists()

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mobilenet import MobileNet, pretrained
+from keras_mobilenet import MobileNet
 from keras_mobilenet.errors import CheckpointError, DownloadError
+from keras_mobilenet.nets import pretrained
 
 pytestmark = pytest.mark.backends
 
@@ -90,7 +91,8 @@ def test_file_for_another_alpha_is_refused_with_the_right_one(small, tmp_path):
 def test_imagenet_takes_the_file_that_keras_takes(arguments, file, name, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "keras_mobilenet.published.find_or_fetch", lambda name, *_, **__: asked.append(name)
+        "keras_mobilenet.checkpoints.published.weights.find_or_fetch",
+        lambda name, *_, **__: asked.append(name),
     )
     assert MobileNet(**arguments).name.endswith(name.removeprefix("..."))
     assert asked == [file]
@@ -100,7 +102,8 @@ def test_imagenet_takes_the_file_that_keras_takes(arguments, file, name, monkeyp
 def test_size_without_published_weights_takes_those_of_224_with_a_warning(shape, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "keras_mobilenet.published.find_or_fetch", lambda name, *_, **__: asked.append(name)
+        "keras_mobilenet.checkpoints.published.weights.find_or_fetch",
+        lambda name, *_, **__: asked.append(name),
     )
     with pytest.warns(UserWarning, match="Those for 224 are taken"):
         model = MobileNet(shape)
@@ -110,7 +113,9 @@ def test_size_without_published_weights_takes_those_of_224_with_a_warning(shape,
 
 
 def test_default_without_a_top_does_not_warn(monkeypatch):
-    monkeypatch.setattr("keras_mobilenet.published.find_or_fetch", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "keras_mobilenet.checkpoints.published.weights.find_or_fetch", lambda *_, **__: None
+    )
     assert MobileNet(include_top=False).input_shape == (None, None, None, 3)
 
 

@@ -15,8 +15,8 @@ from ways import (
 )
 
 from keras_mobilenet import Predictor
-from keras_mobilenet.deploy import folding
-from keras_mobilenet.parts import leaves_of
+from keras_mobilenet.deploy.graphs import folding
+from keras_mobilenet.models.parts import leaves_of
 
 FILES = ("m.onnx", "m.xml", "m/")
 

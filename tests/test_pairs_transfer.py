@@ -27,11 +27,11 @@ from keras_mobilenet import (
     plot_model,
     replace_top,
     save_weights,
-    spec,
     summary,
 )
-from keras_mobilenet.images import fit_pixels
-from keras_mobilenet.recipes import EVALUATION_CROP
+from keras_mobilenet.images.images import fit_pixels
+from keras_mobilenet.images.recipes import EVALUATION_CROP
+from keras_mobilenet.nets import v1
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -79,7 +79,7 @@ def last_features(model, x):
 
 def test_features_are_those_of_the_last_block_at_a_stride(name):
     way = WAYS[name]
-    stride = {spec.BLOCKS: 32, DEEP: 16, MIXED: 8}.get(way.blocks, 4)
+    stride = {v1.BLOCKS: 32, DEEP: 16, MIXED: 8}.get(way.blocks, 4)
     x = way.scaling(way.images())
     found = features(float32_of(name), strides=(stride,))(x)
     assert list(found) == [f"stride_{stride}"]

@@ -19,15 +19,11 @@ import keras
 import numpy as np
 from deploy_nets import BLOCKS, SIZE, net, pictures
 
-from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top, spec
-from keras_mobilenet.deploy import (
-    bias_correction,
-    conversion,
-    copies,
-    folding,
-)
-from keras_mobilenet.deploy.engines import ENGINES, engine_module
-from keras_mobilenet.spec import Block
+from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top
+from keras_mobilenet.deploy.engines.choice import ENGINES, engine_module
+from keras_mobilenet.deploy.graphs import bias_correction, conversion, copies, folding
+from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.v1 import Block
 
 CLASSES = 5
 LABELS = ("ant", "bee", "cat", "dog", "eel")
@@ -119,7 +115,7 @@ def retopped(model):
 
 WAYS = {
     "flat": Way(),
-    "flat, thirteen blocks": Way(blocks=spec.BLOCKS),
+    "flat, thirteen blocks": Way(blocks=v1.BLOCKS),
     "prefixed": Way(options={"name_prefix": "left_"}),
     "preprocessing inside": Way(options={"include_preprocessing": True}, takes_pixels=True),
     "user's Rescaling": Way(takes_pixels=True),  # `made` puts it before the net

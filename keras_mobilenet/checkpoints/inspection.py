@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from math import prod
 from os import PathLike
 
-from keras_mobilenet import spec
-from keras_mobilenet.arrays import Origin, checked_values, infer_origin, shapes_of, shortened
-from keras_mobilenet.checkpoints.adapting import without_background
-from keras_mobilenet.checkpoints.registry import open_checkpoint
+from keras_mobilenet.checkpoints.loading import without_background
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
+from keras_mobilenet.formats.registry import open_checkpoint
+from keras_mobilenet.nets.net import Conventions, Shape
+from keras_mobilenet.nets.recognition import Origin, infer_origin
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Inspection:
     path: str
     format: str
     origin: Origin | None  # MobileNet's arguments, where the shapes tell them
-    conventions: spec.Conventions | None  # None where the file does not tell: then Keras' own
+    conventions: Conventions | None  # None where the file does not tell: then Keras' own
     background: bool  # whether class 0 is a background class
     dtypes: tuple[str, ...]
     params: int  # values in all arrays
     sha256: str | None  # None for a folder, or a checkpoint of several files
-    arrays: Mapping[str, spec.Shape]  # by our names, in the file's order
+    arrays: Mapping[str, Shape]  # by our names, in the file's order
     notes: tuple[str, ...]
 
 
@@ -91,7 +92,7 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
             "source_sha256": _sha256(source) or "",
             "notes": "; ".join(notes),
         }
-        conventions = checkpoint.conventions or spec.Conventions()
+        conventions = checkpoint.conventions or Conventions()
     write_arrays(target, values, conventions, {k: v for k, v in origin.items() if v})
     return inspect_weights(target)
 

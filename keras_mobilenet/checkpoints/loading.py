@@ -10,32 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet import spec
-from keras_mobilenet.arrays import (
-    ArrayLike,
-    Comparison,
-    Origin,
-    by_order,
-    checked_values,
-    compare,
-    infer_origin,
-    shapes_of,
-    shortened,
-)
-from keras_mobilenet.checkpoints.adapting import adapted
-from keras_mobilenet.checkpoints.checkpoint import Checkpoint
-from keras_mobilenet.checkpoints.misfit import misfit, other_conventions
-from keras_mobilenet.checkpoints.models import (
+from keras_mobilenet.checkpoints.load_errors import misfit, other_conventions
+from keras_mobilenet.checkpoints.model_weights import (
     assign,
     conventions_of,
     reduction_of,
     stem_size_of,
     variables_of,
 )
-from keras_mobilenet.checkpoints.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
-from keras_mobilenet.parts import part_of
+from keras_mobilenet.formats.arrays import (
+    ArrayLike,
+    Comparison,
+    by_order,
+    checked_values,
+    compare,
+    shapes_of,
+    shortened,
+    without_conv_biases,
+)
+from keras_mobilenet.formats.checkpoint import Checkpoint
+from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.models.parts import part_of
+from keras_mobilenet.nets.net import Shape
+from keras_mobilenet.nets.recognition import TOP_LAYER, Origin, infer_origin
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class LoadReport:
     loaded: tuple[str, ...]
     missing: tuple[str, ...]  # in the model, not in the file: left as they were
     unexpected: tuple[str, ...]  # in the file, not in the model: passed over
-    shape_differs: tuple[tuple[str, spec.Shape, spec.Shape], ...]  # name, file's, model's
+    shape_differs: tuple[tuple[str, Shape, Shape], ...]  # name, file's, model's
     cast: tuple[str, ...]  # stored in another float type than the model's
     notes: tuple[str, ...] = ()  # what was changed on the way, by the reader or for the model
 
@@ -148,7 +147,7 @@ def _check_conventions(path: str | PathLike[str], model: Any, checkpoint: Checkp
 
 
 def _in_model_order(
-    path: str | PathLike[str], expected: Mapping[str, spec.Shape], arrays: Mapping[str, ArrayLike]
+    path: str | PathLike[str], expected: Mapping[str, Shape], arrays: Mapping[str, ArrayLike]
 ) -> dict[str, ArrayLike]:
     try:
         return by_order(expected, arrays)
@@ -177,7 +176,7 @@ def _read(
     return values
 
 
-def _fits(comparison: Comparison, expected: Mapping[str, spec.Shape]) -> bool:
+def _fits(comparison: Comparison, expected: Mapping[str, Shape]) -> bool:
     only_net = all(map(_is_of_net, expected))
     surplus = [n for n in comparison.unexpected if not only_net or _is_of_net(n)]
     return not (comparison.missing or comparison.shape_differs or surplus)
@@ -186,3 +185,68 @@ def _fits(comparison: Comparison, expected: Mapping[str, spec.Shape]) -> bool:
 def _is_of_net(name: str) -> bool:
     """Return whether an array is one of a net's layers under its top."""
     return bool(part_of(name.rpartition("/")[0]))
+
+
+STEM_KERNEL = "conv1/kernel"
+TOP_KERNEL, TOP_BIAS = f"{TOP_LAYER}/kernel", f"{TOP_LAYER}/bias"
+
+
+def adapted(
+    checkpoint: Checkpoint, expected: Mapping[str, Shape], *, channels: bool
+) -> tuple[dict[str, ArrayLike], list[str]]:
+    """Return a file's arrays as a model wants them, and what was changed.
+
+    A background class that the model has no place for is dropped, and biases of convolutions that
+    it has no place for go into the moving means. With `channels`, the stem's kernel is adapted to
+    the model's number of input channels.
+    """
+    arrays: dict[str, ArrayLike] = dict(checkpoint.arrays)
+    notes: list[str] = []
+    if checkpoint.background and _is_longer_by_one(arrays, expected):
+        arrays, notes = without_background(arrays)
+    plain = without_conv_biases(arrays)
+    biases = arrays.keys() - plain.keys()
+    if biases and not biases & expected.keys():
+        arrays = plain
+        notes.append("took the convolutions' biases off the moving means behind them")
+    if channels and STEM_KERNEL in arrays and STEM_KERNEL in expected:
+        file, model = tuple(arrays[STEM_KERNEL].shape), expected[STEM_KERNEL]
+        if len(file) == 4 and file != model and (file[:2], file[3]) == (model[:2], model[3]):
+            arrays[STEM_KERNEL] = adapted_stem(np.asarray(arrays[STEM_KERNEL]), model[2])
+            notes.append(f"adapted the stem from {file[2]} input channels to {model[2]}")
+    return arrays, notes
+
+
+def without_background(
+    arrays: Mapping[str, ArrayLike],
+) -> tuple[dict[str, ArrayLike], list[str]]:
+    """Return arrays whose top has lost its class 0, and a note that says so."""
+    top = {n: np.asarray(arrays[n])[..., 1:] for n in (TOP_KERNEL, TOP_BIAS) if n in arrays}
+    if not top:
+        return dict(arrays), []
+    count = next(iter(top.values())).shape[-1]
+    note = f"dropped class 0, the background: {count + 1} classes became {count}"
+    return {**arrays, **top}, [note]
+
+
+def adapted_stem(kernel: np.ndarray[Any, Any], channels: int) -> np.ndarray[Any, Any]:
+    """Return the stem's kernel, `(3, 3, in, filters)`, for another number of input channels.
+
+    For one channel the kernels are summed: a grey picture then gives exactly what its repetition
+    in all channels gave. For more they are repeated in turn, cut, and scaled by in / channels,
+    which keeps the size of the outputs, as timm's `adapt_input_conv` does.
+    """
+    if channels == 1:
+        return np.asarray(kernel.sum(axis=2, keepdims=True))
+    before = kernel.shape[2]
+    repeated = np.take(kernel, np.arange(channels) % before, axis=2)
+    return np.asarray(repeated * (before / channels), kernel.dtype)
+
+
+def _is_longer_by_one(arrays: Mapping[str, ArrayLike], expected: Mapping[str, Shape]) -> bool:
+    if any(name not in arrays or name not in expected for name in (TOP_KERNEL, TOP_BIAS)):
+        return False
+    return all(
+        tuple(arrays[name].shape) == (*expected[name][:-1], expected[name][-1] + 1)
+        for name in (TOP_KERNEL, TOP_BIAS)
+    )

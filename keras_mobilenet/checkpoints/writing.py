@@ -13,10 +13,13 @@ import h5py
 import numpy as np
 from safetensors.numpy import save_file
 
-from keras_mobilenet import naming, spec
-from keras_mobilenet.checkpoints import hdf5, keras_h5, provenance
-from keras_mobilenet.checkpoints.registry import open_checkpoint
 from keras_mobilenet.files import replacing
+from keras_mobilenet.formats.checkpoint import describe
+from keras_mobilenet.formats.keras import hdf5, keras_h5
+from keras_mobilenet.formats.keras_names import KERAS_3_CLASSES, to_legacy_keras
+from keras_mobilenet.formats.registry import open_checkpoint
+from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Conventions
+from keras_mobilenet.nets.recognition import net_of
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Writer = Callable[[str, Arrays, Mapping[str, str]], None]
@@ -25,7 +28,7 @@ Writer = Callable[[str, Arrays, Mapping[str, str]], None]
 def write_arrays(
     path: str | PathLike[str],
     arrays: Arrays,
-    conventions: spec.Conventions,
+    conventions: Conventions,
     origin: Mapping[str, str] | None = None,
 ) -> None:
     """Write arrays under our names to `path`, read them back, and only then let the file appear.
@@ -44,7 +47,7 @@ def write_arrays(
     """
     path = os.fspath(path)
     writer = _writer(path)
-    metadata = provenance.describe(conventions, origin)
+    metadata = describe(conventions, origin)
     with replacing(path) as temporary:
         writer(temporary, arrays, metadata)
         if not _holds(temporary, arrays, conventions):
@@ -61,7 +64,7 @@ def _writer(path: str) -> Writer:
     )
 
 
-def _holds(path: str, arrays: Arrays, conventions: spec.Conventions) -> bool:
+def _holds(path: str, arrays: Arrays, conventions: Conventions) -> bool:
     """Return whether a file holds just these arrays, bit for bit, and tells the conventions."""
     with open_checkpoint(path) as written:
         same = written.conventions == conventions and written.arrays.keys() == arrays.keys()
@@ -95,7 +98,7 @@ def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> 
         file.attrs["layer_names"] = [layer.encode() for layer in layers]
         for layer, variables in layers.items():
             group = file.create_group(layer)
-            names = naming.to_legacy_keras(layer, list(variables))
+            names = to_legacy_keras(layer, list(variables))
             group.attrs["weight_names"] = [name.encode() for name in names]
             for name, array in zip(names, variables.values(), strict=True):
                 group.create_dataset(name, data=array)
@@ -103,7 +106,7 @@ def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> 
 
 def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     layers = _by_layer(arrays)
-    kinds = {layer.name: layer.kind for layer in naming.net_of(layers)}
+    kinds = {layer.name: layer.kind for layer in net_of(layers)}
     counts: dict[str, int] = {}
     with _new_hdf5(path) as file:
         hdf5.write_metadata(file, metadata)
@@ -113,7 +116,7 @@ def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> N
                     f"{layer} is no layer of MobileNet, and .weights.h5 needs its class. "
                     "Write .safetensors or .h5 instead."
                 )
-            class_name = naming.KERAS_3_CLASSES[kinds[layer]]
+            class_name = KERAS_3_CLASSES[kinds[layer]]
             number = counts[class_name] = counts.get(class_name, -1) + 1
             suffix = f"_{number}" if number else ""
             group = file.create_group(f"{keras_h5.ROOT}/{class_name}{suffix}/{keras_h5.VARIABLES}")
@@ -124,9 +127,9 @@ def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> N
 
 def _by_layer(arrays: Arrays) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
     """Return the arrays by layer and variable, both in the order that Keras goes by."""
-    net = naming.net_of({name.rpartition("/")[0] for name in arrays})
+    net = net_of({name.rpartition("/")[0] for name in arrays})
     order = {layer.name: i for i, layer in enumerate(net)}
-    variables = ("kernel", "bias", *spec.BATCH_NORM_ARRAYS)
+    variables = ("kernel", "bias", *BATCH_NORM_ARRAYS)
     layers: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
     for name in sorted(arrays, key=lambda name: order.get(name.rpartition("/")[0], len(order))):
         layer, _, variable = name.rpartition("/")

@@ -1,1 +1,1 @@
-"""From a Keras model to what is shipped: folded, quantised, compiled, exported, checked."""
+"""From a Keras model to what is shipped: folded, quantized, compiled, exported, checked."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from keras_mobilenet.spec import Shape
+from keras_mobilenet.nets.net import Shape
 
 Floats = npt.NDArray[np.floating[Any]]
 _COARSE = 7  # pixels: generated pictures are that many colours wide and high, smoothly joined

@@ -15,18 +15,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.checkpoints import tflite_model
-from keras_mobilenet.deploy import openvino_engine
-from keras_mobilenet.deploy.backends import inferred
-from keras_mobilenet.deploy.bias_correction import bias_corrected, to_float16, to_int8
-from keras_mobilenet.deploy.calibration import calibration_samples
-from keras_mobilenet.deploy.comparison import (
-    Difference,
-    difference,
-    generated_pictures,
-    variation,
-)
-from keras_mobilenet.deploy.conversion import (
+from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures, variation
+from keras_mobilenet.deploy.engines import openvino_engine
+from keras_mobilenet.deploy.engines.choice import engine_module
+from keras_mobilenet.deploy.engines.engine import Settings
+from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_float16, to_int8
+from keras_mobilenet.deploy.graphs.calibration import calibration_samples
+from keras_mobilenet.deploy.graphs.conversion import (
     SIGNATURE,
     check_image_model,
     import_openvino,
@@ -37,17 +32,18 @@ from keras_mobilenet.deploy.conversion import (
     to_tflite,
     with_preprocessing,
 )
-from keras_mobilenet.deploy.copies import in_float32
-from keras_mobilenet.deploy.engine import Settings, all_cores
-from keras_mobilenet.deploy.engines import engine_module
-from keras_mobilenet.deploy.folding import fold_batch_norm
+from keras_mobilenet.deploy.graphs.copies import in_float32
+from keras_mobilenet.deploy.graphs.folding import fold_batch_norm
+from keras_mobilenet.deploy.graphs.staging import check_place, staged
 from keras_mobilenet.deploy.metadata import model_info, write_recipe
-from keras_mobilenet.deploy.staging import check_place, staged
 from keras_mobilenet.errors import AccuracyError
-from keras_mobilenet.model_files import classes_of, recipe_of, recipe_with
-from keras_mobilenet.pixel_scaling import Preprocessing
-from keras_mobilenet.recipes import KEY, Label, Recipe
-from keras_mobilenet.spec import Shape
+from keras_mobilenet.formats.runtimes import tflite_model
+from keras_mobilenet.images.pixel_scaling import Preprocessing
+from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.recipes import KEY, Label, Recipe
+from keras_mobilenet.models.backends import inferred
+from keras_mobilenet.models.model_files import classes_of, recipe_of, recipe_with
+from keras_mobilenet.nets.net import Shape
 
 logger = logging.getLogger(__name__)
 

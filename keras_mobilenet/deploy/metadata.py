@@ -7,10 +7,11 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_mobilenet.checkpoints import onnx_check, zip_files
+from keras_mobilenet.deploy.engines.checks import onnx_check
 from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file
-from keras_mobilenet.recipes import KEY, MAX_BYTES, Label, Recipe, recipe_from
+from keras_mobilenet.formats.keras import zip_files
+from keras_mobilenet.images.recipes import KEY, MAX_BYTES, Label, Recipe, recipe_from
 
 _MEMBER = f"{KEY}.json"
 _LABELS = "labels.txt"  # where Android's tools look

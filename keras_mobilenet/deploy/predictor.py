@@ -15,23 +15,30 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.classification import Classified, classify_pixels
-from keras_mobilenet.deploy.agreement import LEAST, agreement
-from keras_mobilenet.deploy.bias_correction import bias_corrected, to_bfloat16, to_int8
-from keras_mobilenet.deploy.calibration import as_channels, calibration_samples
-from keras_mobilenet.deploy.conversion import check_image_model
-from keras_mobilenet.deploy.copies import in_float32
-from keras_mobilenet.deploy.doubts import doubt
-from keras_mobilenet.deploy.engine import Engine, Precision, Settings, all_cores
-from keras_mobilenet.deploy.engines import AUTO, engine_for, engine_for_file, engine_module
-from keras_mobilenet.deploy.folding import fold_batch_norm
-from keras_mobilenet.deploy.inputs import is_one_image, pixels_of
+from keras_mobilenet.deploy.classification import Classified, classify_pixels
+from keras_mobilenet.deploy.engines.choice import AUTO, engine_for, engine_for_file, engine_module
+from keras_mobilenet.deploy.engines.engine import Engine, Precision, Settings
+from keras_mobilenet.deploy.graphs.agreement import LEAST, agreement
+from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_bfloat16, to_int8
+from keras_mobilenet.deploy.graphs.calibration import calibration_samples
+from keras_mobilenet.deploy.graphs.conversion import check_image_model
+from keras_mobilenet.deploy.graphs.copies import in_float32
+from keras_mobilenet.deploy.graphs.folding import fold_batch_norm
 from keras_mobilenet.deploy.metadata import read_recipe
 from keras_mobilenet.errors import AgreementWarning, PrecisionError, about_file
-from keras_mobilenet.images import read_picture
-from keras_mobilenet.model_files import SUFFIX, classes_of, load_model, recipe_of, recipe_with
-from keras_mobilenet.pixel_scaling import PIXELS, Preprocessing
-from keras_mobilenet.recipes import Label, Recipe, check_classes
+from keras_mobilenet.images.images import as_channels, read_picture
+from keras_mobilenet.images.inputs import is_one_image, pixels_of
+from keras_mobilenet.images.pixel_scaling import PIXELS, Preprocessing
+from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.recipes import Label, Recipe, check_classes
+from keras_mobilenet.images.value_ranges import doubt
+from keras_mobilenet.models.model_files import (
+    SUFFIX,
+    classes_of,
+    load_model,
+    recipe_of,
+    recipe_with,
+)
 
 Path = str | PathLike[str]
 # Engines of a process that this one was forked from: to free one is to wait for its threads.

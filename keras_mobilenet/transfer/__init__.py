@@ -1,4 +1,4 @@
-"""The net on a user's own classes: what trains, the new top, what it looks at, and the pictures.
+"""What a model is changed to, or read for, on the way to a new task; imports `models`.
 
-Each module changes or reads one thing of a model, or reads one thing from disk; none trains.
+Freezing, new tops, features at several strides and class-activation maps; nothing trains here.
 """

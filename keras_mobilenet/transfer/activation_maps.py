@@ -19,13 +19,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.arguments import as_int
-from keras_mobilenet.cuts import inputs_of
-from keras_mobilenet.deploy.backends import inferred
-from keras_mobilenet.deploy.calibration import as_channels
-from keras_mobilenet.images import fit_pixels, read_picture
-from keras_mobilenet.model_files import recipe_of
-from keras_mobilenet.recipes import Label
+from keras_mobilenet.images.images import as_channels, fit_pixels, read_picture
+from keras_mobilenet.images.recipes import Label
+from keras_mobilenet.models.backends import inferred
+from keras_mobilenet.models.cuts import inputs_of
+from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.nets.arguments import as_int
 from keras_mobilenet.transfer.heat_maps import overlaid
 from keras_mobilenet.transfer.linear_ends import LinearEnd, linear_end
 

@@ -9,15 +9,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_mobilenet import spec
-from keras_mobilenet.cuts import output_in
-from keras_mobilenet.frozen import layers_within
-from keras_mobilenet.model_files import recipe_of, set_recipe
-from keras_mobilenet.parts import Net, find_nets
+from keras_mobilenet.models.cuts import output_in
+from keras_mobilenet.models.frozen import layers_within
+from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.parts import Net, find_nets
+from keras_mobilenet.nets import v1
 
 TOP, ALL = "top", "all"
 _NO_SETTINGS = ("name", "trainable")  # of what a layer computes
-CLASSIFIER = next(layer.name for layer in spec.top(1, 1) if layer.kernel)
+CLASSIFIER = next(layer.name for layer in v1.top(1, 1) if layer.kernel)
 
 
 def checked_train_from(value: str, blocks: int) -> str:
@@ -45,7 +45,7 @@ def frozen_until(train_from: str, blocks: int) -> str | None:
 
 
 def _parts(blocks: int) -> list[str]:
-    return list(dict.fromkeys(x.part for x in spec.network(blocks=[spec.Block(1)] * blocks)))[1:-1]
+    return list(dict.fromkeys(x.part for x in v1.network(blocks=[v1.Block(1)] * blocks)))[1:-1]
 
 
 def boundary(model: Any, train_from: str) -> Any:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import keras
 
-from keras_mobilenet.frozen import (
+from keras_mobilenet.models.frozen import (
     batch_norms_of,
     freeze_batch_norms,
     layers_within,
     release_batch_norms,
 )
-from keras_mobilenet.parts import Net, find_nets, part_of, place_of
+from keras_mobilenet.models.parts import Net, find_nets, part_of, place_of
 
 BatchNorm = Literal["frozen", "train"]
 ALL = "all"

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.cuts import backwards, tensors_at
+from keras_mobilenet.models.cuts import backwards, tensors_at
 
 _POOL = "GlobalAveragePooling2D"
 _ACTIVATIONS = ("Activation", "Softmax", "Sigmoid")  # of the outputs

@@ -8,11 +8,13 @@ from typing import Any
 
 import keras
 
-from keras_mobilenet import arguments, graph, spec
-from keras_mobilenet.cuts import features_of, free_name, inputs_of, names_in
-from keras_mobilenet.model_files import recipe_of, set_recipe
-from keras_mobilenet.parts import Net, find_nets
-from keras_mobilenet.recipes import Label, checked_labels
+from keras_mobilenet.images.recipes import Label, checked_labels
+from keras_mobilenet.models import graph
+from keras_mobilenet.models.cuts import features_of, free_name, inputs_of, names_in
+from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.parts import Net, find_nets
+from keras_mobilenet.nets import arguments, v1
+from keras_mobilenet.nets.net import Pooling
 
 POOLINGS = ("avg", "max")
 
@@ -22,7 +24,7 @@ def replace_top(
     classes: int,
     *,
     dropout: float = 1e-3,
-    pooling: spec.Pooling = "avg",
+    pooling: Pooling = "avg",
     activation: str | Callable[..., Any] | None = "softmax",
     labels: Sequence[Label] | None = None,
 ) -> keras.Model:
@@ -56,7 +58,7 @@ def replace_top(
     _check(classes, pooling, activation)
     features = features_of(net)
     channels_first = keras.config.image_data_format() == "channels_first"
-    layers = spec.top(features.shape[1 if channels_first else -1], classes, pooling)
+    layers = v1.top(features.shape[1 if channels_first else -1], classes, pooling)
     ahead = keras.Model(inputs_of(model), features, name=model.name)
     taken = names_in(ahead)  # the user's layers are among them
     layers = tuple(layer.prefixed(net.prefix) for layer in layers)

@@ -1,0 +1,94 @@
+"""The message for a file that does not fit a model: both sides, and what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from os import PathLike
+
+from keras_mobilenet.errors import fault
+from keras_mobilenet.formats.arrays import Comparison, shortened
+from keras_mobilenet.nets.net import Conventions, Shape
+from keras_mobilenet.nets.recognition import Origin, infer_origin
+
+_OTHERS = {  # the names of keras.applications' layers that tell each
+    "MobileNetV2": {"Conv1", "expanded_conv_depthwise", "block_1_expand"},
+    "MobileNetV3": {"expanded_conv_depthwise", "expanded_conv_1_expand"},
+}
+
+
+def misfit(
+    path: str | PathLike[str],
+    comparison: Comparison,
+    origin: Origin | None,
+    expected: Mapping[str, Shape],
+) -> str:
+    """Return the message for a file whose arrays differ from what the model expects."""
+    model = infer_origin(expected)
+    named = f"MobileNet({model})" if model else "the model"
+    if net := other_net(comparison):
+        found = f"these are the weights of {net}; the model is a MobileNet V1."
+        remedy = f"Build a keras.applications.{net} for it, or pass another file."
+        return fault(path, found, remedy)
+    lines = [f"{os.fspath(path)} does not fit {named}."]
+    width = max((len(row[0]) for row in comparison.shape_differs), default=0)
+    differs = [f"{n:{width}}  file {a}  model {b}" for n, a, b in comparison.shape_differs]
+    for label, rows in (
+        ("shape differs", differs),
+        ("not in the file", comparison.missing),
+        ("not in the model", comparison.unexpected),
+    ):
+        if rows:
+            lines += [f"  {label} ({len(rows)}):", *(f"    {row}" for row in shortened(rows))]
+    return "\n".join([*lines, _remedy(comparison, origin, model)])
+
+
+def _remedy(comparison: Comparison, file: Origin | None, model: Origin | None) -> str:
+    if file and model and file != model:
+        differing = {k: v for k, v in vars(file).items() if v != vars(model)[k] and v is not None}
+        if channels := differing.pop("channels", None):
+            differing["input_shape"] = (None, None, channels)
+        arguments = ", ".join(f"{k}={v!r}" for k, v in differing.items())
+        remedy = f"Build the model with {arguments}, or pass another file."
+        return f"The file was made with {file}. {remedy}"
+    if not comparison.fitting and not comparison.shape_differs:
+        nothing = "No array of the file has a name of the model's."
+        if not _is_alike_in_order(comparison):
+            return f"{nothing} Pass a file of a MobileNet V1."
+        return (
+            f"{nothing} If its layers are the model's in the same order under other names, pass "
+            "by_order=True to load_weights."
+        )
+    return "Pass another file, or strict=False to load_weights to load what fits."
+
+
+def _is_alike_in_order(comparison: Comparison) -> bool:
+    """Return whether the two hold the same variables in turn, of layers of other names."""
+    model, file = (
+        [name.rpartition("/")[2] for name in names]
+        for names in (comparison.missing, comparison.unexpected)
+    )
+    return model == file
+
+
+def other_net(comparison: Comparison) -> str | None:
+    """Return what net of Keras' a file is of by its layers' names, where it is no MobileNet V1."""
+    if comparison.fitting or comparison.shape_differs:
+        return None
+    layers = {name.rpartition("/")[0] for name in comparison.unexpected}
+    for net, telling in _OTHERS.items():
+        if telling <= layers:
+            return net
+    return None
+
+
+def other_conventions(path: str | PathLike[str], file: Conventions, model: Conventions) -> str:
+    """Return the message for a file whose conventions are not the model's."""
+    wanted = {k: v for k, v in vars(file).items() if v != vars(model)[k]}
+    arguments = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
+    return fault(
+        path,
+        f"the file's weights go with {file}, the model has {model}. "
+        "Shapes cannot show it, and the predictions would be wrong.",
+        f"Build the model with {arguments}, or by MobileNet(weights=path), which follows the file.",
+    )

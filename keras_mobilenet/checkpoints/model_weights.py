@@ -1,0 +1,125 @@
+"""A model's side of loading: its weights by name, its conventions, and assigning values to it.
+
+Keras is not imported: a model is asked for its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from keras_mobilenet.models.parts import Net, find_net, find_nets, leaves_of
+from keras_mobilenet.nets.net import Activation, Conventions, Padding
+
+
+def variables_of(model: Any) -> dict[str, Any]:
+    """Return the model's weights by name, those of nested models included.
+
+    The names are plain: a net's `name_prefix` is no part of them, unless the model holds several.
+    """
+    variables: dict[str, Any] = {}
+    for layer_name, layer in _named_leaves(model):
+        for variable in layer.weights:
+            name = f"{layer_name}/{variable.name}"
+            if variables.setdefault(name, variable) is not variable:
+                raise ValueError(
+                    f"Two layers of model {model.name!r} have a weight of the name {name!r}, so "
+                    "that a file's arrays cannot be told apart. Load each nested model by itself."
+                )
+    return variables
+
+
+def _named_leaves(model: Any) -> Sequence[tuple[str, Any]]:
+    """Return each layer with its plain name; one name may come twice."""
+    # Of several nets the prefixes are what tells them apart, so that they are part of the names.
+    prefixes = {net.prefix for net in find_nets(model)}
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    return [(leaf.name.removeprefix(prefix), leaf) for leaf in leaves_of(model)]
+
+
+def conventions_of(model: Any) -> Conventions:
+    """Return the conventions that a model was built with, read off its nets' layers.
+
+    A model without a net, or with a piece of one, tells those of all its layers.
+    """
+    nets = find_nets(model)
+    layers = [x for net in nets for x in net.layers.values()] or leaves_of(model)
+    epsilons = {x.epsilon for x in layers if type(x).__name__ == "BatchNormalization"}
+    if len(epsilons) > 1:
+        raise ValueError(
+            f"The batch norms of model {model.name!r} have different epsilons, "
+            f"{sorted(epsilons)}, of which a file of weights records one only."
+        )
+    epsilon = epsilons.pop() if epsilons else Conventions().epsilon
+    padding = _padding(nets[0]) if nets else Conventions().padding
+    return Conventions(epsilon, padding, _activation(layers if nets else ()))
+
+
+def _activation(layers: Iterable[Any]) -> Activation:
+    relus = [layer for layer in layers if type(layer).__name__ == "ReLU"]
+    return "relu" if any(layer.max_value is None for layer in relus) else "relu6"
+
+
+def _padding(net: Net) -> Padding:
+    if type(net.first).__name__ == "ZeroPadding2D" and net.stem is not None:
+        return "symmetric"
+    # Of a net that is cut short before its first strided block, any padding is true.
+    strided = [layer for layer in _windows(net) if layer.strides[0] > 1]
+    centred = any(layer.padding == "same" for layer in strided) or _is_dilated(net)
+    return "same" if centred and not _pads(net) else "keras"
+
+
+def stem_size_of(model: Any) -> tuple[int | None, int | None]:
+    """Return the (height, width) that the model's stem puts out, None where unknown."""
+    net = find_net(model)
+    if net is None or net.stem is None:
+        return None, None
+    shape = net.stem.output.shape
+    height, width = shape[2:] if net.stem.data_format == "channels_first" else shape[1:3]
+    return height, width
+
+
+def reduction_of(model: Any) -> int | None:
+    """Return what the blocks divide the stem's output by; None where a stride was left out.
+
+    Behind such a one the kernels are dilated. Where nothing follows, its padding is left.
+    """
+    net = find_net(model)
+    if net is None:
+        return 1
+    strides = [int(layer.strides[0]) for layer in _windows(net)]
+    if _is_dilated(net) or len(_pads(net)) > sum(stride > 1 for stride in strides):
+        return None
+    return prod(strides)
+
+
+def _windows(net: Net) -> list[Any]:
+    """Return the convolution of each block that moves a window over its input."""
+    blocks = [layers for part, layers in net.parts.items() if part != "stem"]
+    of_blocks = (next((x for x in layers if hasattr(x, "strides")), None) for layers in blocks)
+    return [layer for layer in of_blocks if layer is not None]
+
+
+def _pads(net: Net) -> list[Any]:
+    blocks = (layers for part, layers in net.parts.items() if part != "stem")
+    return [x for layers in blocks for x in layers if type(x).__name__ == "ZeroPadding2D"]
+
+
+def _is_dilated(net: Net) -> bool:
+    return any(layer.dilation_rate[0] > 1 for layer in _windows(net))
+
+
+def assign(variables: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Assign all values, or on any error none."""
+    before: dict[str, np.ndarray[Any, Any]] = {}
+    try:
+        for name, value in values.items():
+            before[name] = np.asarray(variables[name])  # a copy: Keras hands out no other
+            variables[name].assign(value)
+    except BaseException:  # an interrupt must not leave half a net either
+        for name, value in before.items():
+            variables[name].assign(value)
+        raise

@@ -1,0 +1,1 @@
+"""Weights that others published: found where they lie, fetched, and verified."""

@@ -1,0 +1,87 @@
+"""The SHA-256 of files: pinned by the user, published, or recorded when a file was first used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_mobilenet.checkpoints.published.local_files import locked
+from keras_mobilenet.errors import DownloadError, fault
+from keras_mobilenet.files import replacing
+
+PINS_VARIABLE = "KERAS_MOBILENET_HASHES"
+RECORD = "keras_mobilenet_hashes.json"  # in the cache, beside the files
+LOCK_TIMEOUT = 10.0  # seconds; the record is written in an instant
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The hash that a file must have, where that was said, and what to do if it is wrong."""
+
+    sha256: str
+    source: str  # completes "the hash ..."
+    correction: str = ""  # completes "or, if ..."
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pinned(file_name: str) -> Expected | None:
+    """Return the hash that the user's file of hashes gives.
+
+    Raises:
+        DownloadError: that file cannot be read or is not `{"file name": "sha256"}`.
+    """
+    path = os.environ.get(PINS_VARIABLE)
+    if not path:
+        return None
+    remedy = f'{PINS_VARIABLE} must name a JSON file of {{"file name": "sha256"}}, or be unset.'
+    sha256 = _read(Path(path).expanduser(), remedy).get(file_name)
+    correction = f"if the file is the right one, correct its line in {path}"
+    return Expected(sha256, f"pinned in {path}", correction) if sha256 else None
+
+
+def recorded(folder: Path, file_name: str) -> Expected | None:
+    """Return the hash that the file had when it was first used from `folder`.
+
+    Raises:
+        DownloadError: the record cannot be read.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    remedy = "Delete it: files are then checked and recorded anew."
+    sha256 = _read(path, remedy).get(file_name)
+    correction = f"if the file was replaced on purpose, delete its line in {path}"
+    return Expected(sha256, f"recorded in {path} on first use", correction) if sha256 else None
+
+
+def record(folder: Path, file_name: str, sha256: str) -> None:
+    """Record the hash of a file in `folder`, unless there is one or the folder is read-only."""
+    path = folder / RECORD
+    with suppress(OSError), locked(path, LOCK_TIMEOUT):
+        hashes = {file_name: sha256} | (_read(path, "") if path.exists() else {})
+        with replacing(path) as temporary:
+            Path(temporary).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
+
+
+def _read(path: Path, remedy: str) -> dict[str, str]:
+    try:
+        hashes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DownloadError(fault(path, f"the hashes cannot be read ({error}).", remedy)) from error
+    entries = hashes.items() if isinstance(hashes, dict) else [("the file", hashes)]
+    for name, value in entries:
+        if not isinstance(value, str) or not _SHA256.fullmatch(value):
+            found = f"{name} has no SHA-256 of 64 hexadecimal digits, but {value!r:.80}."
+            raise DownloadError(fault(path, found, remedy))
+    return {name: value.lower() for name, value in entries}

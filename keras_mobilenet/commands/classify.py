@@ -1,0 +1,286 @@
+"""The command `keras-mobilenet classify`: a few pictures on the screen, or a folder into a file.
+
+Keras, NumPy and the engines are imported when pictures are classified, so that `--help` answers at
+once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from keras_mobilenet.commands.classify_options import DEFAULT_ADDRESS, Job, check
+from keras_mobilenet.commands.options import (
+    names_in,
+    note,
+    parameters_of,
+    say,
+    start_up_notes_hidden,
+    with_signature,
+)
+from keras_mobilenet.errors import plain_line
+from keras_mobilenet.images.recipes import EVALUATION_CROP
+
+if TYPE_CHECKING:
+    from keras_mobilenet.deploy.classification import Classified
+    from keras_mobilenet.deploy.folders.folder_job import Report
+    from keras_mobilenet.deploy.predictor import Predictor
+
+_INTERRUPTED = 130  # the exit code that shells know for Ctrl-C
+
+
+def _classify(ctx: typer.Context, **options: Any) -> None:
+    """Print what each picture shows, the most probable class first; with --out, write it."""
+    job = Job(**options)
+    given = [o for o in options if ctx.get_parameter_source(o).name == "COMMANDLINE"]  # type: ignore[union-attr]
+    check(job, given)
+    with _interruptible(job), start_up_notes_hidden():
+        import keras  # noqa: F401, PLC0415
+    with _interruptible(job):
+        if job.ray is not None:
+            _finish(job, _on_ray(job))
+        elif job.out is not None:
+            _finish(job, _into_file(job, job.out))
+        else:
+            _show(job)
+
+
+classify = with_signature(_classify, [next(iter(parameters_of(_classify))), *parameters_of(Job)])
+
+
+@contextmanager
+def _interruptible(job: Job) -> Iterator[None]:
+    """Turn Ctrl-C into a word about how to go on, and the exit code that shells expect."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("\ninterrupted")
+        if job.out is not None:
+            again = [a for a in sys.argv[1:] if a not in ("--overwrite", "--resume")]
+            command = shlex.join(["keras-mobilenet", *again, "--resume"])
+            note(f"what was written to {job.out} is kept; to go on: {command}")
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _net(job: Job) -> Any:
+    """Return the model that the options describe: a path, or a Keras model with its recipe."""
+    if job.model is not None:
+        return _features_of(job.model) if job.features else job.model
+    from keras_mobilenet.deploy.folders.embedding import features_model  # noqa: PLC0415
+    from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
+    from keras_mobilenet.models.model_files import recipe_of, recipe_with, set_recipe  # noqa: PLC0415
+
+    names = names_in(job.labels)
+    classes = 1000 if names is None else len(names)
+    shape = (*job.size.known(), 3)
+    model = MobileNet(shape, alpha=job.alpha, weights=job.weights, classes=classes)
+    recipe = recipe_with(recipe_of(model), classes, labels=names)
+    set_recipe(model, replace(recipe, crop=_crop(job)))
+    return features_model(model) if job.features else model
+
+
+def _features_of(path: str) -> Any:
+    from keras_mobilenet.deploy.folders.embedding import features_model  # noqa: PLC0415
+    from keras_mobilenet.models.model_files import SUFFIX, load_model  # noqa: PLC0415
+
+    if not path.endswith(SUFFIX):
+        raise ValueError(
+            f"{path} was exported: only its outputs can be had, not the features before them. "
+            f"Pass the {SUFFIX} file that it was exported from."
+        )
+    return features_model(load_model(path))
+
+
+def _crop(job: Job) -> float:
+    return EVALUATION_CROP if job.crop is None else job.crop
+
+
+def _predictor(job: Job) -> Predictor:
+    from keras_mobilenet.deploy.predictor import Predictor  # noqa: PLC0415
+
+    predictor = Predictor(_net(job), **job.predictor_options())
+    if job.crop is not None:
+        predictor.recipe = replace(predictor.recipe, crop=job.crop)
+    return predictor
+
+
+def _into_file(job: Job, out: str) -> Report:
+    from keras_mobilenet.deploy.folders.folder_job import check_output, write_results  # noqa: PLC0415
+
+    writing: dict[str, Any] = {
+        "features": job.features, "resume": job.resume, "overwrite": job.overwrite
+    }  # fmt: skip
+    check_output(out, **writing)  # before the seconds that it takes to compile
+    _check_sources(job)
+    with _predictor(job) as predictor, _progress(job) as progress:
+        return write_results(
+            predictor, job.pictures, out, top=job.top, workers=job.workers, progress=progress,
+            **writing,
+        )  # fmt: skip
+
+
+def _check_sources(job: Job) -> None:
+    missing = [name for name in job.pictures if not os.path.exists(name)]
+    if missing:
+        raise ValueError(f"No file or folder of the name {missing[0]!r} exists.")
+
+
+def _on_ray(job: Job) -> Report:
+    from keras_mobilenet.deploy.folders.ray_job import classify_with_ray  # noqa: PLC0415
+
+    _check_sources(job)
+    if job.crop is not None and job.model is not None:
+        raise typer.BadParameter("--crop cannot be changed with --ray; the --model says it.")
+    with _progress(job) as progress:
+        return classify_with_ray(
+            job.pictures,
+            str(job.out),
+            model=_net(job),
+            address=None if job.ray == DEFAULT_ADDRESS else job.ray,
+            top=job.top,
+            features=job.features,
+            resume=job.resume,
+            overwrite=job.overwrite,
+            progress=progress,
+            **job.predictor_options(),
+        )
+
+
+def _finish(job: Job, report: Report) -> None:
+    """Say what was written, and exit with 1 where pictures could not be read."""
+    before = f", {report.resumed} of them there before" if report.resumed else ""
+    note(f"wrote {job.out}: {report.done} pictures{before}")
+    for path, fault in report.faults:
+        note(plain_line(f"{path}: {fault}"))
+    if report.bad:
+        if (more := report.bad - len(report.faults)) > 0:
+            note(f"... and {more} more")
+        note(f"{report.bad} of {report.done} pictures could not be read")
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(job: Job) -> Iterator[Callable[[int], None]]:
+    """Yield what draws a bar with rate and time left, on a terminal only."""
+    from rich.console import Console  # noqa: PLC0415 - not needed for --help
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    rate = TextColumn("{task.fields[rate]}")
+    columns = ("classifying", BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, rate="")
+        if console.is_terminal:
+            _count_meanwhile(job.pictures, lambda total: bar.update(task, total=total))
+
+        def show(done: int) -> None:
+            speed = bar.tasks[task].speed
+            bar.update(task, completed=done, rate=f"{speed:.0f}/s" if speed else "")
+
+        yield show
+
+
+def _count_meanwhile(sources: list[str], tell: Callable[[int], None]) -> None:
+    """Count the pictures while the first are done: in a million files that takes seconds."""
+    import threading  # noqa: PLC0415
+
+    from keras_mobilenet.images.listing import list_pictures  # noqa: PLC0415
+
+    def count() -> None:
+        with suppress(Exception):  # what is wrong, the job itself tells
+            tell(sum(1 for _ in list_pictures(sources)))
+
+    threading.Thread(target=count, daemon=True).start()
+
+
+# On the screen
+
+
+def _show(job: Job) -> None:
+    from keras_mobilenet.deploy.folders.folder_job import no_picture  # noqa: PLC0415
+    from keras_mobilenet.images.listing import list_pictures  # noqa: PLC0415
+
+    paths = list(list_pictures(job.pictures))
+    if not paths:
+        raise no_picture(job.pictures)
+    failed = _print(_with_progress(_results(job, paths), len(paths)), as_json=job.as_json)
+    if failed:
+        note(f"{failed} of {len(paths)} pictures could not be read")
+        raise typer.Exit(1)
+
+
+def _results(job: Job, paths: list[str]) -> Iterator[Classified]:
+    if job.compiled:
+        with _predictor(job) as predictor:
+            yield from predictor.classify(paths, top=job.top)
+        return
+    from keras_mobilenet.deploy.classification import classify_pictures  # noqa: PLC0415
+
+    size = job.size.known()
+    model = _net(job)
+    yield from classify_pictures(
+        model, paths, size=size, crop=_crop(job), top=job.top, preprocessing=job.preprocessing
+    )
+
+
+def _with_progress(results: Iterable[Classified], total: int) -> Iterator[Classified]:
+    from rich.console import Console  # noqa: PLC0415 - not needed for --help
+    from rich.progress import track  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    hidden = total == 1 or not console.is_terminal
+    yield from track(results, "classifying", total, console=console, disable=hidden)
+
+
+def _print(results: Iterable[Classified], *, as_json: bool) -> int:
+    """Print the results and return how many pictures could not be read."""
+    shown = list(results) if as_json else results
+    if as_json:
+        say(json.dumps([_record(result) for result in shown], indent=2))
+    failed = 0
+    for result in shown:
+        if result.fault:
+            failed += 1
+            note(result.fault)
+        elif not as_json:
+            _print_bars(result)
+    return failed
+
+
+def _record(result: Classified) -> dict[str, Any]:
+    if result.fault:
+        return {"picture": result.path, "error": result.fault}
+    classes = [{"id": key, "name": name, "score": p} for key, name, p in result.predictions]
+    return {"picture": result.path, "classes": classes}
+
+
+def _print_bars(result: Classified) -> None:
+    from rich.bar import Bar  # noqa: PLC0415 - not needed for --help
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - in which nothing is markup
+
+    title = Text(plain_line(result.path))
+    table = Table(title=title, title_justify="left", box=None, show_header=False)
+    table.add_column()
+    table.add_column()
+    table.add_column(justify="right")
+    for _, name, score in result.predictions:
+        table.add_row(
+            Text(plain_line(name)), Bar(1.0, 0.0, score, width=30), f"{100 * score:.1f} %"
+        )
+    Console(highlight=False).print(table)

@@ -1,0 +1,244 @@
+"""The commands that ship a model and time it: export, bench and latency."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_mobilenet.checkpoints.published.local_files import copies
+from keras_mobilenet.commands.classify_options import Precision
+from keras_mobilenet.commands.options import (
+    DEFAULT_SIZE,
+    Alpha,
+    AnySize,
+    Format,
+    FormatOption,
+    Labels,
+    PictureSize,
+    PreprocessingOption,
+    names_in,
+    note,
+    progress_line,
+    say,
+    start_up_notes_hidden,
+)
+from keras_mobilenet.files import replacing
+from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.arguments import IMAGENET
+
+_NONE = "none"
+_SUFFIX = ".keras"
+
+
+def bench_command(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="'imagenet', 'none' for random weights, or a .keras file. "
+            "By default 'imagenet' where the file is here, else 'none'.",
+            show_default=False,
+        ),
+    ] = None,
+    alpha: Alpha = 1.0,
+    size: AnySize = DEFAULT_SIZE,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of keras, litert, openvino, onnxruntime, with commas between; "
+            "by default all that are installed.",
+            show_default=False,
+        ),
+    ] = None,
+    precisions: Annotated[
+        str | None,
+        typer.Option(help="Some of float32, bfloat16, int8; by default all.", show_default=False),
+    ] = None,
+    batch: Annotated[str, typer.Option(help="How many pictures a call gets.")] = "1,8,64",
+    rounds: Annotated[int, typer.Option(help="Turns of each; made even.", min=1)] = 20,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of pictures that int8 ranges are taken from.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder of pictures to compare the outputs on.")
+    ] = None,
+    table: FormatOption = Format.TEXT,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every single time into this file.")
+    ] = None,
+    chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
+) -> None:
+    """Print how fast a model is in every engine and precision, and how far from Keras."""
+    batches = batch_sizes(batch)
+    with start_up_notes_hidden():
+        from keras_mobilenet.deploy.bench.bench_tables import bench_table  # noqa: PLC0415 - loads Keras
+        from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
+    net, name = _net(model, alpha, size)
+    with progress_line() as progress:
+        report = bench(
+            net,
+            name=name,
+            engines=_names(engines),
+            precisions=_names(precisions),
+            batches=batches,
+            rounds=rounds,
+            calibration=calibration,
+            pictures=pictures,
+            progress=progress,
+        )
+    say(bench_table(report, format=table.value))
+    if json_file is not None:
+        with replacing(json_file) as temporary:
+            Path(temporary).write_text(bench_table(report, format="json") + "\n", encoding="utf-8")
+        note(f"wrote {json_file}")
+    if chart is not None:
+        from keras_mobilenet.deploy.bench.bench_charts import bench_chart  # noqa: PLC0415
+
+        bench_chart(report, chart)
+        note(f"wrote {chart}")
+
+
+def batch_sizes(text: str) -> tuple[int, ...]:
+    """Return the numbers in a text such as `"1,8,64"`.
+
+    Raises:
+        ValueError: they are not positive integers with commas between.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise ValueError(
+            f"--batch takes positive integers with commas between, such as 1,8,64. Received: {text}"
+        )
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _net(model: str | None, alpha: float, size: PictureSize) -> tuple[Any, str]:
+    """Return the model to time, and words for it that say where its weights come from."""
+    if model is not None and model.endswith(_SUFFIX):
+        from keras_mobilenet.models.model_files import load_model  # noqa: PLC0415 - loads Keras
+
+        return load_model(model), model
+    if model not in (None, IMAGENET, _NONE):
+        raise ValueError(
+            f"--model takes '{IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
+        )
+    from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
+
+    height, width = size.known()
+    trained = model == IMAGENET or (model is None and _weights_are_here(alpha, (height, width)))
+    if model is None and not trained:
+        note("the ImageNet weights are not here, so the weights are random; --model imagenet "
+             "fetches them")  # fmt: skip
+    net = MobileNet((height, width, 3), alpha=alpha, weights=IMAGENET if trained else None)
+    weights = "ImageNet weights" if trained else "random weights"
+    return net, f"MobileNet, alpha {alpha:g}, {height} x {width}, {weights}"
+
+
+def _weights_are_here(alpha: float, size: tuple[int, int]) -> bool:
+    if pretrained.nearest_size(size) != size[0]:
+        return False  # none were published
+    try:
+        row = pretrained.find(alpha, size[0])
+    except LookupError:  # none were published
+        return False
+    return any(copies(row.file_name(include_top=True)))
+
+
+class Batch(enum.StrEnum):
+    """How many images a .tflite file takes at once."""
+
+    ONE = "1"
+    ANY = "any"
+
+
+class Quantize(enum.StrEnum):
+    """What the file's numbers are made smaller to."""
+
+    FLOAT16 = "float16"
+    DYNAMIC = "dynamic"
+    INT8 = "int8"
+    FULL_INT8 = "full_int8"
+
+
+def export_command(
+    model: Annotated[str, typer.Argument(help="A .keras file, 'imagenet', or a file of weights.")],
+    to: Annotated[
+        str, typer.Argument(help="Ends in .tflite, .onnx, .xml, or a slash for a SavedModel.")
+    ],
+    quantize: Annotated[Quantize | None, typer.Option(help="By default float32.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of pictures: int8 ranges, and to compare on.")
+    ] = None,
+    include_preprocessing: Annotated[
+        bool, typer.Option("--include-preprocessing", help="Let the file take pixels, 0 to 255.")
+    ] = False,
+    preprocessing: PreprocessingOption = None,
+    labels: Labels = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Root mean square error allowed, of the outputs' own.")
+    ] = None,
+    batch: Annotated[Batch, typer.Option(help="Images that a .tflite takes at once.")] = Batch.ONE,
+    alpha: Alpha = 1.0,
+    size: AnySize = DEFAULT_SIZE,
+) -> None:
+    """Write a model for another runtime, and compare it there before it counts."""
+    with start_up_notes_hidden():
+        from keras_mobilenet.deploy.exporting import export  # noqa: PLC0415 - loads Keras
+    names = names_in(labels)
+    report = export(
+        _model(model, alpha, size, names),
+        to,
+        quantize=None if quantize is None else quantize.value,
+        calibration=calibration,
+        include_preprocessing=include_preprocessing,
+        labels=names,
+        tolerance=tolerance,
+        preprocessing=preprocessing,
+        batch=1 if batch is Batch.ONE else None,
+    )
+    counts = (f"{count} {name}" for name, count in report.operators.items())
+    note(f"operators: {', '.join(counts)}")
+    say(str(report))
+
+
+def _model(model: str, alpha: float, size: PictureSize, names: list[str] | None) -> Any:
+    from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
+    from keras_mobilenet.models.model_files import SUFFIX, load_model  # noqa: PLC0415
+
+    if model.endswith(SUFFIX):
+        return load_model(model)
+    classes = len(names) if names and model != IMAGENET else 1000
+    return MobileNet((*size.lengths, 3), alpha=alpha, weights=model, classes=classes)
+
+
+def latency_command(
+    to: Annotated[Path, typer.Argument(help="The file to write, for `cost --latency`.")],
+    engine: Annotated[str, typer.Option(help="auto, litert, openvino, onnxruntime or keras.")] = (
+        "auto"
+    ),
+    precision: Annotated[Precision, typer.Option(help="What to compute in.")] = Precision.FLOAT32,
+    threads: Annotated[int | None, typer.Option(help="By default one a processor.", min=1)] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each net.", min=1)] = 10,
+) -> None:
+    """Time the 16 published nets on this machine, a picture at a time, and write the table."""
+    with start_up_notes_hidden():
+        from keras_mobilenet.deploy.bench.latencies import measure_latencies  # noqa: PLC0415 - Keras
+    with replacing(to) as temporary:  # before the minute that it takes
+        with progress_line() as progress:
+            table = measure_latencies(
+                engine=engine,
+                precision=precision.value,
+                threads=threads,
+                rounds=rounds,
+                progress=progress,
+            )
+        Path(temporary).write_text(table.to_text() + "\n", encoding="utf-8")
+    for row in table.rows:
+        say(f"alpha {row.alpha:<4g} at {row.size}: {1e3 * row.seconds:7.2f} ms")
+    note(f"wrote {to}")

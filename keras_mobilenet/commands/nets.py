@@ -1,0 +1,252 @@
+"""The commands that look at a net: summary, plot, cost, sizes, select and paper."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_mobilenet.commands.options import (
+    DEFAULT_SIZE,
+    Alpha,
+    AnySize,
+    Format,
+    FormatOption,
+    NoTop,
+    PictureSize,
+    bytes_in,
+    note,
+    parameters_of,
+    picture_size,
+    say,
+    start_up_notes_hidden,
+    with_signature,
+)
+from keras_mobilenet.display import paper_tables, sizes
+from keras_mobilenet.display.cost_tables import cost_table, device_table, selection_table
+from keras_mobilenet.display.summaries import summary as model_summary
+from keras_mobilenet.nets.costs import latency
+from keras_mobilenet.nets.costs import layers as costs
+from keras_mobilenet.nets.costs.selection import select_variant
+
+
+class By(enum.StrEnum):
+    """What a row of the cost table stands for."""
+
+    LAYER = "layer"
+    PART = "part"
+    KIND = "kind"
+
+
+class DType(enum.StrEnum):
+    """What weights and activations are stored as."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+
+
+class Runtime(enum.StrEnum):
+    """What activations are kept and copied by."""
+
+    LITERT = "litert"
+    MINIMAL = "minimal"
+
+
+class Padding(enum.StrEnum):
+    """How a strided convolution pads its input: as Keras, TF-slim or PyTorch."""
+
+    KERAS = "keras"
+    SAME = "same"
+    SYMMETRIC = "symmetric"
+
+
+class Pooling(enum.StrEnum):
+    """What follows the last block of a net without a top."""
+
+    AVG = "avg"
+    MAX = "max"
+
+
+@dataclass(frozen=True)
+class Net:
+    """The options that describe a net; see `takes_net`."""
+
+    alpha: Alpha = 1.0
+    size: AnySize = DEFAULT_SIZE
+    depth_multiplier: Annotated[
+        int, typer.Option(help="Depthwise filters for each input channel.")
+    ] = 1
+    channels: Annotated[int, typer.Option(help="Channels of the input.")] = 3
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000
+    no_top: NoTop = False
+    pooling: Annotated[Pooling | None, typer.Option(help="With --no-top.")] = None
+    output_stride: Annotated[
+        int, typer.Option(help="Of the last block: 32, or 16 or 8 by dilation.")
+    ] = 32
+    padding: Annotated[Padding, typer.Option(help="Of the strided convolutions.")] = Padding.KERAS
+
+    def costs(self) -> tuple[costs.LayerCost, ...]:
+        """Return the net's costs, without building it."""
+        known = self.size.known()
+        return costs.layer_costs(**self._arguments(), size=known, channels=self.channels)
+
+    def build(self) -> Any:
+        """Return the net as a Keras model with random weights."""
+        _load_tensorflow()
+        from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
+
+        shape = (*self.size.lengths, self.channels)
+        return MobileNet(**self._arguments(), input_shape=shape, weights=None)
+
+    def _arguments(self) -> dict[str, Any]:
+        names = ("alpha", "depth_multiplier", "classes", "pooling", "output_stride", "padding")
+        return {name: getattr(self, name) for name in names} | {"include_top": not self.no_top}
+
+
+def takes_net(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Net` in place of its parameter `net`."""
+
+    @functools.wraps(command)
+    def wrapper(**options: Any) -> None:
+        net = Net(**{field.name: options.pop(field.name) for field in fields(Net)})
+        command(net=net, **options)
+
+    own = [p for p in parameters_of(command) if p.name != "net"]
+    return with_signature(wrapper, [*own, *parameters_of(Net)])
+
+
+@takes_net
+def summary(
+    net: Net,
+    show_costs: Annotated[bool, typer.Option("--costs", help="Add MACs and bytes.")] = False,
+    table: FormatOption = Format.TEXT,
+    plot: Annotated[Path | None, typer.Option(help="Draw the net into this file too.")] = None,
+) -> None:
+    """Print the layers, their output shapes and parameters."""
+    model = net.build()
+    say(model_summary(model, format=table.value, costs=show_costs))
+    if plot is not None:
+        _draw(model, plot, full=False)
+
+
+@takes_net
+def plot_command(
+    net: Net,
+    to_file: Annotated[Path, typer.Argument(help="The picture to write: .png, .svg, ...")],
+    full: Annotated[bool, typer.Option("--full", help="A box a layer, not a block.")] = False,
+) -> None:
+    """Draw the net: a box a block, which fits a page, or a box a layer."""
+    _draw(net.build(), to_file, full=full)
+
+
+def _draw(model: Any, to_file: Path, *, full: bool) -> None:
+    from keras_mobilenet.display.diagrams import plot_model  # noqa: PLC0415
+
+    plot_model(model, to_file, compact=not full, show_shapes=full, show_layer_names=full)
+    note(f"wrote {to_file}")
+
+
+@takes_net
+def cost(
+    net: Net,
+    by: Annotated[By, typer.Option(help="What a row stands for.")] = By.PART,
+    device: Annotated[
+        bool, typer.Option("--device", help="What it needs of a device: memory and room.")
+    ] = False,
+    latencies: Annotated[
+        Path | None,
+        typer.Option("--latency", help="With an estimate of the time, from `latency`'s FILE."),
+    ] = None,
+    table: FormatOption = Format.TEXT,
+    chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
+) -> None:
+    """Print parameters, MACs and activation bytes, counted without building the net."""
+    layers = net.costs()
+    if device or latencies is not None:
+        measured = None if latencies is None else latency.read_latencies(latencies)
+        text = device_table(layers, latencies=measured, format=table.value)
+    else:
+        text = cost_table(layers, by=by.value, format=table.value)
+    say(text)
+    if chart is not None:
+        from keras_mobilenet.display.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
+
+        height, width = net.size.known()
+        cost_chart(layers, chart, title=f"alpha {net.alpha:g}, {height} x {width}: ")
+        note(f"wrote {chart}")
+
+
+def sizes_command(
+    inputs: Annotated[
+        list[PictureSize] | None,
+        typer.Argument(
+            parser=picture_size, metavar="[N|HxW|any]...", help="By default some examples."
+        ),
+    ] = None,
+    padding: Annotated[Padding | None, typer.Option(help="By default all three.")] = None,
+    output_stride: Annotated[int, typer.Option(help="32, 16 or 8.")] = 32,
+    table: FormatOption = Format.TEXT,
+) -> None:
+    """Print the picture's size after each stride, and where paddings make one function."""
+    text = sizes.size_table(
+        [size.lengths for size in inputs] if inputs else sizes.EXAMPLES,
+        paddings=sizes.PADDINGS if padding is None else (padding.value,),
+        output_stride=output_stride,  # type: ignore[arg-type]  # checked there
+        format=table.value,
+    )
+    say(text)
+
+
+def select(
+    ram: Annotated[str | None, typer.Option(help="For activations, as in 256kB or 1MiB.")] = None,
+    flash: Annotated[str | None, typer.Option(help="For weights, as in 1MB.")] = None,
+    macs: Annotated[int | None, typer.Option(help="Multiply-accumulates a picture.")] = None,
+    params: Annotated[int | None, typer.Option(help="Parameters, as `cost` counts them.")] = None,
+    top1: Annotated[float | None, typer.Option(help="Least ImageNet top-1 accuracy in %.")] = None,
+    dtype: Annotated[DType, typer.Option(help="Of weights and activations.")] = DType.INT8,
+    runtime: Annotated[
+        Runtime, typer.Option(help="What RAM is counted for: 'minimal' copies no patches.")
+    ] = Runtime.LITERT,
+    table: FormatOption = Format.TEXT,
+) -> None:
+    """Print the most accurate published net within a budget, and what comes next."""
+    found = select_variant(
+        max_macs=macs,
+        max_params=params,
+        max_ram=None if ram is None else bytes_in("--ram", ram),
+        max_flash=None if flash is None else bytes_in("--flash", flash),
+        min_top1=top1,
+        dtype=dtype.value,
+        runtime=runtime.value,
+    )
+    say(selection_table(found, format=table.value))
+    if found.best is None:
+        raise typer.Exit(1)
+
+
+def paper(
+    number: Annotated[int | None, typer.Option("--table", help="One table only.")] = None,
+    table: FormatOption = Format.TEXT,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw accuracy against MACs into this file.")
+    ] = None,
+) -> None:
+    """Print the paper's tables beside what the architecture gives, and why they differ."""
+    numbers = paper_tables.TITLES if number is None else (number,)
+    found = [paper_tables.paper_table(number) for number in numbers]
+    say(paper_tables.written(found, format=table.value))
+    if figure is not None:
+        from keras_mobilenet.display.charts import accuracy_chart  # noqa: PLC0415 - loads matplotlib
+
+        accuracy_chart(figure)
+        note(f"wrote {figure}")
+
+
+def _load_tensorflow() -> None:
+    with start_up_notes_hidden():
+        import keras  # noqa: F401, PLC0415

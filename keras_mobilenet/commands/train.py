@@ -1,0 +1,300 @@
+"""The commands that train: finetune and train."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keras_mobilenet.commands.options import (
+    Alpha,
+    Format,
+    FormatOption,
+    Size,
+    note,
+    say,
+    start_up_notes_hidden,
+)
+from keras_mobilenet.display.text_tables import markdown_table, text_table
+from keras_mobilenet.errors import DownloadError, plain_line
+from keras_mobilenet.nets import v1
+
+if TYPE_CHECKING:
+    from keras_mobilenet.training.finetune.probing import ProbeScore
+
+
+class Balance(enum.StrEnum):
+    """How much the pictures of each class count."""
+
+    NONE = "none"
+    BALANCED = "balanced"
+
+
+def finetune(
+    folder: Annotated[Path, typer.Argument(help="A folder of class folders, or a CSV file.")],
+    out: Annotated[Path | None, typer.Option(help="The folder of the run, to be made.")] = None,
+    val: Annotated[
+        str, typer.Option(help="Pictures to validate with: a folder, a CSV file, or a share.")
+    ] = "0.2",
+    train_from: Annotated[
+        str, typer.Option(help="What trains: 'top', 'block_12' and all behind it, ..., 'all'.")
+    ] = "top",
+    alpha: Alpha = 1.0,
+    size: Size = v1.DEFAULT_SIZE,
+    grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
+    weights: Annotated[
+        str, typer.Option(help="'imagenet', a file of weights, or 'none'.")
+    ] = "imagenet",
+    epochs: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
+    batch_size: Annotated[int, typer.Option(help="Pictures a step.", min=1)] = 32,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest.")] = None,
+    augment: Annotated[
+        int | None,
+        typer.Option(help="Views of a picture: 1 whole, 2 also mirrored, more: parts.", min=1),
+    ] = None,
+    class_weight: Annotated[
+        Balance, typer.Option(help="Whether each class counts as much as another.")
+    ] = Balance.NONE,
+    seed: Annotated[int, typer.Option(help="Fixes split, views and order.", min=0)] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder of computed features, for several runs.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Only say which alpha and size suit the pictures.")
+    ] = False,
+    table: FormatOption = Format.TEXT,
+) -> None:
+    """Train the net for your own classes, and save it with their names.
+
+    With TF_CONFIG set, the processes that it names train one net together.
+    """
+    if probe:
+        _probe(folder, seed, table)
+        return
+    if out is None:
+        raise typer.BadParameter("--out RUN is needed: the folder that the model goes into.")
+    with start_up():
+        from keras_mobilenet.training.finetune.finetuning import AUTO_CACHE  # noqa: PLC0415
+        from keras_mobilenet.training.finetune.finetuning import finetune as train  # noqa: PLC0415
+    with resumable(out), drawn() as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about pictures; the run names them all
+        run = train(
+            folder, out=out, validation=validation(val), train_from=train_from, alpha=alpha,
+            size=size, channels=1 if grey else 3, weights=None if weights == "none" else weights,
+            epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, augment=augment,
+            class_weight=None if class_weight is Balance.NONE else class_weight.value, seed=seed,
+            cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
+        )  # fmt: skip
+    tell(run, out)
+
+
+def _probe(folder: Path, seed: int, table: Format) -> None:
+    with start_up_notes_hidden():
+        from keras_mobilenet.training.finetune.probing import probe  # noqa: PLC0415
+    with drawn() as report, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        scores = probe(folder, seed=seed, progress=report)
+    for message in dict.fromkeys(str(warning.message) for warning in told):
+        note(message)
+    say(_score_table(scores, table))
+
+
+def _score_table(scores: tuple[ProbeScore, ...], table: Format) -> str:
+    if table is Format.JSON:
+        import json  # noqa: PLC0415
+
+        return json.dumps([vars(score) for score in scores], indent=2)
+    headers = ["alpha", "size", "accuracy %", "+-", "pictures/s"]
+    rows = [
+        [f"{s.alpha:g}", str(s.size), f"{100 * s.accuracy:.1f}", f"{100 * s.deviation:.1f}",
+         f"{s.pictures_per_second:.0f}"]
+        for s in scores
+    ]  # fmt: skip
+    draw = markdown_table if table is Format.MARKDOWN else text_table
+    return draw(headers, rows)
+
+
+if TYPE_CHECKING:
+    from keras_mobilenet.training.runs import Report, Run
+INTERRUPTED = 130  # as the shell reports a command that Ctrl-C ended
+
+
+@contextmanager
+def start_up() -> Iterator[None]:
+    """Have TensorFlow, imported within, hide its notes and use oneDNN.
+
+    On processors without AVX-512's VNNI it leaves oneDNN off by itself, and trains the whole net
+    at 15 to 17 pictures a second where it could do 26.
+    """
+    if "tensorflow" not in sys.modules:  # which would not heed it, while child processes would
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    with start_up_notes_hidden():
+        yield
+
+
+def validation(text: str) -> Any:
+    """Return what `--val` says: a share, or a path."""
+    try:
+        return text if os.path.exists(text) else float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--val is neither a share nor a path: {text!r}") from error
+
+
+@contextmanager
+def resumable(out: Path) -> Iterator[None]:
+    """On Ctrl-C, or where the disk is full, say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"interrupted; {to_resume(out)}")
+        raise typer.Exit(INTERRUPTED) from None
+    except DownloadError:  # an OSError, too, but nothing was begun
+        raise
+    except OSError:
+        note(f"what was done is kept; {to_resume(out)}")
+        raise
+
+
+def to_resume(out: Path) -> str:
+    """Return how to go on: the command as it was typed."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    line = shlex.join(["keras-mobilenet", *arguments, "--resume"])
+    return f"to go on with {out}:\n  {line}"
+
+
+@contextmanager
+def drawn() -> Iterator[Report]:
+    """Yield a report that draws a bar a stage on stderr, with its rate and the time left."""
+    from rich.console import Console  # noqa: PLC0415 - not needed for --help
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[values]}"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(now: Any) -> None:
+            if now.stage not in tasks:
+                tasks[now.stage] = bars.add_task(now.stage, total=now.total, rate="", values="")
+            task = tasks[now.stage]
+            speed = bars.tasks[task].finished_speed or bars.tasks[task].speed
+            rate = f"{speed:.0f} {now.unit}/s" if speed else ""
+            bars.update(task, completed=now.done, rate=rate, values=_values(now.values))
+
+        yield report
+
+
+def _values(values: Any) -> str:
+    shown = {"loss": "loss {:.3f}", "val_accuracy": "validation {:.1%}"}
+    return ", ".join(text.format(values[key]) for key, text in shown.items() if key in values)
+
+
+def tell(run: Run, out: Path) -> None:
+    """Print how good a run is, and where it is."""
+    for problem in run.problems:
+        note(plain_line(problem))
+    if run.accuracy is not None:
+        what = "accuracy (all classes right)" if run.multi_label else "accuracy"
+        right = round(run.accuracy * len(run.validation))
+        say(
+            f"validation {what} {100 * run.accuracy:.1f} % "
+            f"({right} of {len(run.validation)} pictures)"
+        )
+    times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.timings.items())
+    note(f"time: {times}")
+    say(f"wrote {out / 'model.keras'}")
+    note(f"try: keras-mobilenet classify --model {shlex.quote(str(out / 'model.keras'))} PICTURE")
+
+
+class Schedule(enum.StrEnum):
+    """How the rate falls."""
+
+    PAPER = "paper"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+def train(
+    folder: Annotated[Path, typer.Argument(help="A folder of class folders, or a CSV file.")],
+    out: Annotated[Path, typer.Option(help="The folder of the run, to be made.")],
+    val: Annotated[
+        str, typer.Option(help="Pictures to validate with: a folder, a CSV file, or a share.")
+    ] = "0.2",
+    alpha: Alpha = 1.0,
+    size: Size = v1.DEFAULT_SIZE,
+    epochs: Annotated[int, typer.Option(help="How often each picture is shown.", min=1)] = 100,
+    batch_size: Annotated[
+        int, typer.Option(help="Pictures a step, of all workers together.", min=2)
+    ] = 64,
+    schedule: Annotated[
+        Schedule, typer.Option(help="How the rate falls; 'paper': times 0.94 each 2.5 epochs.")
+    ] = Schedule.PAPER,
+    learning_rate: Annotated[float, typer.Option(help="The highest.")] = 0.045,
+    warmup: Annotated[float, typer.Option(help="Epochs in which the rate rises.")] = 0.0,
+    weight_decay: Annotated[float, typer.Option(help="None on depthwise kernels.")] = 4e-5,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of each target spread over all classes.")
+    ] = 0.0,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            help="What the weights' averages keep a step, 0 for none. [default: 0.9999, "
+            "less in a short training]"
+        ),
+    ] = None,
+    bn_momentum: Annotated[
+        float | None,
+        typer.Option(
+            help="What batch norms keep a step. [default: 0.9997, less in a short training]"
+        ),
+    ] = None,
+    least_area: Annotated[
+        float, typer.Option(help="Share of a picture that a part of it shows at least.")
+    ] = 0.35,
+    mixed_precision: Annotated[
+        bool, typer.Option("--mixed-precision", help="Compute in bfloat16.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Fixes split, weights, order and parts.", min=0)] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write for TensorBoard into --out, too.")
+    ] = False,
+) -> None:
+    """Train a net from random weights, by the published recipe unless told otherwise.
+
+    With TF_CONFIG set, the processes that it names train one net together.
+    """
+    with start_up():
+        from keras_mobilenet.training.scratch.scratch import train as train_net  # noqa: PLC0415
+    with resumable(out), drawn() as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about pictures; the run names them all
+        run = train_net(
+            folder, out=out, validation=validation(val), alpha=alpha, size=size, epochs=epochs,
+            batch_size=batch_size, schedule=schedule.value, learning_rate=learning_rate,
+            warmup=warmup, weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
+            bn_momentum=bn_momentum, least_area=least_area, mixed_precision=mixed_precision,
+            seed=seed, resume=resume, tensorboard=tensorboard, progress=report,
+        )  # fmt: skip
+    tell(run, out)

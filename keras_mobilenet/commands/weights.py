@@ -1,0 +1,269 @@
+"""The commands `keras-mobilenet weights ...`: published files, and any file of weights.
+
+NumPy and the readers are imported inside the commands that open files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keras_mobilenet.checkpoints.published.download import Progress, expected_hash
+from keras_mobilenet.checkpoints.published.hashes import sha256_of
+from keras_mobilenet.checkpoints.published.local_files import copies, keras_cache, weights_folders
+from keras_mobilenet.commands.options import (
+    Alpha,
+    Format,
+    FormatOption,
+    NoTop,
+    Size,
+    note,
+    say,
+    start_up_notes_hidden,
+)
+from keras_mobilenet.display.text_tables import markdown_table, text_table
+from keras_mobilenet.errors import CheckpointError, DownloadError
+from keras_mobilenet.nets import pretrained, v1
+from keras_mobilenet.nets.net import count_params
+from keras_mobilenet.nets.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from keras_mobilenet.checkpoints.inspection import Inspection
+
+app = typer.Typer(
+    help="The published weights: what there is, where it lies, whether it is sound.",
+    no_args_is_help=True,
+)
+
+
+@app.command("list")
+def list_command(table: FormatOption = Format.TEXT) -> None:
+    """Print the 32 published files, and where each lies if it is here."""
+    records = [_record(row, include_top) for row, include_top in _every_file()]
+    if table is Format.JSON:
+        say(json.dumps(records, indent=2))
+        return
+    headers = list(records[0])
+    cells = [[_cell(value) for value in record.values()] for record in records]
+    if table is Format.MARKDOWN:
+        say(markdown_table(headers, cells))
+        return
+    widest = max(len(row[-1]) for row in cells)
+    for row in (headers, *cells):
+        row[-1] = row[-1].ljust(widest)  # paths are flush left
+    lines = text_table(headers, cells).splitlines()
+    say("\n".join(line.rstrip() for line in lines))
+
+
+def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
+    name = row.file_name(include_top)
+    found = next(copies(name), None)
+    return {
+        "file": name,
+        "alpha": row.alpha,
+        "size": row.size,
+        "top": include_top,
+        "params": count_params(row.network(include_top)),
+        "top-1": row.top_1,
+        "top-5": row.top_5,
+        "where": str(found.parent) if found else None,
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@app.command()
+def where(alpha: Alpha = 1.0, size: Size = v1.DEFAULT_SIZE, no_top: NoTop = False) -> None:
+    """Print the folders that a file is looked for in, in order, and which one gives it."""
+    name = _row(alpha, size).file_name(not no_top)
+    used = next(copies(name), None)
+    say(f"{name} is looked for in:")
+    for folder in weights_folders():
+        say(f"  {folder} ({_presence(folder / name, used)})")
+    if used is None:
+        say(f"and would be fetched into {keras_cache()}")
+
+
+def _presence(path: Path, used: Path | None) -> str:
+    if path == used:
+        return "here"
+    if os.path.isfile(path):
+        return "here too, not used"
+    return "not here" if os.path.isdir(path.parent) else "no such folder"
+
+
+@app.command()
+def fetch(
+    alpha: Alpha = 1.0,
+    size: Size = v1.DEFAULT_SIZE,
+    no_top: NoTop = False,
+    every: Annotated[bool, typer.Option("--all", help="All 32 files.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch what is here anew.")] = False,
+) -> None:
+    """Fetch a published file into Keras' cache, unless it is here, and print its path."""
+    from keras_mobilenet.checkpoints.published.weights import weights_file  # noqa: PLC0415 - loads NumPy
+
+    files = list(_every_file()) if every else [(_row(alpha, size), not no_top)]
+    failed = 0
+    for row, include_top in files:
+        try:
+            with _progress(row.file_name(include_top)) as progress:
+                path = weights_file(row, include_top, progress=progress, force=force)
+            say(str(path))
+            _note_another(path)
+        except (DownloadError, CheckpointError) as error:
+            if not every:
+                raise
+            failed += 1
+            note(f"error: {error}")
+    if failed:
+        note(f"{failed} of {len(files)} files are not at hand")
+        raise typer.Exit(1)
+
+
+def _note_another(path: str) -> None:
+    first = next(copies(os.path.basename(path)))
+    if str(first) != path:
+        note(f"note: {first} comes first and is what will be used")
+
+
+@contextmanager
+def _progress(file_name: str) -> Iterator[Progress]:
+    """Yield what draws the bytes that have come, on stderr if that is a terminal."""
+    from rich.console import Console  # noqa: PLC0415 - not needed for --help
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
+               TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(file_name, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+@app.command()
+def verify(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files; by default every published file here.")
+    ] = None,
+) -> None:
+    """Check the hash and the arrays of files; the exit code is 1 if one is bad."""
+    paths = files or [path for row, top in _every_file() for path in copies(row.file_name(top))]
+    bad = 0
+    for path in paths:
+        try:
+            say(f"ok   {path}: {_verified(path)}")
+        except (DownloadError, CheckpointError) as error:
+            bad += 1
+            say("BAD  " + "\n     ".join(str(error).splitlines()))
+    note(f"{len(paths)} files, {bad} bad" if paths else "no published file is here")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _verified(path: Path) -> str:
+    """Return what is known of a sound file; raise if it is not sound."""
+    from keras_mobilenet.checkpoints.published.download import verify_hash  # noqa: PLC0415
+    from keras_mobilenet.checkpoints.published.weights import check_structure  # noqa: PLC0415 - loads NumPy
+
+    row, include_top = pretrained.find_file(path.name) or (None, True)
+    known = row.known_sha256(include_top) if row else None
+    expected = expected_hash(path, known)
+    if expected:
+        verify_hash(path, expected)
+    check_structure(str(path), row.network(include_top) if row else None)
+    if expected:
+        return f"its arrays fit, and its SHA-256 is the one {expected.source}"
+    sha256 = sha256_of(path)
+    if known:
+        verdict = "the published one" if sha256 == known else f"{sha256}, not the published one"
+    else:
+        verdict = f"{sha256}, with none to compare"
+    return f"its arrays fit; its SHA-256 is {verdict}"
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="Files of weights, in any format.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print what files of weights are, without building a model."""
+    from keras_mobilenet.checkpoints.inspection import inspect_weights  # noqa: PLC0415
+
+    records, bad = [], 0
+    for file in files:
+        try:
+            with start_up_notes_hidden():  # a reader may load TensorFlow for its schemas
+                found = inspect_weights(file)
+            records.append({"file": file} | _inspected(found))
+        except CheckpointError as error:
+            bad += 1
+            note(f"error: {error}")
+    if as_json:
+        say(json.dumps(records, indent=2))
+    else:
+        for record in records:
+            for key, value in record.items():
+                say(f"{key:12}  {_cell(value)}" if key != "file" else value)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _inspected(found: Inspection) -> dict[str, Any]:
+    told = found.conventions
+    return {
+        "format": found.format,
+        "made with": str(found.origin) if found.origin else None,
+        "padding": told.padding if told else None,
+        "epsilon": told.epsilon if told else None,
+        "background": found.background,
+        "dtypes": ", ".join(found.dtypes),
+        "params": found.params,
+        "arrays": len(found.arrays),
+        "sha256": found.sha256,
+        "notes": "; ".join(found.notes) or None,
+    }
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A file of weights, in any format.")],
+    target: Annotated[Path, typer.Argument(help="A .safetensors, .weights.h5 or .h5 file.")],
+) -> None:
+    """Write the same values into another format, read back before the file appears."""
+    from keras_mobilenet.checkpoints.inspection import convert_weights  # noqa: PLC0415
+
+    with start_up_notes_hidden():
+        found = convert_weights(source, target)
+    say(f"wrote {target}: {found.format}, {found.origin}, SHA-256 {found.sha256}")
+
+
+def _every_file() -> Iterator[tuple[Pretrained, bool]]:
+    return ((row, top) for row in pretrained.PRETRAINED for top in (True, False))
+
+
+def _row(alpha: float, size: int) -> Pretrained:
+    try:
+        return pretrained.find(alpha, size)
+    except LookupError as error:
+        alphas, sizes = (", ".join(map(str, v)) for v in (pretrained.ALPHAS, pretrained.SIZES))
+        raise ValueError(f"{error}. There are alpha {alphas} and size {sizes}.") from error

@@ -1,0 +1,247 @@
+"""bench(): how fast a model is in every engine and precision, and how far from Keras."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_mobilenet.deploy.bench.candidates import KERAS, Array, Contender, chosen_pairs, invited
+from keras_mobilenet.deploy.bench.machine import Machine, Peak, measured_peak, this_machine
+from keras_mobilenet.deploy.bench.timing import Timings, interleaved
+from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
+from keras_mobilenet.deploy.engines.engine import Precision, chunks
+from keras_mobilenet.deploy.graphs.calibration import calibration_samples
+from keras_mobilenet.deploy.graphs.conversion import check_image_model
+from keras_mobilenet.display.summaries import layer_rows
+from keras_mobilenet.images.recipes import Recipe
+from keras_mobilenet.models.model_files import recipe_of
+
+BATCHES = (1, 8, 64)
+ROUNDS = 20
+PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "ai-edge-litert", "openvino",
+            "nncf", "onnxruntime")  # fmt: skip
+_GENERATED = 16  # pictures, to compare outputs on
+_WARM_UP = 3  # calls: the first traces or compiles, the second may still allocate
+_CALLS = 8  # single pictures timed a turn: a 95th percentile needs many
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one contender did at one batch size."""
+
+    name: str
+    precision: Precision
+    batch: int
+    timings: Timings
+    difference: Difference | None  # from Keras; None for another net
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second, by the median."""
+        return self.batch / self.timings.median
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was measured in one run."""
+
+    model: str
+    machine: Machine
+    peak: Peak
+    flops: int | None  # of one picture: two for each MAC; None where they cannot be counted
+    rounds: int
+    pictures: int  # that outputs were compared on
+    results: tuple[Result, ...]
+    skipped: dict[str, str]  # contender -> why it is not there
+    notes: tuple[str, ...]
+
+    def ratio(self, result: Result) -> float:
+        """Return how many times as fast a contender is as Keras' `predict` at the same batch."""
+        reference = next(r for r in self.results if (r.name, r.batch) == (KERAS, result.batch))
+        return result.rate / reference.rate
+
+    def peak_share(self, result: Result) -> float | None:
+        """Return the share of the machine's float32 peak, in any precision; None if not known."""
+        return None if self.flops is None else result.rate * self.flops / 1e9 / self.peak.gflops
+
+
+def bench(
+    model: Any,
+    *,
+    name: str | None = None,
+    engines: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+    batches: Sequence[int] = BATCHES,
+    rounds: int = ROUNDS,
+    calibration: Any = None,
+    pictures: Any = None,
+    peers: Sequence[Contender] = (),
+    progress: Callable[[str], Any] = lambda _: None,
+) -> Report:
+    """Time a model in Keras, in `tf.function` and in every engine, all in turns.
+
+    A turn opens with a call that is not timed; the timed calls cover what a user's call covers:
+    a NumPy array in, a NumPy array out.
+
+    Args:
+        model: A Keras model that takes pictures.
+        name: What the report calls it; its own name by default.
+        engines: Some of `deploy.engines.ENGINES`; None for all that are installed.
+        precisions: Some of `"float32"`, `"bfloat16"`, `"int8"`; None for all.
+        batches: How many pictures a call gets, each of them in rounds of its own.
+        rounds: Turns of each contender; one more if odd, to let each go first as often as last.
+        calibration: Pictures for int8, as `Predictor` takes them; generated ones by default.
+        pictures: Pictures to compare the outputs on, likewise; generated ones by default.
+        peers: Other contenders.
+        progress: Is told in words what is being done.
+
+    Raises:
+        ValueError: an argument is wrong, or the model does not take one batch of pictures.
+        MissingExtraError: an engine that was asked for by name is not installed.
+    """
+    check_image_model(model)
+    pairs = chosen_pairs(engines, precisions)
+    batches = tuple(_positive("batches", batch) for batch in batches)
+    if not batches:
+        raise ValueError("`batches` holds no batch size. Pass some, such as (1, 8, 64).")
+    rounds = _positive("rounds", rounds)
+    rounds += rounds % 2
+    shape, recipe = model.inputs[0].shape[1:], recipe_of(model)
+    inputs = _inputs(pictures, recipe, shape)
+    if model.inputs[0].dtype == "uint8":  # the scaling is in its graph
+        inputs = inputs.astype(np.uint8)
+    int8 = any(precision == "int8" for _, precision in pairs)
+    samples = _inputs(calibration, recipe, shape) if int8 else None
+    with ExitStack() as closing:
+        # Before anything else, and after it: a machine that slows down has its best once.
+        progress("measuring the machine's peak")
+        peaks = [measured_peak()]
+        found = invited(
+            model,
+            pairs,
+            samples=samples,
+            optional=engines is None,
+            closing=closing,
+            progress=progress,
+        )
+        contenders = [*found.contenders, *peers]
+        results = [
+            result
+            for batch in batches
+            for result in _measured(contenders, inputs, batch, rounds, progress)
+        ]
+        peaks.append(measured_peak())
+    seen = {result.precision for result in results}
+    return Report(
+        model=name or model.name,
+        machine=this_machine(*PACKAGES),
+        peak=max(peaks, key=lambda peak: peak.gflops),
+        flops=_flops(model),
+        rounds=rounds,
+        pictures=len(inputs),
+        results=tuple(results),
+        skipped=found.skipped,
+        notes=tuple(
+            _notes(
+                other_precisions=seen != {"float32"},
+                generated_pictures=pictures is None,
+                generated_ranges=calibration is None and "int8" in seen,
+                flat=_is_flat(_outputs(contenders[0], inputs[:_GENERATED], _GENERATED)),
+            )
+        ),
+    )
+
+
+def _positive(argument: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{argument}` must be positive integers. Received: {value!r}")
+    return value
+
+
+def _inputs(pictures: Any, recipe: Recipe, shape: Sequence[int | None]) -> Array:
+    """Return pictures as the model's inputs, generated ones where there are none."""
+    if pictures is not None:
+        return calibration_samples(pictures, recipe, tuple(shape))
+    height, width = recipe.size or (224, 224)
+    sizes = (_GENERATED, shape[0] or height, shape[1] or width, shape[2] or 3)
+    return recipe.comparable.scaled(generated_pictures(sizes))
+
+
+def _measured(
+    contenders: Sequence[Contender],
+    inputs: Array,
+    batch: int,
+    rounds: int,
+    progress: Callable[[str], Any],
+) -> list[Result]:
+    """Return a result for each contender at one batch size."""
+    progress(f"batch {batch}: comparing outputs")
+    reference = _outputs(contenders[0], inputs, batch)
+    differences: list[Difference | None] = [difference(reference, reference)]
+    for contender in contenders[1:]:
+        outputs = _outputs(contender, inputs, batch) if contender.same_net else None
+        differences.append(None if outputs is None else difference(reference, outputs))
+    x = _repeated(inputs, batch)
+
+    def call(contender: Contender) -> Callable[[], object]:
+        return lambda: contender.predict(x)
+
+    times = interleaved(
+        {f"{c.name} {c.precision}": call(c) for c in contenders},
+        rounds,
+        warm_up=_WARM_UP,
+        settle=1,
+        calls=max(1, _CALLS // batch),
+        progress=lambda done, of: progress(f"batch {batch}: round {done} of {of}"),
+    )
+    return [
+        Result(c.name, c.precision, batch, times[f"{c.name} {c.precision}"], apart)
+        for c, apart in zip(contenders, differences, strict=True)
+    ]
+
+
+def _outputs(contender: Contender, inputs: Array, batch: int) -> Array:
+    """Return the outputs for `inputs`, computed in batches of exactly `batch`."""
+    whole = _repeated(inputs, math.ceil(len(inputs) / batch) * batch)
+    parts = [np.array(contender.predict(whole[rows])) for rows in chunks(len(whole), batch)]
+    outputs: Array = np.concatenate(parts)[: len(inputs)]
+    return outputs
+
+
+def _repeated(inputs: Array, count: int) -> Array:
+    """Return the first `count` of the inputs, begun again where they are fewer."""
+    return np.resize(inputs, (count, *inputs.shape[1:]))
+
+
+def _flops(model: Any) -> int | None:
+    macs = [row.macs for row in layer_rows(model)]
+    known = [value for value in macs if value is not None]
+    return 2 * sum(known) if len(known) == len(macs) else None
+
+
+def _is_flat(outputs: Array) -> bool:
+    """Return whether all outputs are nearly the same, as those of an untrained net are."""
+    return bool(np.ptp(outputs) < 0.05 * np.abs(outputs).max())
+
+
+def _notes(
+    *, other_precisions: bool, generated_pictures: bool, generated_ranges: bool, flat: bool
+) -> list[str]:
+    """Return what a reader has to know to take the numbers for what they are."""
+    told = {
+        "bfloat16 and int8 shares are of the float32 peak too, and may be above 100 %.": (
+            other_precisions
+        ),
+        "Outputs were compared on generated pictures, not on photographs.": generated_pictures,
+        "int8 ranges were taken from generated pictures: its speed is right, its error is not.": (
+            generated_ranges
+        ),
+        "The net's outputs are all nearly the same, as with random weights: errors and same "
+        "classes say little.": flat,
+    }
+    return [note for note, applies in told.items() if applies]

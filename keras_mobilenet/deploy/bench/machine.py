@@ -1,0 +1,82 @@
+"""Where a benchmark ran, and how fast that machine multiplies."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from keras_mobilenet.deploy.bench.timing import interleaved
+from keras_mobilenet.deploy.engines.processor import about_processor, instructions
+from keras_mobilenet.images.read_ahead import all_cores
+
+# Instructions that decide how fast float32, bfloat16 and int8 are, as Linux spells them.
+_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",
+                 "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
+                 "asimd", "asimddp", "i8mm", "bf16", "sve")  # fmt: skip
+_SIZE = 3072  # rows and columns: far beyond the caches, and under a second a product
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A computer, as a process of this interpreter sees it."""
+
+    processor: str
+    cores: int  # those that the process may use
+    instructions: tuple[str, ...]
+    system: str
+    python: str
+    versions: Mapping[str, str]  # of installed packages
+
+    def __str__(self) -> str:
+        versions = ", ".join(f"{package} {found}" for package, found in self.versions.items())
+        return (
+            f"{self.processor}, {self.cores} cores, {self.system}\nPython {self.python}, {versions}"
+        )
+
+
+def this_machine(*packages: str) -> Machine:
+    """Return the machine, with the versions of those of `packages` that are installed."""
+    about, flags = about_processor(), instructions()
+    return Machine(
+        processor=about.get("model name") or platform.processor() or platform.machine(),
+        cores=all_cores(),
+        instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
+        system=platform.system(),
+        python=platform.python_version(),
+        versions={name: found for name in packages if (found := _version(name)) is not None},
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The fastest float32 matrix product that was measured."""
+
+    gflops: float  # 1e9 floating-point operations a second; a multiply-accumulate is two
+    library: str
+    size: int  # rows and columns of the square factors
+
+
+def measured_peak(*, size: int = _SIZE, rounds: int = 6) -> Peak:
+    """Return the best of several products, by NumPy's library and by TensorFlow's."""
+    import tensorflow as tf  # noqa: PLC0415 - not needed to describe the machine
+
+    factor = np.random.default_rng(0).random((size, size), np.float32)
+    tensor = tf.constant(factor)
+    actions = {
+        "NumPy": lambda: factor @ factor,
+        "TensorFlow": lambda: tf.linalg.matmul(tensor, tensor).numpy(),
+    }
+    times = interleaved(actions, rounds, warm_up=1)
+    library = min(times, key=lambda name: times[name].best)
+    return Peak(2 * size**3 / times[library].best / 1e9, library, size)

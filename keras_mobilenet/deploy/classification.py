@@ -1,0 +1,109 @@
+"""Picture files in, class names out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_mobilenet.errors import PictureError
+from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.images.pixel_scaling import Preprocessing
+from keras_mobilenet.images.read_ahead import BATCH
+from keras_mobilenet.images.recipes import Label
+from keras_mobilenet.models.model_files import classes_of, recipe_of, recipe_with
+from keras_mobilenet.models.preprocessing import decode_predictions
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What became of one picture: its predictions, or what is wrong with it."""
+
+    path: str
+    predictions: list[tuple[str, str, float]]  # (identifier, name, score), the best first
+    fault: str | None = None
+
+
+def classify_pictures(
+    model: Any,
+    paths: Iterable[str],
+    *,
+    size: tuple[int, int],
+    crop: float | None = None,
+    top: int = 5,
+    labels: Sequence[Label] | None = None,
+    preprocessing: Preprocessing | str | None = None,
+) -> Iterator[Classified]:
+    """Yield what `model` takes each picture for, in the order of `paths`.
+
+    A picture that cannot be read is yielded with its fault, and the rest goes on.
+
+    Args:
+        model: A classifier of shape `(batch, height, width, 3)` to `(batch, classes)`.
+        paths: Picture files.
+        size: (height, width) in pixels that pictures are resized to.
+        crop: Share of each side that a central crop keeps before the resizing.
+        top: How many classes a picture.
+        labels: The classes' names; None stands for those that go with the model.
+        preprocessing: How pixels become the model's input; None stands for what is recorded with
+            the model, or found in its graph.
+
+    Raises:
+        ValueError: that is not known, or the model has no names for its classes.
+    """
+    recipe = recipe_with(recipe_of(model), classes_of(model), preprocessing, labels)
+    scaled, names = recipe.known_preprocessing().scaled, recipe.known_labels()
+
+    # A plain call, not predict(): that would compile first, which takes longer than a few pictures.
+    def predict(pixels: np.ndarray[Any, Any]) -> Any:
+        return model(scaled(pixels), training=False)
+
+    def read(path: str) -> np.ndarray[Any, Any]:
+        return read_picture(path, size=size, crop=crop)
+
+    return classify_pixels(predict, paths, read=read, top=top, labels=names)
+
+
+def classify_pixels(
+    predict: Callable[[np.ndarray[Any, Any]], Any],
+    paths: Iterable[str],
+    *,
+    read: Callable[[str], np.ndarray[Any, Any]],
+    top: int = 5,
+    labels: Sequence[Label],
+) -> Iterator[Classified]:
+    """Yield what `predict` takes each picture for, in the order of `paths`.
+
+    Args:
+        predict: From pixels, `uint8`, of shape `(count, height, width, channels)` to scores of
+            shape `(count, classes)`.
+        paths: Picture files.
+        read: From a path to the pixels of one picture.
+        top: How many classes a picture.
+        labels: The classes' names.
+    """
+    remaining = iter(paths)
+    while chunk := list(islice(remaining, BATCH)):
+        opened = [_read(path, read) for path in chunk]
+        pixels = [pixels for pixels, _ in opened if pixels is not None]
+        scores = keras.ops.convert_to_numpy(predict(np.stack(pixels))) if pixels else ()
+        decoded = iter(decode_predictions(scores, top, labels=labels) if pixels else ())
+        for path, (_, fault) in zip(chunk, opened, strict=True):
+            yield Classified(path, [] if fault else _plain(next(decoded)), fault)
+
+
+def _read(
+    path: str, read: Callable[[str], np.ndarray[Any, Any]]
+) -> tuple[np.ndarray[Any, Any] | None, str | None]:
+    try:
+        return read(path), None
+    except PictureError as error:
+        return None, str(error)
+
+
+def _plain(row: Sequence[tuple[str, str, Any]]) -> list[tuple[str, str, float]]:
+    return [(key, name, float(score)) for key, name, score in row]

@@ -1,0 +1,1 @@
+"""The runtimes that a model is compiled for, one file each, and which one is taken."""

@@ -1,0 +1,1 @@
+"""Files of models, checked before a native runtime gets them."""

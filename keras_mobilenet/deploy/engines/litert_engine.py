@@ -1,0 +1,176 @@
+"""LiteRT (TensorFlow Lite): the fast engine of the default install."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.deploy.engines.checks.opening import check_tflite
+from keras_mobilenet.deploy.engines.engine import Engine, Settings, empty, known
+from keras_mobilenet.deploy.graphs.conversion import Quantize, to_tflite
+from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.images.pixel_scaling import NAMED, PIXELS, Preprocessing
+from keras_mobilenet.nets.net import Shape
+
+NAME = "litert"
+PRECISIONS = ("float32", "int8")
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # operators of values and weights
+_ROUNDING = 0.02  # of the input's range: 1/128 for 1/127.5, a range that calibration cut short
+
+
+class LiteRTEngine(Engine):
+    """One interpreter with all threads for single pictures, one a thread for more.
+
+    A picture at a time in each thread is faster than a batch: its activations stay in the cache.
+    """
+
+    def __init__(self, content: bytes, settings: Settings) -> None:
+        self._content, self._settings = content, settings
+        self._threads = settings.threads
+        self._wide = _Interpreter(content, settings.threads)
+        self._narrow: list[_Interpreter] = []  # made when the first batch comes
+        self._pool: ThreadPoolExecutor | None = None
+        self.input_shape = self._wide.input_shape
+        self.input_dtype = self._wide.input_dtype
+        self.input_preprocessing = self._wide.input_preprocessing
+        self.output_shape = self._wide.output_shape
+        self.precision = self._wide.precision
+
+    def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the outputs for `x`."""
+        first = self._wide.run(x[:1])
+        y = empty(len(x), first.shape[1:])
+        y[:1] = first
+        if len(x) == 2 or self._threads == 1:
+            for i in range(1, len(x)):
+                y[i] = self._wide.run(x[i : i + 1])[0]
+        elif len(x) > 2:
+            self._run_side_by_side(x, y)
+        return y
+
+    def _run_side_by_side(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+        if self._pool is None:
+            self._narrow = [_Interpreter(self._content, 1) for _ in range(self._threads)]
+            self._pool = ThreadPoolExecutor(self._threads, "litert")
+        rows = itertools.count(1)  # the next row to do; counting is atomic
+
+        def work(interpreter: _Interpreter) -> None:
+            while (i := next(rows)) < len(x):
+                y[i] = interpreter.run(x[i : i + 1])[0]
+
+        for future in [self._pool.submit(work, interpreter) for interpreter in self._narrow]:
+            future.result()
+
+    def renewed(self) -> Engine:
+        """Return the same net with interpreters and threads of this process."""
+        return LiteRTEngine(self._content, self._settings)
+
+    def close(self) -> None:
+        """Stop the threads and drop the interpreters."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._pool = None
+        self._narrow.clear()
+        del self._wide
+
+
+class _Interpreter:
+    """LiteRT's interpreter of a net of one input and one output, in real numbers."""
+
+    def __init__(self, content: bytes, threads: int) -> None:
+        self._content, self._threads = content, threads
+        self._prepare(None)
+        self.precision = _precision(self._interpreter)
+        self.input_shape = known(int(n) for n in self._input["shape_signature"][1:])
+        self.output_shape = known(int(n) for n in self._output["shape_signature"][1:])
+        self.input_preprocessing = _preprocessing(self._input)
+        pixels = self._input["dtype"] == np.uint8 and self.input_preprocessing is not None
+        self.input_dtype = np.dtype("uint8" if pixels else "float32")
+
+    def _prepare(self, shape: Shape | None) -> None:
+        """Make an interpreter for inputs of a shape; one that has run cannot always be resized."""
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
+
+        self._interpreter = Interpreter(model_content=self._content, num_threads=self._threads)
+        (self._input,) = self._interpreter.get_input_details()
+        if shape is not None:
+            self._interpreter.resize_tensor_input(self._input["index"], shape)
+        if shape is not None or None not in known(self._input["shape_signature"][1:].tolist()):
+            self._interpreter.allocate_tensors()
+        (self._output,) = self._interpreter.get_output_details()
+        self._shape = tuple(self._input["shape"]) if shape is None else shape
+
+    def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the output for one picture, `x` of shape `(1, height, width, channels)`."""
+        if x.shape != self._shape:
+            self._prepare(x.shape)
+        self._interpreter.set_tensor(self._input["index"], self._coded(x))
+        self._interpreter.invoke()
+        return self._decoded(self._interpreter.get_tensor(self._output["index"]))
+
+    def _coded(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        dtype = np.dtype(self._input["dtype"])
+        if x.dtype == dtype:
+            return x
+        scale, zero = self._input["quantization"]
+        limits = np.iinfo(dtype)
+        coded: npt.NDArray[Any] = np.rint(x / scale + zero)
+        return coded.clip(limits.min, limits.max).astype(dtype)
+
+    def _decoded(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        scale, zero = self._output["quantization"]
+        return (y.astype(np.float32) - zero) * np.float32(scale) if scale else y
+
+
+def _precision(interpreter: Any) -> str:
+    """Return what the convolutions of a net compute in."""
+    types = {d["index"]: np.dtype(d["dtype"]) for d in interpreter.get_tensor_details()}
+    pairs = [
+        [types.get(int(number), np.dtype("float32")).kind for number in operator["inputs"][:2]]
+        for operator in interpreter._get_ops_details()  # the only list there is
+        if operator["op_name"] in _WEIGHTED
+    ]
+    if any(values in "iu" for values, _ in pairs):
+        return "int8"
+    return "dynamic" if any(weights in "iu" for _, weights in pairs) else "float32"
+
+
+def _preprocessing(details: Any) -> Preprocessing | None:
+    """Return how pixels become an input of int8 or uint8, whose 256 codes they are, then.
+
+    Its quantisation says what the codes stand for. It is believed where that is one of the usual
+    ranges; others are those of values that were normalised channel by channel.
+    """
+    dtype, (scale, zero) = np.dtype(details["dtype"]), details["quantization"]
+    if dtype not in (np.uint8, np.int8):
+        return None
+    if not scale:  # the codes are the values
+        return PIXELS if dtype == np.uint8 else None
+    found = Preprocessing(scale, scale * (np.iinfo(dtype).min - zero))
+    return found if any(found.is_close(x, _ROUNDING) for x in NAMED.values()) else None
+
+
+def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
+    """Return the engine of a folded Keras model, quantised on `samples` for int8."""
+    quantize: Quantize | None = "int8" if settings.precision == "int8" else None
+    return LiteRTEngine(to_tflite(model, quantize, samples), settings)
+
+
+def open_file(path: str, settings: Settings) -> Engine:
+    """Return the engine of a `.tflite` file.
+
+    Raises:
+        CheckpointError: the file is damaged, or has other than one input and one output.
+    """
+    content = check_tflite(path, NAME)
+    try:
+        return LiteRTEngine(content, settings)
+    except (ValueError, RuntimeError) as error:
+        remedy = "Export it again, or fetch it again."
+        raise CheckpointError(
+            fault(path, f"cannot be opened by LiteRT: {error}", remedy)
+        ) from error

@@ -1,0 +1,1 @@
+"""Many images into files of results, so that the work can be stopped and resumed."""

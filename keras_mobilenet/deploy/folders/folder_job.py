@@ -1,0 +1,265 @@
+"""A folder's results into a file, so that it can be stopped at any moment and gone on with."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any
+
+from keras_mobilenet.deploy.folders.folders import classify_paths, embed_paths
+from keras_mobilenet.deploy.folders.job_file import (
+    Settings,
+    check_settings,
+    settings_of,
+    write_settings,
+)
+from keras_mobilenet.deploy.folders.outputs import (
+    Output,
+    check_suffix,
+    lock_of,
+    output_for,
+    unfinished_folder,
+)
+from keras_mobilenet.deploy.folders.records import Result, error_of
+from keras_mobilenet.deploy.predictor import Predictor
+from keras_mobilenet.files import briefly_locked
+from keras_mobilenet.images.listing import list_pictures
+from keras_mobilenet.images.read_ahead import BATCH
+
+Path = str | os.PathLike[str]
+Progress = Callable[[int], None]  # is told how many pictures are done
+_MOST_FAULTS = 20
+
+
+@dataclass
+class Report:
+    """What became of a job's pictures."""
+
+    done: int = 0  # all in the output, bad ones and those of earlier runs too
+    resumed: int = 0  # how many of them were there before
+    bad: int = 0
+    faults: list[tuple[str, str]] = field(default_factory=list)  # the first: path, what is wrong
+
+    def add(self, pictures: Iterable[tuple[str, str | None]]) -> None:
+        """Count pictures, each a path and what is wrong with it."""
+        for path, fault in pictures:
+            self.done += 1
+            if fault:
+                self.bad += 1
+                if len(self.faults) < _MOST_FAULTS:
+                    self.faults.append((path, fault))
+
+
+def write_results(
+    predictor: Predictor,
+    source: Path | Iterable[Path],
+    out: Path,
+    *,
+    top: int = 5,
+    features: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Write the classes, or features, of each picture in a folder to a file, and return a report.
+
+    However the process ends, what it wrote is kept, and `resume` goes on from there: the file then
+    is, byte for byte, the one of a run without a break (`.csv` and `.jsonl`). A JSON file beside
+    it says what made it.
+
+    Args:
+        predictor: A classifier whose classes have names; for features of a `features_model`.
+        source: A folder, a `.txt` or `.lst` file of paths, or an iterable of paths, the same
+            ones in the same order at each `resume`.
+        out: The file: `.csv`, `.jsonl` or `.parquet` for classes, `.npz` or `.parquet` for
+            features.
+        top: How many classes a picture.
+        features: Write the model's outputs themselves.
+        resume: Go on with what an earlier run left, if it left anything.
+        overwrite: Remove what an earlier run left.
+        workers: Threads that decode; None for one a processor.
+        progress: Called with the number of pictures done, after each batch.
+
+    Raises:
+        ValueError: an argument is wrong, `out` is there and neither `resume` nor `overwrite` is
+            asked for, it was made from other pictures or in another way, or another process
+            writes it.
+        OSError: `out` cannot be written.
+        MissingExtraError: the format needs a package that is not installed.
+    """
+    out = os.fspath(out)
+    check_output(out, features=features, resume=resume, overwrite=overwrite)
+    paths = list_pictures(source)
+    first = next(paths, None)
+    if first is None:
+        raise no_picture(source)
+    classes = None if features else min(top, len(predictor.labels()))
+    settings = settings_of(predictor, top=classes)
+    output = output_for(out, top=classes, width=settings["width"])
+    report = Report()
+    with briefly_locked(
+        lock_of(out), f"{out} is being written by another process. Wait for it, or end it."
+    ):
+        start = _prepare(output, settings, chain([first], paths), report, overwrite=overwrite)
+        if start is None:
+            return report
+        if features:
+            results: Any = embed_paths(predictor, start.rest, workers=workers)
+        else:
+            results = classify_paths(predictor, start.rest, top=top, workers=workers)
+        with closing(results), closing(output):
+            _write(output, start, results, report, progress)
+    return report
+
+
+def check_output(out: str, *, features: bool, resume: bool, overwrite: bool) -> None:
+    """Raise unless results can be written to `out`; nothing is left there.
+
+    Raises:
+        ValueError: the suffix is of no format, or there is something that nobody said to go on
+            with or to overwrite.
+        OSError: the folder is missing or cannot be written to.
+        MissingExtraError: the format needs a package that is not installed.
+    """
+    check_suffix(out, features=features)
+    if resume and overwrite:
+        raise ValueError("resume goes on with a file, overwrite removes it. Pass one of the two.")
+    if os.path.isdir(out):
+        raise ValueError(f"{out} is a folder. Pass the name of a file.")
+    with tempfile.TemporaryFile(dir=os.path.dirname(out) or "."):
+        pass  # the error of a folder that cannot be written to names it
+    there = next(filter(os.path.exists, (out, unfinished_folder(out))), None)
+    if there and not resume and not overwrite:
+        raise ValueError(
+            f"{there} exists. Pass resume (--resume) to go on with it, or overwrite (--overwrite)."
+        )
+
+
+def no_picture(source: Any) -> ValueError:
+    """Return the error for a source without a picture."""
+    return ValueError(
+        f"There is no picture in {source!r}. Pass a folder with files named like pictures "
+        "(.jpg, .png, ...) in it or in its subfolders, or a .txt file of paths, one a line."
+    )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a job begins: what is kept of an earlier run, and the pictures that are left."""
+
+    kept: int  # rows
+    position: int  # where the last of them ends
+    rest: Iterator[str]
+
+
+def _prepare(
+    output: Output, settings: Settings, paths: Iterator[str], report: Report, *, overwrite: bool
+) -> _Start | None:
+    """Return where to begin, or None where everything is done already."""
+    begun = output.begun() or output.finished()
+    if begun and not overwrite:
+        check_settings(output.out, settings)
+        if output.finished():
+            _compare_finished(output, paths, report)
+            return None
+        return _resumed(output, paths, report)
+    output.remove()
+    write_settings(output.out, settings)
+    return _Start(0, 0, paths)
+
+
+def _resumed(output: Output, paths: Iterator[str], report: Report) -> _Start:
+    """Return where to go on: behind the last whole batch, so that batches are as they would be.
+
+    Raises:
+        ValueError: the rows written are not those of the first of `paths`.
+    """
+    kept = position = 0
+    tail: list[tuple[str, str | None]] = []
+    for number, (record, end) in enumerate(output.journal.records(), 1):
+        name, fault = _decoded(output, record, number)
+        path = next(paths, None)
+        _check_same(output, number, name, path)
+        tail.append((path or name, fault))
+        if len(tail) == BATCH:
+            report.add(tail)
+            kept, position = number, end
+            tail.clear()
+    following = next(paths, None)
+    if following is None and tail:  # the last batch, which need not be a whole one
+        kept, position = number, end
+        report.add(tail)
+        tail.clear()
+    report.resumed = report.done
+    rest = [path for path, _ in tail] + ([] if following is None else [following])
+    return _Start(kept, position, chain(rest, paths))
+
+
+def _decoded(output: Output, record: bytes, number: int) -> tuple[str, str | None]:
+    try:
+        return output.lines.decode(record)
+    except ValueError as error:
+        raise ValueError(
+            f"{output.journal.path} cannot be gone on with: record {number} is damaged ({error}). "
+            "Begin anew: pass overwrite (--overwrite)."
+        ) from error
+
+
+def _check_same(output: Output, number: int, found: str, path: str | None) -> None:
+    expected = None if path is None else output.lines.named(path)
+    if found != expected:
+        due = "there are no more pictures" if expected is None else f"{expected!r} is due"
+        raise ValueError(
+            f"{output.out} was made from other pictures: its number {number} is {found!r}, where "
+            f"{due}. Pass the same pictures, or begin anew: overwrite (--overwrite)."
+        )
+
+
+def _compare_finished(output: Output, paths: Iterator[str], report: Report) -> None:
+    """Raise unless a complete output has just the pictures of `paths`, in whatever order."""
+    rows = dict(output.rows())
+    expected = set(map(output.lines.named, paths))
+    if rows.keys() != expected:
+        examples = sorted(rows.keys() ^ expected)[:3]
+        raise ValueError(
+            f"{output.out} is complete, with {len(rows)} pictures, and there are {len(expected)} "
+            f"now; in one of the two only: {', '.join(map(repr, examples))}. "
+            "Pass another output, or begin anew: overwrite (--overwrite)."
+        )
+    report.add(rows.items())
+    report.resumed = report.done
+
+
+def _write(
+    output: Output,
+    start: _Start,
+    results: Iterator[Result],
+    report: Report,
+    progress: Progress | None,
+) -> None:
+    with _faults_of_writing(output.out, report):
+        output.start(start.kept, start.position)
+    while batch := list(islice(results, BATCH)):
+        with _faults_of_writing(output.out, report):
+            output.append(batch)
+        report.add((result.path, error_of(result)) for result in batch)
+        if progress is not None:
+            progress(report.done)
+    with _faults_of_writing(output.out, report):
+        output.finish()
+
+
+@contextmanager
+def _faults_of_writing(out: str, report: Report) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{out} cannot be written after {report.done} pictures: {error.strerror or error}. "
+            "What was written is kept: make room, then go on with resume (--resume)."
+        ) from error

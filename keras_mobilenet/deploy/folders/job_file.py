@@ -1,0 +1,102 @@
+"""What made a file of results, in a JSON file beside it: so that it is gone on with alike.
+
+The file stays when the results are complete. It says where they came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from keras_mobilenet.deploy.comparison import generated_pictures
+from keras_mobilenet.deploy.predictor import Predictor
+from keras_mobilenet.files import replacing
+from keras_mobilenet.images.read_ahead import BATCH
+
+_SUFFIX = ".job.json"
+_VERSION = 1
+_LARGEST = 8  # outputs that tell one model from another
+_SAME = 1e-3  # of the largest; another processor's float32 is nearer, other weights are further
+_UNKNOWN_SIZE = 224  # pixels, for the picture that a model of any size is tried on
+Settings = dict[str, Any]
+
+
+def settings_of(predictor: Predictor, *, top: int | None) -> Settings:
+    """Return what the results of a job depend on, beside the pictures.
+
+    A model may come from any file or from none: it is known by what it computes for a picture.
+
+    Args:
+        predictor: The compiled model.
+        top: Classes a picture; None for features.
+    """
+    outputs = predictor.predict(_trial(predictor)).reshape(-1)
+    largest = np.argsort(outputs)[::-1][:_LARGEST]
+    recipe = hashlib.sha256(predictor.recipe.to_text().encode("utf-8", "replace")).hexdigest()
+    return {
+        "version": _VERSION,
+        "model": predictor.name,
+        "results": "features" if top is None else f"{top} classes",
+        "engine": predictor.engine,
+        "precision": predictor.precision,
+        "recipe": recipe,  # size, crop, scaling, labels
+        "width": outputs.size,
+        "outputs": {str(i): float(outputs[i]) for i in largest},
+        "batch": BATCH,  # a picture's last digits depend on the batch that it is in
+    }
+
+
+def write_settings(out: str, settings: Settings) -> None:
+    """Write settings beside the results in `out`, in place of any that are there."""
+    with replacing(out + _SUFFIX) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(settings, file, indent=2)
+        file.write("\n")
+
+
+def check_settings(out: str, settings: Settings) -> None:
+    """Raise unless the results in `out` were made with the same settings.
+
+    Raises:
+        ValueError: they were made with others, or nobody knows with which.
+    """
+    path = out + _SUFFIX
+    try:
+        with open(path, encoding="utf-8") as file:
+            before = json.load(file)
+        different = _differences(before, settings)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{out} cannot be gone on with: what made it is not known, as {path} cannot be read "
+            f"({error}). Begin anew: pass overwrite (--overwrite)."
+        ) from error
+    if different:
+        raise ValueError(
+            f"{out} was made in another way than is asked for now: {'; '.join(different)}. "
+            "Ask for the same, for another output, or to begin anew: overwrite (--overwrite)."
+        )
+
+
+def _trial(predictor: Predictor) -> Any:
+    known = predictor.recipe.size or (_UNKNOWN_SIZE, _UNKNOWN_SIZE)
+    height, width, channels = predictor.input_shape
+    shape = (1, height or known[0], width or known[1], channels or 3)
+    return generated_pictures(shape).astype(np.uint8)
+
+
+def _differences(before: Settings, now: Settings) -> list[str]:
+    keys = [key for key in now if key not in ("model", "outputs")]
+    told = [f"{k} {before.get(k)!r}, now {now[k]!r}" for k in keys if before.get(k) != now[k]]
+    if not told and not _same_outputs(before["outputs"], now["outputs"]):
+        told = [f"by {before['model']}, whose outputs are not those of {now['model']}"]
+    return told
+
+
+def _same_outputs(before: dict[str, float], now: dict[str, float]) -> bool:
+    # Near ties may change places at the end of the list: what both have in common is compared.
+    common = before.keys() & now.keys()
+    allowed = _SAME * max(map(abs, now.values()))
+    close = all(abs(before[key] - now[key]) <= allowed for key in common)
+    return close and 2 * len(common) >= len(now)

@@ -1,0 +1,39 @@
+"""Tables of text, aligned for a terminal or written as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+Format = Literal["text", "markdown", "json"]
+LINE_LENGTH = 120  # characters, at least
+UNKNOWN = "?"
+
+
+def text_table(
+    headers: Sequence[str], cells: Sequence[Sequence[str]], line_length: int = 0, *, left: int = 1
+) -> str:
+    """Return a table whose columns are as wide as their content, and no line under `line_length`.
+
+    The first `left` columns are flush left, the others flush right.
+    """
+    rows = [list(headers), *map(list, cells)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    spare = max(0, line_length - sum(widths) - 2 * (len(widths) - 1))
+    stretched = max(left - 1, 1)  # the columns before the last flush-left one share what is spare
+    for i in range(stretched):
+        widths[i] += spare // stretched + (i < spare % stretched)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def markdown_table(headers: Sequence[str], cells: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Return a Markdown table; the first `left` columns are flush left, the others right."""
+    rule = ["---" if i < left else "---:" for i in range(len(headers))]
+    rows = [list(headers), rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

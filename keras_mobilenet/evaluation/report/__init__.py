@@ -1,0 +1,1 @@
+"""A training's report: one HTML file that opens anywhere, offline."""

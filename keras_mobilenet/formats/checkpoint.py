@@ -1,0 +1,67 @@
+"""What every reader returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import cast, get_args
+
+from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.formats.arrays import ArrayLike
+from keras_mobilenet.nets.net import Activation, Conventions, Padding
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file's arrays under our names, readable while the file is open.
+
+    Attributes:
+        format: The file's format, in words.
+        arrays: Arrays by our names, in Keras' axis order.
+        conventions: The source's conventions; None where the file does not tell, as Keras' own.
+        background: Whether class 0 of the top is a background class, as in TF-slim's nets.
+        notes: What the reader did to the values, such as dequantising them.
+    """
+
+    format: str
+    arrays: Mapping[str, ArrayLike]
+    conventions: Conventions | None = None
+    background: bool = False
+    notes: tuple[str, ...] = ()
+
+
+WRITER = "keras_mobilenet"  # the value of "format" in files that we wrote
+
+
+def describe(conventions: Conventions, origin: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the mapping for a file with these conventions; `origin` says more in words."""
+    told = {"epsilon": repr(conventions.epsilon), "padding": conventions.padding}
+    if conventions.activation != Conventions().activation:
+        told["activation"] = conventions.activation
+    return {"format": WRITER, **told, **(origin or {})}
+
+
+def is_ours(metadata: Mapping[str, str]) -> bool:
+    """Return whether a file with this metadata was written by this package."""
+    return metadata.get("format") == WRITER
+
+
+def conventions(metadata: Mapping[str, str]) -> Conventions:
+    """Return the conventions that a file of ours tells.
+
+    Raises:
+        CheckpointError: they are missing or make no sense.
+    """
+    try:
+        epsilon, padding = float(metadata["epsilon"]), metadata["padding"]
+        if padding not in get_args(Padding):
+            raise ValueError(f"padding={padding}")
+        activation = metadata.get("activation", Conventions().activation)
+        if activation not in get_args(Activation):
+            raise ValueError(f"activation={activation}")
+        if not (isfinite(epsilon) and epsilon > 0):
+            raise ValueError(f"epsilon={epsilon}")
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"the metadata's conventions are damaged ({error})") from error
+    return Conventions(epsilon, cast(Padding, padding), cast(Activation, activation))

@@ -1,0 +1,1 @@
+"""Files of named arrays, ours and other libraries': safetensors and npz."""

@@ -1,0 +1,1 @@
+"""Models converted for a runtime, read for their weights: TFLite, ONNX, TensorFlow.js."""

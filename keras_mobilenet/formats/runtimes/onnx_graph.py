@@ -1,0 +1,159 @@
+"""An ONNX graph as one line of operations with constants, which is all that a MobileNet needs.
+
+Nothing is computed: an operation whose constants the graph would compute is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.formats.arrays import ArrayLike, Lazy
+
+_EXTERNAL = 1  # TensorProto.DataLocation
+_DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 10: np.float16, 11: np.float64}
+_DTYPES |= {16: ml_dtypes.bfloat16}
+_PASSED_OVER = {"Identity", "Dropout"}  # what changes no value at inference
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One node on the way from the picture to the classes; its first input is the one before."""
+
+    type: str
+    attributes: Mapping[str, Any]
+    inputs: tuple[str, ...]  # the names of the further ones, "" where left out
+    constants: Mapping[str, ArrayLike]
+
+    def has(self, index: int) -> bool:
+        """Return whether the node has a further input with this number, from 1."""
+        return index <= len(self.inputs) and bool(self.inputs[index - 1])
+
+    def array(self, index: int) -> ArrayLike:
+        """Return the constant that is input number `index`, from 1; its values are not read."""
+        name = self.inputs[index - 1] if self.has(index) else ""
+        if name not in self.constants:
+            what = f"{name!r} is computed in the graph, not stored" if name else "it is not there"
+            raise CheckpointError(f"a {self.type} node takes {name or 'an input'}, but {what}")
+        return self.constants[name]
+
+    def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Return an attribute that is a list of integers."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, tuple):
+            raise CheckpointError(f"{name} of a {self.type} node is {value}, not a list")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        """Return an attribute that is a number."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, int | float):
+            raise CheckpointError(f"{name} of a {self.type} node is {value}, not a number")
+        return value
+
+    def numbers(self, index: int, attribute: str = "") -> list[float] | None:
+        """Return the values of a small constant, or of an attribute; None where neither is."""
+        if self.has(index):
+            return [float(value) for value in np.asarray(self.array(index)).ravel()[:16]]
+        value = self.attributes.get(attribute)
+        if value is None:
+            return None
+        single = isinstance(value, int | float)
+        return [self.number(attribute, 0)] if single else [*self.integers(attribute, ())]
+
+
+def line(graph: Any) -> tuple[tuple[int, ...], list[Operation]]:
+    """Return the shape of the graph's input, 0 where unknown, and the operations on it in order.
+
+    Raises:
+        CheckpointError: the graph has several inputs or branches, or keeps values elsewhere.
+    """
+    constants, nodes = _constants(graph)
+    inputs = [value for value in graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        raise CheckpointError(f"the graph has {len(inputs)} inputs, a MobileNet has 1")
+    shape = tuple(dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim)
+    operations = [
+        Operation(node.op_type, _attributes(node), tuple(node.input[1:]), constants)
+        for node in _walk(inputs[0].name, nodes)
+    ]
+    return shape, operations
+
+
+def _walk(value: str, nodes: list[Any]) -> Iterator[Any]:
+    """Yield the nodes that `value` runs through; those that change nothing are passed over."""
+    readers: dict[str, list[Any]] = {}
+    for node in nodes:
+        for name in {*node.input}:
+            readers.setdefault(name, []).append(node)
+    for _ in nodes:
+        if not readers.get(value):
+            return
+        node, *others = readers[value]
+        if others or node.input[0] != value or node.domain not in ("", "ai.onnx"):
+            kinds = ", ".join(sorted({n.op_type for n in (node, *others)}))
+            raise CheckpointError(f"the graph is not one line, as MobileNet is: {kinds} on {value}")
+        if node.op_type not in _PASSED_OVER:
+            yield node
+        value = node.output[0]
+    if readers.get(value):
+        raise CheckpointError("the graph runs in a circle")
+
+
+def _constants(graph: Any) -> tuple[dict[str, ArrayLike], list[Any]]:
+    """Return the graph's constants by name, and the nodes that make none."""
+    constants: dict[str, ArrayLike] = {t.name: _initializer(t, t.name) for t in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if not node.output:
+            raise CheckpointError(f"a {node.op_type} node has no output")
+        if node.op_type == "Constant":
+            tensors = [a.t for a in node.attribute if a.name == "value"]
+            for tensor in tensors:
+                constants[node.output[0]] = _initializer(tensor, node.output[0])
+        elif node.op_type == "Identity" and node.input and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]
+        else:
+            nodes.append(node)
+    return constants, nodes
+
+
+def _initializer(tensor: Any, name: str) -> ArrayLike:
+    if tensor.data_location == _EXTERNAL or tensor.external_data:
+        raise CheckpointError(
+            f"{name} lies in another file, which is never opened: export the net in one file, with "
+            "torch.onnx.export(..., external_data=False)"
+        )
+    shape = tuple(tensor.dims)
+    if any(n < 0 for n in shape):
+        raise CheckpointError(f"{name} has the shape {shape}")
+    dtype = np.dtype(_DTYPES.get(tensor.data_type, np.void))
+    return Lazy(shape, dtype, partial(_values, tensor, name, shape))
+
+
+def _values(tensor: Any, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    from onnx import numpy_helper  # noqa: PLC0415 - an optional package
+
+    try:
+        return np.asarray(numpy_helper.to_array(tensor)).reshape(shape)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{name} holds other values than its shape tells") from error
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    """Return a node's attributes of the simple kinds; the others mean nothing here."""
+    found: dict[str, Any] = {}
+    for attribute in node.attribute:
+        kinds = {1: attribute.f, 2: attribute.i, 3: attribute.s}
+        lists = {6: attribute.floats, 7: attribute.ints}
+        if attribute.type in kinds:
+            found[attribute.name] = kinds[attribute.type]
+        elif attribute.type in lists:
+            found[attribute.name] = tuple(lists[attribute.type])
+    return found

@@ -1,0 +1,1 @@
+"""Image files to pixels, their preprocessing and their class names; imports `nets`."""

@@ -1,0 +1,190 @@
+"""What a model's file must say beside its weights: what its input and its outputs mean.
+
+How a picture becomes the input, and the names of the classes, as one text, JSON, for which every
+file format has a place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS, TEXTS, Preprocessing
+from keras_mobilenet.nets.net import Size
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+KEY = "keras_mobilenet"  # under which a file's metadata hold the text
+EVALUATION_CROP = 0.875  # what the published accuracies were measured with
+MAX_BYTES = 16 << 20  # of the text in a file: a million classes with short names
+_VERSION = 2  # 1 had a divisor and a shift for all channels
+_DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
+Label = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a picture becomes a model's input, and what its outputs are called.
+
+    A picture is cropped about its centre to `crop` of each side and resized to `size`; what its
+    pixels become then is `preprocessing`.
+    """
+
+    size: Size | None = None  # (height, width) in pixels, None for the picture's own
+    crop: float = EVALUATION_CROP
+    preprocessing: Preprocessing | None = MINUS_ONE_TO_ONE  # None where it is not known
+    labels: tuple[Label, ...] | None = None  # None where the outputs have no known names
+
+    def scaled(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return pixels, 0 to 255, as the model's input.
+
+        Raises:
+            ValueError: how they become it is not known.
+        """
+        return self.known_preprocessing().scaled(pixels)
+
+    def known_preprocessing(self) -> Preprocessing:
+        """Return the preprocessing.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if self.preprocessing is None:
+            raise ValueError(
+                "How pixels become this model's input is not known: nothing is recorded with it, "
+                "and its graph neither scales pixels nor begins with a MobileNet. Pass "
+                f"`preprocessing` (--preprocessing in commands): {TEXTS}. Or pass floats as the "
+                "model takes them."
+            )
+        return self.preprocessing
+
+    def known_labels(self) -> tuple[Label, ...]:
+        """Return the classes' names.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.labels is None:
+            raise ValueError(
+                "The model does not name its classes. Pass `labels` (--labels in commands), the "
+                "names in the order of its outputs, or use `predict`."
+            )
+        return self.labels
+
+    @property
+    def comparable(self) -> Preprocessing:
+        """What to scale generated pictures by: where nothing is known, any range does."""
+        return MINUS_ONE_TO_ONE if self.preprocessing is None else self.preprocessing
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the model is known to take pixels from 0 to 255 as they are."""
+        return self.preprocessing is not None and self.preprocessing.takes_pixels
+
+    def taking_pixels(self) -> Recipe:
+        """Return the recipe of the same model with the scaling put into its graph."""
+        return replace(self, preprocessing=PIXELS)
+
+    def to_text(self) -> str:
+        """Return the recipe as JSON."""
+        known = self.preprocessing
+        told = {
+            "version": _VERSION,
+            "size": self.size,
+            "crop": self.crop,
+            "scale": None if known is None else known.scale,
+            "offset": None if known is None else known.offset,
+            "labels": self.labels,
+        }
+        return json.dumps(told, ensure_ascii=False)
+
+
+def recipe_for(
+    size: Size | None, classes: int | None, labels: Sequence[Label] | None = None
+) -> Recipe:
+    """Return the recipe of a MobileNet V1, whose input is pixels scaled to -1 to 1.
+
+    Raises:
+        ValueError: there are not as many labels as classes.
+    """
+    return Recipe(size, labels=checked_labels(labels, classes))
+
+
+def checked_labels(labels: Sequence[Label] | None, classes: int | None) -> tuple[Label, ...] | None:
+    """Return the labels as a tuple.
+
+    Raises:
+        ValueError: they are no names, or not as many as classes.
+    """
+    if labels is None:
+        return None
+    if isinstance(labels, str) or not all(map(_is_label, labels)):
+        raise ValueError(
+            "`labels` must be the classes' names in order, or pairs of an identifier and a name. "
+            f"Received: labels={labels!r}"
+        )
+    if classes is not None and len(labels) != classes:
+        raise ValueError(
+            f"`labels` must name each of the model's {classes} outputs. "
+            f"Received: {len(labels)} labels"
+        )
+    return tuple(label if isinstance(label, str) else (label[0], label[1]) for label in labels)
+
+
+def _is_label(value: Any) -> bool:
+    pair = isinstance(value, (tuple, list)) and len(value) == 2
+    return isinstance(value, str) or (pair and all(isinstance(part, str) for part in value))
+
+
+def recipe_from(text: str) -> Recipe:
+    """Return the recipe that a text of `to_text` tells.
+
+    Raises:
+        CheckpointError: the text is damaged, or of a later version.
+    """
+    try:
+        told = json.loads(text)
+        version = told.pop("version")
+        if version not in (1, _VERSION):
+            raise ValueError("written by a later version of keras-mobilenet")
+        size = told.pop("size")
+        labels = checked_labels(told.pop("labels"), None)
+        crop = told.pop("crop")
+        size = None if size is None else _size(*size)
+        preprocessing = _first_version(**told) if version == 1 else _preprocessing(**told)
+        if not 0 < crop <= 1:
+            raise ValueError(f"a crop of {crop}")
+    except _DAMAGE as error:
+        raise CheckpointError(f"what the file says of its input is damaged ({error})") from error
+    return Recipe(size, crop, preprocessing, labels)
+
+
+def _preprocessing(scale: Any, offset: Any) -> Preprocessing | None:
+    return None if scale is None and offset is None else Preprocessing(scale, offset)
+
+
+def _first_version(divisor: float, shift: float) -> Preprocessing:
+    return Preprocessing(1 / divisor, -shift)
+
+
+def check_classes(recipe: Recipe, classes: int | None) -> None:
+    """Raise unless a file's recipe names as many classes as its model has outputs.
+
+    Raises:
+        CheckpointError: it names more or fewer.
+    """
+    if recipe.labels is not None and classes is not None and len(recipe.labels) != classes:
+        raise CheckpointError(
+            f"the file names {len(recipe.labels)} classes, and its model has {classes} outputs"
+        )
+
+
+def _size(height: int, width: int) -> Size:
+    if min(height, width) < 1 or {type(height), type(width)} != {int}:
+        raise ValueError(f"a size of {height} x {width}")
+    return height, width

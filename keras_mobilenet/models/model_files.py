@@ -1,0 +1,185 @@
+"""Whole models in Keras' `.keras` files, with the recipe that goes with them.
+
+A model is built by `MobileNet` or by the user. What is recorded of it is kept beside it while it
+lives, and in a member of its own in the archive, which Keras passes over; what is not recorded is
+read off its graph.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+import keras
+
+from keras_mobilenet.errors import CheckpointError, about_file, fault
+from keras_mobilenet.files import check_file, replacing
+from keras_mobilenet.formats.keras import zip_files
+from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.images.pixel_scaling import Preprocessing, as_preprocessing
+from keras_mobilenet.images.recipes import (
+    KEY,
+    MAX_BYTES,
+    Label,
+    Recipe,
+    check_classes,
+    checked_labels,
+    recipe_from,
+)
+from keras_mobilenet.models.frozen import (
+    batch_norms_of,
+    freeze_batch_norms,
+    is_known,
+    layers_within,
+)
+from keras_mobilenet.models.input_scaling import net_at_input, preprocessing_in_graph
+from keras_mobilenet.models.keras_check import check_archive
+
+SUFFIX = ".keras"
+_MEMBER = f"{KEY}.json"
+_recipes: weakref.WeakKeyDictionary[Any, Recipe] = weakref.WeakKeyDictionary()
+
+
+def recipe_of(model: Any) -> Recipe:
+    """Return a model's recipe: the one set for it, else what its graph tells."""
+    recorded = _recipes.get(model)
+    if recorded is not None:
+        return recorded
+    labels = imagenet_classes() if _is_of_imagenet(model) else None
+    return Recipe(_size_of(model), preprocessing=preprocessing_in_graph(model), labels=labels)
+
+
+def recipe_with(
+    recipe: Recipe,
+    classes: int | None,
+    preprocessing: Preprocessing | str | None = None,
+    labels: Sequence[Label] | None = None,
+) -> Recipe:
+    """Return a recipe with what a caller gave in place of what was known.
+
+    Raises:
+        ValueError: it is no preprocessing, or there are not as many labels as classes.
+    """
+    if preprocessing is not None:
+        recipe = replace(recipe, preprocessing=as_preprocessing(preprocessing))
+    if labels is not None:
+        recipe = replace(recipe, labels=checked_labels(labels, classes))
+    return recipe
+
+
+def preprocessing_of(model: Any) -> Preprocessing | None:
+    """Return how pixels become a Keras model's input; None where it is not known.
+
+    It is what was set with `set_preprocessing`, or came with the model's file. Else it is read off
+    the graph: a model that scales its input takes pixels, and a MobileNet V1 takes -1 to 1.
+    """
+    return recipe_of(model).preprocessing
+
+
+def set_preprocessing(model: Any, preprocessing: Preprocessing | str) -> None:
+    """Record how pixels become a model's input, in place of what its graph tells.
+
+    `Predictor`, `export` and all that shows images to the model go by it, and files keep it.
+
+    Args:
+        model: A Keras model.
+        preprocessing: A `Preprocessing`, or a text that its `from_text` takes, such as `"0..1"`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    set_recipe(model, recipe_with(recipe_of(model), None, preprocessing))
+
+
+def set_recipe(model: Any, recipe: Recipe) -> None:
+    """Remember what goes with a model, for as long as it lives."""
+    _recipes[model] = recipe
+
+
+def save_model(model: Any, path: str | PathLike[str]) -> None:
+    """Save a model and its recipe as `.keras`, which plain Keras opens too.
+
+    Raises:
+        ValueError: `path` does not end in `.keras`.
+        OSError: the file cannot be written; what was at `path` is as it was.
+    """
+    if not os.fspath(path).endswith(SUFFIX):
+        raise ValueError(f"`path` must end in {SUFFIX}. Received: path={os.fspath(path)!r}")
+    with replacing(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_MEMBER, recipe_of(model).to_text())
+
+
+def load_model(path: str | PathLike[str]) -> keras.Model:
+    """Return the model in a `.keras` file, with the recipe that `save_model` left there.
+
+    Code in the file is never run: Keras' safe mode is on. Batch norms that were saved as not
+    trainable are frozen, as `freeze` leaves them; `freeze(model, batch_norm="train")` undoes it.
+
+    Raises:
+        CheckpointError: the file is damaged, is of another kind, or needs code that is not here.
+    """
+    path = os.fspath(path)
+    check_file(path, "Pass a whole .keras file.")
+    recipe = _read_recipe(path)
+    try:
+        check_archive(path)
+        model = keras.saving.load_model(path, safe_mode=True)
+        if recipe is not None:
+            check_classes(recipe, classes_of(model))
+    except Exception as error:  # Keras raises nearly any type at a damaged or foreign file
+        remedy = "Save the model again with the same version of Keras, or pass another file."
+        raise CheckpointError(fault(path, f"cannot be opened: {error}", remedy)) from error
+    _freeze_again(model)
+    if recipe is not None:
+        set_recipe(model, recipe)
+    return model
+
+
+def _freeze_again(model: Any) -> None:
+    """Freeze the batch norms that were: in the file they are Keras' own, as not trainable."""
+    saved = [x for x in batch_norms_of(model) if is_known(x) and not x.trainable]
+    freeze_batch_norms(saved)
+
+
+def _read_recipe(path: str) -> Recipe | None:
+    """Return the recipe in the archive; None in a file that plain Keras wrote."""
+    with about_file(path, "Pass a whole .keras file."), zip_files.opened(path) as archive:
+        if _MEMBER not in archive.namelist():
+            return None
+        return recipe_from(zip_files.text(archive, archive.getinfo(_MEMBER), MAX_BYTES))
+
+
+def _size_of(model: Any) -> tuple[int, int] | None:
+    inputs: Any = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    shape = inputs[0].shape
+    size = shape[2:] if _channels_first(model) else shape[1:3]
+    return None if len(size) != 2 or None in size else (size[0], size[1])
+
+
+def _channels_first(model: Any) -> bool:
+    formats = {getattr(layer, "data_format", "channels_last") for layer in model.layers}
+    return "channels_first" in formats
+
+
+def classes_of(model: Any) -> int | None:
+    """Return how many classes a Keras model's output has, None if it is no vector of scores."""
+    shape = model.outputs[0].shape
+    return shape[-1] if len(shape) == 2 else None
+
+
+def _is_of_imagenet(model: Any) -> bool:
+    """Return whether a model is a MobileNet V1 up to its own classifier of ImageNet's classes."""
+    net = net_at_input(model)
+    if net is None or not net.top:
+        return False
+    *_, last = (layer for layer in layers_within(model) if layer.weights)
+    return last in net.top and getattr(last, "filters", None) == len(imagenet_classes())

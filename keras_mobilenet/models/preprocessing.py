@@ -1,0 +1,118 @@
+"""What goes into the net and what comes out of it: pixels to floats, scores to class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.images.recipes import Label
+
+DATA_FORMATS = ("channels_last", "channels_first")
+
+
+def preprocess_input(x: Any, data_format: str | None = None) -> Any:
+    """Return `x`, pixels in 0 to 255, scaled to -1 to 1; a NumPy array of floats is overwritten.
+
+    So it is in Keras, and programs rely on it that ignore what is returned. `scale_pixels` leaves
+    every array as it is.
+
+    Args:
+        x: NumPy array or tensor of any shape.
+        data_format: `"channels_last"`, `"channels_first"` or None. Checked, as in Keras; the
+            scaling is the same for all.
+
+    Returns:
+        An array or tensor of the shape of `x`. Floats keep their dtype, integers become
+        `keras.config.floatx()`.
+
+    Raises:
+        ValueError: `data_format` is unknown.
+
+    Source: `keras.applications.mobilenet.preprocess_input`, whose results these are.
+    """
+    scaled = scale_pixels(x, data_format)
+    if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.floating):
+        return scaled
+    x[...] = scaled
+    return x
+
+
+def scale_pixels(x: Any, data_format: str | None = None) -> Any:
+    """Return `x`, pixels in 0 to 255, scaled to -1 to 1, and leave `x` as it is.
+
+    Args:
+        x: NumPy array or tensor of any shape.
+        data_format: As `preprocess_input` takes it.
+
+    Returns:
+        A new array or tensor of the shape of `x`. Floats keep their dtype, integers become
+        `keras.config.floatx()`.
+
+    Raises:
+        ValueError: `data_format` is unknown.
+    """
+    if data_format is not None and data_format not in DATA_FORMATS:
+        raise ValueError(
+            f"`data_format` must be one of {', '.join(DATA_FORMATS)} or None. "
+            f"Received: data_format={data_format!r}"
+        )
+    if not hasattr(x, "shape"):
+        x = np.asarray(x)  # a list, a Pillow image
+    if isinstance(x, np.ndarray):
+        if not np.issubdtype(x.dtype, np.floating):
+            x = x.astype(keras.config.floatx())
+    elif not keras.backend.is_keras_tensor(x) and not _is_float(x):
+        x = keras.ops.cast(x, keras.config.floatx())
+    return x / 127.5 - 1.0
+
+
+def _is_float(tensor: Any) -> bool:
+    return "float" in keras.backend.standardize_dtype(tensor.dtype)
+
+
+def decode_predictions(
+    preds: Any, top: int | None = 5, *, labels: Sequence[Label] | None = None
+) -> list[list[tuple[str, str, np.floating[Any]]]]:
+    """Return the `top` classes of each row of `preds`, the most probable first.
+
+    Args:
+        preds: Scores of shape `(pictures, classes)`.
+        top: How many classes a picture; None for all.
+        labels: The classes' names in order, or pairs of an identifier and a name. None stands
+            for the 1000 ImageNet classes.
+
+    Returns:
+        For each picture a list of `(identifier, name, score)`. The identifier is ImageNet's
+        synset, or the name itself where `labels` has no pairs.
+
+    Raises:
+        ValueError: `preds` is not of that shape, or `top` is not a positive integer.
+    """
+    pairs = imagenet_classes() if labels is None else tuple(map(_pair, labels))
+    scores = keras.ops.convert_to_numpy(preds)
+    if scores.ndim != 2 or scores.shape[1] != len(pairs):
+        remedy = "" if labels is not None else " For other classes pass `labels`, their names."
+        raise ValueError(
+            f"`preds` must be of shape (pictures, {len(pairs)}), a score for each class.{remedy} "
+            f"Received: shape {tuple(scores.shape)}"
+        )
+    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
+        raise ValueError(f"`top` must be a positive integer or None. Received: top={top!r}")
+    return [_best(row, top or len(pairs), pairs) for row in scores]
+
+
+def _pair(label: Label) -> tuple[str, str]:
+    return (label, label) if isinstance(label, str) else (label[0], label[1])
+
+
+def _best(
+    row: np.ndarray, top: int, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, np.floating[Any]]]:
+    # The order of equal scores is Keras': from the back, then a stable sort.
+    indices = row.argsort()[-top:][::-1]
+    best = [(*pairs[i], row[i]) for i in indices]
+    return sorted(best, key=lambda item: item[2], reverse=True)

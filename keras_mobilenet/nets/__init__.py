@@ -1,0 +1,1 @@
+"""What each MobileNet is, as data; imports nothing but the standard library."""

@@ -1,0 +1,1 @@
+"""What a net costs, read off its layers: MACs, parameters, memory, time, and which to take."""

@@ -1,0 +1,125 @@
+"""Which of the published nets to take for a device: the most accurate within a budget."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.costs import memory
+from keras_mobilenet.nets.costs.layers import layer_costs
+from keras_mobilenet.nets.costs.memory import DType, Runtime
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A published net and what it costs."""
+
+    alpha: float
+    size: int  # height and width of the picture in pixels
+    dtype: DType
+    top_1: float  # ImageNet, in %, as `pretrained` has it for the dtype
+    macs: int
+    params: int  # as Keras counts them, with the top
+    ram: int  # bytes, as `peak_memory` counts them for the runtime
+    flash: int  # bytes, as `weight_bytes` counts them
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `select_variant` found."""
+
+    best: Variant | None  # None where nothing fits
+    runners_up: tuple[Variant, ...]  # what fits too, the most accurate first
+    next_up: Variant | None  # the least of what is more accurate than the best, and does not fit
+    nearest: Variant | None  # where nothing fits, what exceeds the budget by the smallest factor
+    budget: Mapping[str, float]  # the limits asked for, by the fields of `Variant` they are on
+
+    def excess(self, variant: Variant) -> dict[str, float]:
+        """Return by how much a variant misses each limit that it does not keep."""
+        return {field: miss for field in self.budget if (miss := _miss(variant, field, self)) > 0}
+
+
+def variants(dtype: DType = "float32", runtime: Runtime = "litert") -> tuple[Variant, ...]:
+    """Return the 16 published nets with their costs, in the order of `pretrained.PRETRAINED`.
+
+    Raises:
+        ValueError: `dtype` or `runtime` is unknown.
+    """
+    return tuple(_variant(row, dtype, runtime) for row in pretrained.PRETRAINED)
+
+
+@functools.cache
+def _variant(row: pretrained.Pretrained, dtype: DType, runtime: Runtime) -> Variant:
+    costs = layer_costs(row.alpha, size=row.size, classes=pretrained.CLASSES)
+    return Variant(
+        alpha=row.alpha,
+        size=row.size,
+        dtype=dtype,
+        top_1=row.top_1_int8 if dtype == "int8" else row.top_1,
+        macs=sum(cost.macs for cost in costs),
+        params=sum(cost.params for cost in costs),
+        ram=memory.peak_memory(costs, dtype, runtime=runtime).bytes,
+        flash=memory.weight_bytes(costs, dtype),
+    )
+
+
+def select_variant(
+    *,
+    max_macs: float | None = None,
+    max_params: float | None = None,
+    max_ram: float | None = None,
+    max_flash: float | None = None,
+    min_top1: float | None = None,
+    dtype: DType = "float32",
+    runtime: Runtime = "litert",
+) -> Selection:
+    """Return the most accurate of the 16 published nets that keeps every limit given.
+
+    Of two that are equally accurate the one with fewer MACs is taken. Accuracies are published
+    ones; those of int8 are of checkpoints that were trained with quantisation in mind.
+
+    Args:
+        max_macs: Multiply-accumulates for one picture.
+        max_params: Parameters, as Keras counts them, with the top.
+        max_ram: Bytes for the activations, as `peak_memory` counts them.
+        max_flash: Bytes for the weights, as `weight_bytes` counts them; a file's graph adds to it.
+        min_top1: ImageNet top-1 accuracy in %.
+        dtype: `"float32"` or `"int8"`, of weights and activations.
+        runtime: `"litert"` or `"minimal"`, as in `peak_memory`: kernels for microcontrollers copy
+            no patches, and come nearer to the second.
+
+    Raises:
+        ValueError: a limit is no positive number, or `dtype` or `runtime` is unknown.
+    """
+    limits = {"macs": max_macs, "params": max_params, "ram": max_ram, "flash": max_flash}
+    given = {"top_1": min_top1} | limits
+    budget = {field: _limit(field, limit) for field, limit in given.items() if limit is not None}
+    every = sorted(variants(dtype, runtime), key=lambda variant: (-variant.top_1, variant.macs))
+    asked = Selection(None, (), None, None, budget)
+    fitting = [variant for variant in every if not asked.excess(variant)]
+    if not fitting:
+        return Selection(None, (), None, min(every, key=lambda v: _factor(v, asked)), budget)
+    best, *others = fitting
+    better = [variant for variant in every if variant.top_1 > best.top_1]
+    return Selection(best, tuple(others), better[-1] if better else None, None, budget)
+
+
+def _limit(field: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        name = "min_top1" if field == "top_1" else f"max_{field}"
+        raise ValueError(f"`{name}` must be a positive number or None. Received: {name}={value!r}")
+    return value
+
+
+def _miss(variant: Variant, field: str, selection: Selection) -> float:
+    """Return by how much a variant misses a limit; zero or less where it keeps it."""
+    difference: float = getattr(variant, field) - selection.budget[field]
+    return -difference if field == "top_1" else difference
+
+
+def _factor(variant: Variant, selection: Selection) -> float:
+    """Return the largest share of a limit by which a variant misses it."""
+    return max(miss / selection.budget[f] for f, miss in selection.excess(variant).items())

@@ -1,0 +1,228 @@
+"""MobileNet V1, written once, as data.
+
+Source: Howard et al., 2017, arXiv 1704.04861, table 1. Names, padding and the order of the top's
+layers are those of `keras.applications.MobileNet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from keras_mobilenet.nets.net import (
+    INPUT,
+    PADS,
+    RESCALING,
+    ConvPadding,
+    Kind,
+    Layer,
+    OutputStride,
+    Padding,
+    Pooling,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One row of the paper's table 1: a depthwise and a pointwise convolution.
+
+    A block that is not `separable` is one full 3 x 3 convolution: of 13 such is the paper's "Conv
+    MobileNet" of table 4.
+    """
+
+    filters: int
+    stride: int = 1
+    separable: bool = True
+
+
+STEM = Block(32, stride=2)
+# The row number, from 1, is the block id in the layers' names. The paper prints a stride of 2 in
+# the last row as well; its own sizes there, 7 x 7 in and out, show that it is 1.
+BLOCKS = (
+    Block(64),
+    Block(128, stride=2),
+    Block(128),
+    Block(256, stride=2),
+    Block(256),
+    Block(512, stride=2),
+    Block(512),
+    Block(512),
+    Block(512),
+    Block(512),
+    Block(512),
+    Block(1024, stride=2),
+    Block(1024),
+)
+# The paper's "Shallow MobileNet" of table 5 is without the five blocks of 512 filters that keep
+# 14 x 14; in the "Conv MobileNet" of table 4 every separable convolution is a full one.
+SHALLOW_BLOCKS = tuple(block for block in BLOCKS if block != Block(512))
+FULL_BLOCKS = tuple(replace(block, separable=False) for block in BLOCKS)
+REDUCTION = prod(block.stride for block in BLOCKS)  # of the stem's output, by the blocks
+MIN_SIZE = 32  # pixels: the net halves its input five times
+DEFAULT_SIZE = 224
+
+
+def reduction(layers: Sequence[Layer]) -> int | None:
+    """Return what a net's blocks divide the stem's output by; None where a stride was left out.
+
+    The net is one of Keras' padding, under which a padding of its own tells each stride there was.
+    """
+    blocks = [layer for layer in layers if layer.part.startswith("block_")]
+    if any(layer.stride == 1 and layer.padding == "valid" for layer in blocks):
+        return None
+    return prod(layer.stride for layer in blocks)
+
+
+def halved(n: int | None) -> int | None:
+    """Return the length that the stem makes of `n`, under every padding; None if unknown."""
+    return None if n is None else -(-n // STEM.stride)
+
+
+def width(filters: int, alpha: float) -> int:
+    """Return the channels that `filters` become under `alpha`, by Keras' rule."""
+    return int(filters * alpha)
+
+
+def network(
+    alpha: float = 1.0,
+    depth_multiplier: int = 1,
+    channels: int = 3,
+    classes: int = 1000,
+    include_top: bool = True,
+    pooling: Pooling | None = None,
+    padding: Padding = "keras",
+    *,
+    output_stride: OutputStride = 32,
+    blocks: Sequence[Block] = BLOCKS,
+    include_preprocessing: bool = False,
+    name_prefix: str = "",
+) -> tuple[Layer, ...]:
+    """Return the net's layers in graph order, from the input to the last."""
+    layers = [Layer(f"{INPUT}_1", "InputLayer", "input", channels, counted=True)]
+    if include_preprocessing:
+        layers.append(Layer(RESCALING, "Rescaling", "input", channels, counted=True))
+    layers += _stem(channels, width(STEM.filters, alpha), padding)
+    for block_id, (block, window) in enumerate(_windows(blocks, padding, output_stride), start=1):
+        scaled = replace(block, filters=width(block.filters, alpha))
+        layers += _block(block_id, scaled, window, layers[-1].channels, depth_multiplier)
+    if include_top:
+        layers += top(layers[-1].channels, classes)
+    elif pooling:
+        layers.append(_pool(pooling, layers[-1].channels))
+    return tuple(layer.prefixed(name_prefix) for layer in layers)
+
+
+def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, ...]:
+    """Return the classifier's layers, from the pool to the last."""
+    return (
+        _pool(pooling, channels, keepdims=True),
+        Layer("dropout", "Dropout", "top", channels),
+        Layer("conv_preds", "Conv2D", "top", classes, (1, 1, channels, classes), bias=True),
+        Layer("reshape_2", "Reshape", "top", classes),
+        Layer("predictions", "Activation", "top", classes),
+    )
+
+
+def layers_of_block(block_id: int, *, separable: bool) -> tuple[Layer, ...]:
+    """Return the layers of a block of that number, a padding's among them.
+
+    Their names, kinds and order are those in any net; their channels and strides mean nothing.
+    """
+    block = Block(1, stride=2, separable=separable)
+    return tuple(_block(block_id, block, _Window(2, 1, PADS["symmetric"]), 1, 1))
+
+
+_POOLS: dict[Pooling, tuple[str, Kind]] = {
+    "avg": ("global_average_pooling2d", "GlobalAveragePooling2D"),
+    "max": ("global_max_pooling2d", "GlobalMaxPooling2D"),
+}
+
+
+def _batch_norm_and_relu(conv: Layer) -> list[Layer]:
+    return [
+        Layer(f"{conv.name}_bn", "BatchNormalization", conv.part, conv.channels),
+        Layer(f"{conv.name}_relu", "ReLU", conv.part, conv.channels),
+    ]
+
+
+def _stem(channels: int, filters: int, padding: Padding) -> list[Layer]:
+    kernel = (3, 3, channels, filters)
+    pad: list[Layer] = []
+    if padding == "symmetric":  # Keras' own stem is SAME: only the depthwise ones pad at the end
+        pad = [Layer("conv1_pad", "ZeroPadding2D", "stem", channels, pad=PADS[padding])]
+    own_padding: ConvPadding = "valid" if pad else "same"
+    conv = Layer("conv1", "Conv2D", "stem", filters, kernel, STEM.stride, own_padding)
+    return [*pad, conv, *_batch_norm_and_relu(conv)]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """How a block's 3 x 3 convolution moves over its input."""
+
+    stride: int
+    dilation: int
+    pad: tuple[int, int] | None  # of a layer ahead of the convolution; None where that pads itself
+
+
+def _windows(
+    blocks: Sequence[Block], padding: Padding, output_stride: int
+) -> Iterator[tuple[Block, _Window]]:
+    """Yield each block with its window; past `output_stride` strides become dilations.
+
+    A stride that is left out dilates what follows it by as much, as in TF-slim's
+    `mobilenet_v1_base`: every later kernel then sees the inputs that it was trained on.
+    """
+    stride, dilation = STEM.stride, 1
+    for block in blocks:
+        if stride * block.stride <= output_stride:
+            pad = PADS.get(padding) if block.stride > 1 else None
+            yield block, _Window(block.stride, dilation, pad)
+            stride *= block.stride
+        else:
+            yield block, _Window(1, dilation, _dense_pad(padding, dilation))
+            dilation *= block.stride
+
+
+def _dense_pad(padding: Padding, dilation: int) -> tuple[int, int] | None:
+    """Return the padding under which leaving out a stride keeps every output there was.
+
+    The window of output i of the strided convolution begins at input `2 i` under `"keras"` and at
+    `2 i - 1` under `"symmetric"`; its dense outputs `2 i` begin there too. `"same"` is slim's: the
+    convolution pads itself and centres its windows. The strided ones are centred on `2 i` of an
+    odd length, but on `2 i + 1` of an even one.
+    """
+    if padding == "same":
+        return None
+    before, _ = PADS[padding]
+    return before * dilation, (2 - before) * dilation
+
+
+def _block(
+    block_id: int, block: Block, window: _Window, channels: int, depth_multiplier: int
+) -> list[Layer]:
+    part, layers = f"block_{block_id}", []
+    if window.pad:
+        layers.append(
+            Layer(f"conv_pad_{block_id}", "ZeroPadding2D", part, channels, pad=window.pad)
+        )
+    first = Layer(
+        f"conv_dw_{block_id}" if block.separable else f"conv_{block_id}",
+        "DepthwiseConv2D" if block.separable else "Conv2D",
+        part,
+        channels * depth_multiplier if block.separable else block.filters,
+        (3, 3, channels, depth_multiplier if block.separable else block.filters),
+        window.stride,
+        "valid" if window.pad else "same",
+        dilation=window.dilation,
+    )
+    layers += [first, *_batch_norm_and_relu(first)]
+    if block.separable:
+        kernel = (1, 1, first.channels, block.filters)
+        pointwise = Layer(f"conv_pw_{block_id}", "Conv2D", part, block.filters, kernel)
+        layers += [pointwise, *_batch_norm_and_relu(pointwise)]
+    return layers
+
+
+def _pool(pooling: Pooling, channels: int, keepdims: bool = False) -> Layer:
+    return Layer(*_POOLS[pooling], "top", channels, keepdims=keepdims, counted=True)

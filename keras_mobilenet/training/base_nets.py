@@ -1,0 +1,79 @@
+"""The net that a training begins with, with a new top."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_mobilenet.checkpoints.published.local_files import copies
+from keras_mobilenet.mobilenet import MobileNet
+from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.nets import arguments, pretrained, v1
+from keras_mobilenet.nets.net import Size
+from keras_mobilenet.training.checks import check_data_format
+from keras_mobilenet.transfer.tops import replace_top
+
+WHOLE = 1.0  # crop: users' objects stand near the edges too
+
+
+def base_net(
+    *,
+    alpha: float,
+    weights: Any,
+    size: Size,
+    channels: int,
+    labels: Sequence[str],
+    seed: int,
+    blocks: Sequence[v1.Block] = v1.BLOCKS,
+    activation: str = "softmax",
+) -> keras.Model:
+    """Return a MobileNet with a top for `labels`, and the recipe it is trained and used with.
+
+    Published weights are taken with or without their top, whichever is at hand.
+
+    Raises:
+        ValueError: an argument is wrong, or the data format is not `"channels_last"`.
+        CheckpointError: the file of weights cannot be read or does not fit.
+        DownloadError: the published weights are neither at hand nor to be fetched.
+    """
+    check_data_format("finetune")
+    with seeded(seed):
+        net = MobileNet(
+            (*size, channels),
+            alpha,
+            include_top=_only_with_top(alpha, weights, size),
+            weights=weights,
+            blocks=blocks,
+        )
+        # No dropout: it is for long trainings of whole nets, and would cost the exactness of
+        # "the same seed, the same numbers".
+        model = replace_top(net, len(labels), labels=labels, dropout=0.0, activation=activation)
+    set_recipe(model, replace(recipe_of(model), size=size, crop=WHOLE))
+    return model
+
+
+def _only_with_top(alpha: float, weights: Any, size: Size) -> bool:
+    """Return whether published weights are at hand with their top only."""
+    if weights != arguments.IMAGENET or alpha not in pretrained.ALPHAS:
+        return False
+    row = pretrained.find(alpha, pretrained.nearest_size(size))
+    here = {top: next(copies(row.file_name(top)), None) for top in (False, True)}
+    return here[False] is None and here[True] is not None
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Fix Keras' random values; Python's and NumPy's own go on afterwards as they would have."""
+    python, numpy = random.getstate(), np.random.get_state()
+    keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,62 @@
+"""What numbers and settings must be, checked in one way and with one wording."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_mobilenet.nets.net import Size
+from keras_mobilenet.nets.v1 import MIN_SIZE
+
+
+def check_data_format(feature: str) -> None:
+    """Raise ValueError unless Keras' data format is `"channels_last"`."""
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            f"{feature} works with the data format 'channels_last' only. "
+            "Call keras.config.set_image_data_format('channels_last') first."
+        )
+
+
+def checked_size(value: Any) -> Size:
+    """Return `size` as (height, width).
+
+    Raises:
+        ValueError: it is none, or too small for the net.
+    """
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"`size` must be (height, width) in pixels. Received: size={value!r}")
+    for length in pair:
+        check_whole("size", length, MIN_SIZE)
+    return int(pair[0]), int(pair[1])
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise ValueError unless an argument is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(
+            f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}"
+        )
+
+
+def check_range(
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    or_least: bool = False,
+    or_most: bool = False,
+) -> None:
+    """Raise ValueError unless an argument is a number between two, or one of them if so told."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    ends = [low] * or_least + [high] * or_most
+    if not number or not (low < value < high or value in ends):
+        least = f"at least {low}" if or_least else f"above {low}"
+        below = f"at most {high}" if or_most else f"below {high}"
+        most = "" if high == math.inf else f" and {below}"
+        raise ValueError(f"`{name}` must be {least}{most}. Received: {name}={value!r}")

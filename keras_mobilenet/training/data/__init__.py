@@ -1,0 +1,1 @@
+"""Images with their classes, in each form in which users have them."""

@@ -1,0 +1,192 @@
+"""Pictures with their classes, listed as people have them: folders, CSV files, pairs.
+
+Each reader returns the same `Listing`. Pictures are not opened: what is no picture by its name, is
+empty or is missing is left out and told; what cannot be decoded turns up when it is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+from keras_mobilenet.errors import unicode_text
+from keras_mobilenet.images.listing import visible_names, walk
+
+Pair = tuple[str, str]  # a picture's path and its class
+Data = str | PathLike[str] | Sequence[tuple[str | PathLike[str], str]]
+
+COLUMNS = ("path", "label")
+_UNREADABLE = "cannot be read"
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about one file or class that does not stop the reading."""
+
+    where: str  # the file, the folder or the class
+    what: str  # the same words for all of a sort
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The usable pictures of one source, sorted by path, and what was left out."""
+
+    pairs: tuple[Pair, ...]
+    problems: tuple[Problem, ...]
+
+
+def list_pictures(data: Data, argument: str = "data") -> Listing:
+    """Return the pictures that `data` names: a folder of class folders, a CSV file, or pairs.
+
+    Raises:
+        ValueError: `data` is none of these, is damaged, or has no usable picture in it.
+    """
+    if isinstance(data, (str, PathLike)):
+        path = os.fspath(data)
+        listing = _from_folder(path) if os.path.isdir(path) else _from_csv(path, argument)
+    else:
+        listing = _usable(_pairs(data, argument))
+    if not listing.pairs:
+        shown = "".join(f"\n  {problem}" for problem in listing.problems[:3])
+        raise ValueError(f"`{argument}` has no picture in it: {_name(data)}{shown}")
+    _check_labels(listing, argument)
+    return listing
+
+
+def _check_labels(listing: Listing, argument: str) -> None:
+    """Raise for classes whose names no file can hold: what is trained could not be saved."""
+    labels = {label for _, label in listing.pairs}
+    odd = sorted(name for name in map(unicode_text, labels) if name not in labels)
+    if odd:
+        raise ValueError(
+            f"`{argument}` has classes whose names are no UTF-8: {', '.join(odd[:3])}. Rename "
+            "them: a class folder gives its class its name."
+        )
+
+
+def _name(data: Data) -> str:
+    return os.fspath(data) if isinstance(data, (str, PathLike)) else f"{len(data)} pairs"
+
+
+def _from_folder(folder: str) -> Listing:
+    """Return the pictures in a folder's folders, whose names are the classes."""
+    names = visible_names(folder)
+    classes = [name for name, is_folder in names if is_folder]
+    if not classes:
+        raise ValueError(
+            f"{folder} has no folders in it. Put each class' pictures into a folder of its name."
+        )
+    if len(classes) > 1 and _SPLITS.issuperset(map(str.lower, classes)):
+        raise ValueError(
+            f"The folders in {folder} are no classes: {', '.join(classes)}. Pass the folder that "
+            "has the class folders in it, and that of the validation pictures as `validation`."
+        )
+    problems = [Problem(os.path.join(folder, name), "is not in a class folder")
+                for name, is_folder in names if not is_folder]  # fmt: skip
+    pairs: list[Pair] = []
+    for name in classes:
+        found = _class_folder(os.path.join(folder, name), name)
+        pairs += found.pairs
+        problems += found.problems
+        if not found.pairs and not any(_UNREADABLE in problem.what for problem in found.problems):
+            problems.append(Problem(os.path.join(folder, name), "is a class without pictures"))
+    return Listing(tuple(pairs), tuple(problems))
+
+
+def _class_folder(folder: str, label: str) -> Listing:
+    entries = list(walk(folder))
+    usable = _usable((entry.path, label) for entry in entries if entry.is_image)
+    others = sorted(entry.path for entry in entries if not entry.is_image)
+    no_pictures = tuple(Problem(path, "is no picture, by its name") for path in others)
+    return Listing(usable.pairs, no_pictures + usable.problems)
+
+
+def _from_csv(path: str, argument: str) -> Listing:
+    """Return the pictures of a CSV file's rows, whose paths begin at the file's own folder."""
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"`{argument}` must be a folder of class folders, a CSV file, or pairs of a path and "
+            f"a label. There is nothing at {path!r}."
+        )
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # Excel writes the mark
+            rows = list(_csv_rows(path, file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        remedy = "Save it as a CSV file in UTF-8, with commas."
+        raise ValueError(f"{path} cannot be read as CSV: {error}. {remedy}") from error
+    folder = os.path.dirname(path)
+    return _usable((os.path.join(folder, picture), label) for picture, label in rows)
+
+
+def _csv_rows(path: str, file: Iterable[str]) -> Iterator[Pair]:
+    reader = csv.DictReader(file)
+    header = [name.strip() for name in reader.fieldnames or ()]
+    if not set(COLUMNS).issubset(header):
+        raise ValueError(
+            f"{path} must begin with a line that names the columns {' and '.join(COLUMNS)}. "
+            f"Found: {', '.join(header) or 'nothing'}"
+        )
+    reader.fieldnames = header
+    for row in reader:
+        picture, label = ((row[column] or "").strip() for column in COLUMNS)
+        if not (picture and label):
+            raise ValueError(f"{path}, line {reader.line_num}, has no path or no label: {row}")
+        yield picture, label
+
+
+def _pairs(data: Iterable[object], argument: str) -> Iterator[Pair]:
+    """Yield the pairs of a sequence, checked."""
+    wanted = (
+        f"`{argument}` must be a folder of class folders, a CSV file, or pairs of a path and a "
+        "label, both as text."
+    )
+    if not isinstance(data, Sequence):
+        raise ValueError(f"{wanted} Received: {type(data).__name__}")
+    for pair in data:
+        match pair:
+            case (str() | PathLike() as path, str() as label) if label:
+                yield os.fspath(path), label
+            case _:
+                raise ValueError(f"{wanted} Received: {pair!r}")
+
+
+def _usable(pairs: Iterable[Pair]) -> Listing:
+    """Return the pairs whose file is there and has something in it, each once."""
+    kept, problems = [], []
+    for path, label in sorted(set(pairs)):
+        what = _fault(path)
+        if what:
+            problems.append(Problem(path, what))
+        else:
+            kept.append((path, label))
+    return Listing(tuple(kept), tuple(problems))
+
+
+def _fault(path: str) -> str | None:
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        return f"{_UNREADABLE}: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISDIR(status.st_mode):
+        return f"is a folder that {_UNREADABLE}" if _is_closed(path) else "is a folder"
+    if not stat.S_ISREG(status.st_mode):
+        return "is a pipe or a device"
+    return None if status.st_size else "is empty (0 bytes)"
+
+
+def _is_closed(folder: str) -> bool:
+    try:
+        os.scandir(folder).close()
+    except OSError:
+        return True
+    return False

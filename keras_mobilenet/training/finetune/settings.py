@@ -1,0 +1,181 @@
+"""What a training was asked to do, checked before anything is read."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.nets import arguments, v1
+from keras_mobilenet.nets.net import Size
+from keras_mobilenet.training.checks import check_range, check_whole, checked_size
+from keras_mobilenet.training.finetune.top import STEPS
+from keras_mobilenet.transfer.boundaries import TOP, checked_train_from
+
+# Of the second stage, measured on five classes of 100 flowers each.
+EPOCHS = 10
+# A higher rate, from 1e-5 on, overwrites within an epoch what ImageNet taught.
+LEARNING_RATE = 5e-6
+BALANCED = "balanced"
+ClassWeight = str | Mapping[Any, float] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that the result depends on, beside the data."""
+
+    alpha: float
+    weights: Any  # "imagenet", a path, or None
+    size: Size
+    channels: int
+    train_from: str
+    epochs: int
+    augment: int
+    batch_size: int
+    learning_rate: float
+    label_smoothing: float
+    weight_decay: float
+    patience: int
+    class_weight: ClassWeight
+    validation: Any  # as it was passed
+    seed: int
+    blocks: Sequence[v1.Block] = v1.BLOCKS
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON holds them."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        told["size"] = list(self.size)
+        if isinstance(self.class_weight, Mapping):
+            told["class_weight"] = {str(k): float(x) for k, x in self.class_weight.items()}
+        if self.weights is not None:
+            told["weights"] = os.fspath(self.weights)
+        told["validation"] = _told(self.validation)
+        told["blocks"] = told_blocks(self.blocks)
+        return told
+
+
+def told_blocks(blocks: Sequence[v1.Block]) -> list[list[Any]] | None:
+    """Return blocks as JSON holds them, None for the paper's."""
+    return None if tuple(blocks) == v1.BLOCKS else [list(astuple(block)) for block in blocks]
+
+
+def _told(validation: Any) -> Any:
+    """Return what was validated with as JSON holds it: a share, a path, or the kind of data."""
+    if validation is None or isinstance(validation, (int, float)):
+        return validation
+    if isinstance(validation, (str, os.PathLike)):
+        return os.fspath(validation)
+    return type(validation).__name__
+
+
+def checked_settings(
+    *,
+    size: Any,
+    train_from: str,
+    epochs: int | None,
+    learning_rate: float | None,
+    augment: int | None,
+    blocks: Any = v1.BLOCKS,
+    **others: Any,
+) -> Settings:
+    """Return the settings with the defaults filled in.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    blocks = arguments.checked_blocks(blocks, others["alpha"])
+    part = checked_train_from(train_from, len(blocks))
+    settings = Settings(
+        blocks=blocks,
+        size=checked_size(size),
+        train_from=part,
+        epochs=(STEPS if part == TOP else EPOCHS) if epochs is None else epochs,
+        learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
+        augment=(1 if part == TOP else 2) if augment is None else augment,
+        **others,
+    )
+    for name in ("epochs", "augment", "batch_size", "patience"):
+        check_whole(name, getattr(settings, name), 1)
+    check_whole("seed", settings.seed, 0)
+    if settings.channels not in (1, 3):
+        raise ValueError(f"`channels` must be 3, or 1 for greys. Received: {settings.channels!r}")
+    check_range("learning_rate", settings.learning_rate, 0, math.inf)
+    check_range("label_smoothing", settings.label_smoothing, 0, 1, or_least=True)
+    check_range("weight_decay", settings.weight_decay, 0, math.inf, or_least=True)
+    return settings
+
+
+def class_weights(
+    asked: ClassWeight, labels: Sequence[str], classes: Sequence[int]
+) -> tuple[float, ...]:
+    """Return how much each class' pictures count, 1 on average over the pictures.
+
+    Args:
+        asked: None for all alike; `"balanced"` for each class as much as another; or weights by
+            a class' name or number, 1 where none is given.
+        labels: The classes' names.
+        classes: Those of the pictures to train with.
+
+    Raises:
+        ValueError: a class is unknown, or a weight is not positive.
+    """
+    counts = np.bincount(classes, minlength=len(labels))
+    weights = np.ones(len(labels))
+    if asked == BALANCED:
+        weights = 1.0 / np.maximum(counts, 1)
+    else:
+        _set_weights(weights, asked, labels)
+    return tuple(map(float, weights * counts.sum() / (weights * counts).sum()))
+
+
+def positive_weights(
+    asked: ClassWeight, labels: Sequence[str], truth: npt.NDArray[Any]
+) -> tuple[float, ...]:
+    """Return how much each class' multi-label pictures count, against one without the class.
+
+    Args:
+        asked: As for `class_weights`; `"balanced"` is as much as all those without.
+        labels: The classes' names.
+        truth: 0 or 1 for each class of the pictures to train with, `(pictures, classes)`.
+
+    Raises:
+        ValueError: a class is unknown, or a weight is not positive.
+    """
+    weights = np.ones(len(labels))
+    if asked == BALANCED:
+        counts = truth.sum(axis=0)
+        weights = np.maximum(len(truth) - counts, 1) / np.maximum(counts, 1)
+    else:
+        _set_weights(weights, asked, labels)
+    return tuple(map(float, weights))
+
+
+def _set_weights(
+    weights: npt.NDArray[np.float64], asked: ClassWeight, labels: Sequence[str]
+) -> None:
+    """Set the weights that are asked for by a class' name or number."""
+    if isinstance(asked, Mapping):
+        for key, weight in asked.items():
+            weights[_class_index(key, labels)] = weight
+            check_range("class_weight", weight, 0, math.inf)
+    elif asked is not None:
+        raise ValueError(
+            "`class_weight` must be None, 'balanced', or a weight for each class' name or number. "
+            f"Received: class_weight={asked!r}"
+        )
+
+
+def _class_index(key: Any, labels: Sequence[str]) -> int:
+    if isinstance(key, str) and key in labels:
+        return labels.index(key)
+    if isinstance(key, (int, np.integer)) and 0 <= key < len(labels):
+        return int(key)
+    raise ValueError(
+        f"`class_weight` has a weight for {key!r}, which is no class. "
+        f"The classes are {', '.join(labels)}."
+    )

@@ -1,0 +1,78 @@
+"""What a training leaves: the model, and everything that a report on it needs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_HALF = 0.5
+_PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "pillow")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training."""
+
+    labels: tuple[str, ...]
+    # A row an epoch: stage, epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds;
+    # None where there is no such number, as without validation.
+    history: list[dict[str, Any]]
+    # (path, true class), None in arrays; the class is a tuple of classes in a multi-label run
+    validation: tuple[tuple[str | None, int | tuple[int, ...]], ...]
+    probabilities: npt.NDArray[np.float32]  # (validation pictures, classes), of the final model
+    settings: dict[str, Any]  # what was asked for, as JSON holds it
+    timings: dict[str, float]  # seconds
+    versions: dict[str, str]
+    weights_hash: str  # SHA-256 of the weights that the training began with
+    model: Any  # keras.Model
+    problems: tuple[str, ...]  # each names its picture or class
+    multi_label: bool = False  # whether a picture may be of several classes, or of none
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of the validation pictures that the model takes for what they are.
+
+        Of a multi-label picture that is all its classes and no other, at a probability of 0.5.
+        """
+        if not self.validation:
+            return None
+        if self.multi_label:
+            return float(((self.probabilities >= _HALF) == self.truth()).all(axis=1).mean())
+        truth = np.array([index for _, index in self.validation])
+        return float((self.probabilities.argmax(axis=1) == truth).mean())
+
+    def truth(self) -> npt.NDArray[np.bool_]:
+        """Return which classes each validation picture of a multi-label run is of."""
+        rows = np.zeros(self.probabilities.shape, bool)
+        for row, (_, classes) in zip(rows, self.validation, strict=True):
+            row[list(classes) if isinstance(classes, tuple) else [classes]] = True
+        return rows
+
+
+def versions() -> dict[str, str]:
+    """Return those of what a training depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where one stage of the work stands."""
+
+    stage: str  # what is done, as in "features of the pictures to train with"
+    done: int
+    total: int
+    unit: str = "pictures"
+    values: Mapping[str, float] = field(default_factory=dict)  # the latest, as val_accuracy
+
+
+Report = Callable[[Progress], None]
+
+
+def unreported(progress: Progress) -> None:
+    """Tell nobody."""

@@ -1,0 +1,81 @@
+"""The net's activations at several strides, as decoders and feature pyramids take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import keras
+
+from keras_mobilenet.models.cuts import inputs_of, output_in, tensors_at
+from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.parts import Net, find_nets
+
+STRIDES = (4, 8, 16, 32)
+
+
+def features(model: Any, *, strides: Sequence[int] = STRIDES) -> keras.Model:
+    """Return a model with the last activation at each of `strides`, on the same layers.
+
+    The output is a dict, `{"stride_4": ..., "stride_8": ...}`, so that a decoder takes what it
+    needs by name, whatever the order, and losses and metrics can be given by name. `"stride_8"` is
+    of shape `(batch, height / 8, width / 8, features)`. The names tell the stride, not KerasHub's
+    level ("P3"), which says nothing true of a net with an `output_stride`.
+
+    Nothing is copied: the model shares `model`'s layers, weights and input. With
+    `output_stride=16` or `8` the last blocks stand at that stride, and there is none beyond.
+
+    Args:
+        model: A `MobileNet`, or a model built on one, flat or with the net nested in it; what the
+            user put behind the net is left out, what is before it stays.
+        strides: The input's size over the activations', each one once.
+
+    Raises:
+        ValueError: the model has no activation at one of the strides, or `model` is not one net.
+    """
+    strides = tuple(strides)
+    net = _net(model)
+    found = _last_activations(net)
+    absent = [stride for stride in strides if stride not in found]
+    if absent or not strides or len(set(strides)) < len(strides):
+        there = ", ".join(map(str, found)) or "none"
+        raise ValueError(
+            f"`strides` must be some of those that model {model.name!r} has activations at, each "
+            f"once: {there}. Received: strides={strides}"
+        )
+    within = {f"stride_{stride}": output_in(net.owner, found[stride]) for stride in strides}
+    outputs = tensors_at(net.path, within)
+    pyramid = keras.Model(inputs_of(model), outputs, name=f"{model.name}_features")
+    set_recipe(pyramid, replace(recipe_of(model), labels=None))
+    return pyramid
+
+
+def _net(model: Any) -> Net:
+    """Return the one net in a model, from its stem on."""
+    nets = find_nets(model)
+    if len(nets) != 1 or nets[0].stem is None:
+        stems = ", ".join(net.first.name for net in nets) or "none"
+        raise ValueError(
+            f"Model {model.name!r} must hold one MobileNet, in its own layers or a nested model's, "
+            f"which begins with its stem, conv1. Found: {stems}. Pass the model that MobileNet "
+            "returned, or one built on it."
+        )
+    return nets[0]
+
+
+def _last_activations(net: Net) -> dict[int, Any]:
+    """Return the last ReLU of the net at each stride, in the order of the strides."""
+    stride = prod(map(_stride, net.ahead or ()))
+    found = {}
+    for layer in net.layers.values():
+        stride *= _stride(layer)
+        if type(layer).__name__ == "ReLU":
+            found[stride] = layer
+    return found
+
+
+def _stride(operation: Any) -> int:
+    strides = getattr(operation, "strides", 1)
+    return int(strides[0] if isinstance(strides, (tuple, list)) else strides)

@@ -1,0 +1,165 @@
+"""The published net for a budget, against brute force over all of them."""
+
+import itertools
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from keras_mobilenet import layer_costs, peak_memory, select_variant
+from keras_mobilenet.commands.app import app
+from keras_mobilenet.commands.options import bytes_in
+from keras_mobilenet.display.cost_tables import selection_table
+from keras_mobilenet.nets.costs.memory import weight_bytes
+from keras_mobilenet.nets.costs.selection import variants
+from keras_mobilenet.nets.pretrained import ALPHAS, SIZES, find
+
+DTYPES = ("float32", "int8")
+FIELDS = {"max_macs": "macs", "max_params": "params", "max_ram": "ram", "max_flash": "flash"}
+# Limits under, between and over what the nets need, so that each one binds for some.
+LIMITS = {
+    "max_macs": (2e7, 1.2e8, 1e9),
+    "max_params": (1e5, 2e6, 1e7),
+    "max_ram": (2e5, 8e5, 3e6),
+    "max_flash": (7e5, 3e6, 2e7),
+    "min_top1": (45, 62),
+}
+
+
+def table(dtype, runtime="litert"):
+    """Return every published net's numbers, worked out one by one."""
+    rows = []
+    for alpha, size in itertools.product(ALPHAS, SIZES):
+        costs = layer_costs(alpha, size=size)
+        published = find(alpha, size)
+        rows.append({
+            "net": (alpha, size),
+            "top_1": published.top_1 if dtype == "float32" else published.top_1_int8,
+            "macs": sum(cost.macs for cost in costs),
+            "params": sum(cost.params for cost in costs),
+            "ram": peak_memory(costs, dtype, runtime=runtime).bytes,
+            "flash": weight_bytes(costs, dtype),
+        })  # fmt: skip
+    return rows
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_best_is_that_of_brute_force(dtype):
+    rows, outcomes = table(dtype), set()
+    assert len(rows) == len(variants(dtype)) == 16
+    for limits in itertools.product(*[(None, *values) for values in LIMITS.values()]):
+        budget = dict(zip(LIMITS, limits, strict=True))
+        fitting = [
+            row for row in rows
+            if all(limit is None or row[FIELDS[name]] <= limit
+                   for name, limit in budget.items() if name in FIELDS)
+            and (budget["min_top1"] is None or row["top_1"] >= budget["min_top1"])
+        ]  # fmt: skip
+        found = select_variant(**budget, dtype=dtype)
+        outcomes.add(found.best)
+        if not fitting:
+            assert (found.best, found.runners_up, found.next_up) == (None, (), None)
+            assert found.excess(found.nearest)
+            continue
+        best = max(fitting, key=lambda row: (row["top_1"], -row["macs"]))
+        assert (found.best.alpha, found.best.size) == best["net"]
+        nets = {(v.alpha, v.size) for v in (found.best, *found.runners_up)}
+        assert nets == {row["net"] for row in fitting}
+        better = [row["top_1"] for row in rows if row["top_1"] > best["top_1"]]
+        assert (found.next_up.top_1 if better else found.next_up) == min(better, default=None)
+        assert not better or found.excess(found.next_up)
+    assert len(outcomes) > 4  # the limits do tell the nets apart
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nearest_misses_by_the_smallest_factor(dtype):
+    found = select_variant(max_ram=1000, max_flash=1000, dtype=dtype)
+    factors = [max(row["ram"], row["flash"]) for row in table(dtype)]
+    assert max(found.nearest.ram, found.nearest.flash) == min(factors)
+    assert found.excess(found.nearest) == {
+        "ram": found.nearest.ram - 1000,
+        "flash": found.nearest.flash - 1000,
+    }
+
+
+def test_runtime_without_patches_fits_more():
+    budget = {"max_ram": 256_000, "max_flash": 1_000_000, "dtype": "int8"}
+    litert, minimal = (select_variant(**budget, runtime=r).best for r in ("litert", "minimal"))
+    assert (litert.alpha, litert.size) == (0.25, 128)
+    assert (minimal.alpha, minimal.size) == (0.25, 192)
+
+
+def test_without_limits_the_best_of_all_is_taken():
+    found = select_variant()
+    assert (found.best.alpha, found.best.size, found.next_up) == (1.0, 224, None)
+    assert "most accurate of the published nets" in selection_table(found)
+
+
+@pytest.mark.parametrize("value", [0, -1, "1MB", True, float("nan")])
+def test_wrong_limits_are_named(value):
+    with pytest.raises(ValueError, match="`max_ram` must be a positive number.*Received: max_ram="):
+        select_variant(max_ram=value)
+    with pytest.raises(ValueError, match="`min_top1` must be a positive number"):
+        select_variant(min_top1=value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("256kB", 256_000), ("1MB", 10**6), ("1.5 MB", 1_500_000), ("512KiB", 1 << 19),
+     ("2MiB", 1 << 21), ("1000", 1000), ("64k", 64_000), ("1GiB", 1 << 30),
+     ("1.001MB", 1_001_000), ("4.35kB", 4350)],
+)  # fmt: skip
+def test_bytes_are_read_in_decimal_and_binary_units(text, value):
+    assert bytes_in("--ram", text) == value
+
+
+@pytest.mark.parametrize("text", ["", "kB", "1 TB", "-1kB", "1e6", "256KB "])
+def test_other_units_are_refused(text):
+    with pytest.raises(ValueError, match="--ram must be a number of bytes.*Received: "):
+        bytes_in("--ram", text)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["select", *arguments])
+
+
+def test_command_prints_the_best_and_the_next_step():
+    result = run("--ram", "256kB", "--flash", "1MB")
+    assert result.exit_code == 0
+    assert "0.25 at 128, int8" in result.stdout.splitlines()[1]
+    assert "The next step up, 3.6 % more, needs 44,800 bytes of RAM more." in result.stdout
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_command_answers_as_brute_force_does(dtype):
+    """256 kB and 1 MB, over the 16 nets, whatever they are stored as."""
+    result = run("--ram", "256kB", "--flash", "1MB", "--dtype", dtype, "--format", "json")
+    found, rows = json.loads(result.stdout), table(dtype)
+    fitting = [row for row in rows if row["ram"] <= 256_000 and row["flash"] <= 1_000_000]
+    fitting.sort(key=lambda row: -row["top_1"])
+    told = [v for v in (found["best"], *found["runners_up"]) if v is not None]
+    assert [(v["alpha"], v["size"]) for v in told] == [row["net"] for row in fitting]
+    assert result.exit_code == (0 if fitting else 1)
+    if fitting:
+        up = min(r["top_1"] for r in rows if r["top_1"] > fitting[0]["top_1"])
+        assert found["next_up"]["top_1"] == up
+    else:
+        miss = [max(row["ram"] / 256_000, row["flash"] / 1e6) for row in rows]
+        nearest = (found["nearest"]["alpha"], found["nearest"]["size"])
+        assert nearest == rows[miss.index(min(miss))]["net"]
+
+
+def test_command_says_by_how_much_nothing_fits():
+    result = run("--ram", "100kB", "--runtime", "minimal")
+    assert result.exit_code == 0
+    result = run("--ram", "90kB", "--runtime", "minimal", "--top1", "70")
+    assert result.exit_code == 1
+    assert "No published net fits. The nearest" in result.stdout
+
+
+def test_command_writes_json_and_markdown():
+    found = json.loads(run("--macs", "50000000", "--format", "json").stdout)
+    assert (found["best"]["alpha"], found["best"]["size"]) == (0.5, 128)
+    assert run("--format", "markdown").stdout.startswith("|")
+    with pytest.raises(ValueError, match="Received: format='html'"):
+        selection_table(select_variant(), format="html")
