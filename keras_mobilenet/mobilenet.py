@@ -21,7 +21,7 @@ from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.models import graph
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
 from keras_mobilenet.nets import arguments, pretrained, v1
-from keras_mobilenet.nets.net import Activation, Conventions, OutputStride, Padding, arrays_of
+from keras_mobilenet.nets.net import Activation, Conventions, OutputStride, Padding
 
 logger = logging.getLogger(__name__)
 
@@ -199,13 +199,11 @@ def _conventions(
     """Return the conventions to build with: the caller's, else the file's, else Keras'."""
     net, file = checked.network("keras"), None
     if path is not None:
-        with open_checkpoint(path, unpacked_limit(arrays_of(net))) as checkpoint:
+        with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
             file = checkpoint.conventions
     known = file or Conventions()
     # Where the two are one function, Keras' own graph serves a file from elsewhere.
-    one_function = functools.partial(
-        known.fits, stem_size=_stem_size(x), reduction=v1.reduction(net)
-    )
+    one_function = functools.partial(known.fits, stem_size=_stem_size(x), reduction=net.reduction())
     padded = replace(known, padding="keras")
     preferred = padded if one_function(padded) else known
     chosen = replace(preferred, **{key: x for key, x in wanted.items() if x is not None})

@@ -9,7 +9,6 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import arrays_of
 
 METADATA = {"format": "keras_mobilenet", "epsilon": "0.001", "padding": "keras"}
 
@@ -17,7 +16,7 @@ METADATA = {"format": "keras_mobilenet", "epsilon": "0.001", "padding": "keras"}
 def random_arrays(seed=0, **arguments):
     """Arrays of `spec.network(**arguments)`, no two alike, with variances above zero."""
     random = np.random.default_rng(seed)
-    shapes = arrays_of(v1.network(**arguments))
+    shapes = v1.network(**arguments).arrays()
     arrays = {n: random.standard_normal(s).astype("float32") for n, s in shapes.items()}
     return {n: abs(a) + 1 if n.endswith("variance") else a for n, a in arrays.items()}
 

@@ -129,7 +129,7 @@ def test_public_names_are_all_there():
 
 
 def test_no_module_bears_the_name_of_a_public_function():
-    names = {name.rpartition(".")[2] for name, _ in modules()}
+    names = {name.partition(".")[0] for name, _ in modules()}  # deeper ones hide nothing
     assert names & set(keras_mobilenet.__all__) == set()
 
 

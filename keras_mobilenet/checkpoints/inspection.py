@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from math import prod
 from os import PathLike
 
-from keras_mobilenet.checkpoints.loading import without_background
+from keras_mobilenet.checkpoints.loading import net_of_arrays, top_arrays, without_background
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
 from keras_mobilenet.formats.registry import open_checkpoint
-from keras_mobilenet.nets.net import Conventions, Shape
-from keras_mobilenet.nets.recognition import Origin, infer_origin
+from keras_mobilenet.nets.families import recognise
+from keras_mobilenet.nets.net import Conventions, Origin, Shape
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def inspect_weights(path: str | PathLike[str]) -> Inspection:
         return Inspection(
             path=os.fspath(path),
             format=checkpoint.format,
-            origin=infer_origin(shapes),
+            origin=recognise(shapes),
             conventions=checkpoint.conventions,
             background=checkpoint.background,
             dtypes=tuple(sorted({str(array.dtype) for array in checkpoint.arrays.values()})),
@@ -73,13 +73,13 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
         OSError: the target cannot be written; what was there is as it was.
     """
     with open_checkpoint(source) as checkpoint:
-        if infer_origin(shapes_of(checkpoint.arrays)) is None:
+        if recognise(shapes_of(checkpoint.arrays)) is None:
             remedy = "Only files of one whole MobileNet V1 are converted."
             names = ", ".join(shortened(checkpoint.arrays))
             raise CheckpointError(fault(source, f"these arrays are not its: {names}.", remedy))
         arrays, notes = dict(checkpoint.arrays), list(checkpoint.notes)
         if checkpoint.background:
-            arrays, dropped = without_background(arrays)
+            arrays, dropped = without_background(arrays, top_arrays(net_of_arrays(arrays)))
             notes += dropped
         try:
             values = {n: checked_values(n, array, "float32") for n, array in arrays.items()}

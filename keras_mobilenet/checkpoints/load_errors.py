@@ -8,8 +8,8 @@ from os import PathLike
 
 from keras_mobilenet.errors import fault
 from keras_mobilenet.formats.arrays import Comparison, shortened
-from keras_mobilenet.nets.net import Conventions, Shape
-from keras_mobilenet.nets.recognition import Origin, infer_origin
+from keras_mobilenet.nets.families import recognise
+from keras_mobilenet.nets.net import Conventions, Origin, Shape
 
 _OTHERS = {  # the names of keras.applications' layers that tell each
     "MobileNetV2": {"Conv1", "expanded_conv_depthwise", "block_1_expand"},
@@ -24,7 +24,7 @@ def misfit(
     expected: Mapping[str, Shape],
 ) -> str:
     """Return the message for a file whose arrays differ from what the model expects."""
-    model = infer_origin(expected)
+    model = recognise(expected)
     named = f"MobileNet({model})" if model else "the model"
     if net := other_net(comparison):
         found = f"these are the weights of {net}; the model is a MobileNet V1."

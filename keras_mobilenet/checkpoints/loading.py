@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -32,9 +32,8 @@ from keras_mobilenet.formats.arrays import (
 )
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
-from keras_mobilenet.models.parts import part_of
-from keras_mobilenet.nets.net import Shape
-from keras_mobilenet.nets.recognition import TOP_LAYER, Origin, infer_origin
+from keras_mobilenet.nets.families import net_with, recognise
+from keras_mobilenet.nets.net import Net, Origin, Shape
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def load_weights(
         if by_order:
             arrays = _in_model_order(path, expected, arrays)
         comparison = compare(expected, shapes_of(arrays))
-        origin = infer_origin(shapes_of(checkpoint.arrays))
+        origin = recognise(shapes_of(checkpoint.arrays))
         if not comparison.fitting or (strict and not _fits(comparison, expected)):
             raise CheckpointError(misfit(path, comparison, origin, expected))
         values = _read(path, comparison.fitting, arrays, variables)
@@ -177,18 +176,20 @@ def _read(
 
 
 def _fits(comparison: Comparison, expected: Mapping[str, Shape]) -> bool:
-    only_net = all(map(_is_of_net, expected))
-    surplus = [n for n in comparison.unexpected if not only_net or _is_of_net(n)]
+    net = net_of_arrays([*expected, *comparison.unexpected])
+    below_top = {layer.name for layer in net if layer.part != "top"}
+
+    def is_of_net(name: str) -> bool:
+        return name.rpartition("/")[0] in below_top
+
+    only_net = all(map(is_of_net, expected))
+    surplus = [n for n in comparison.unexpected if not only_net or is_of_net(n)]
     return not (comparison.missing or comparison.shape_differs or surplus)
 
 
-def _is_of_net(name: str) -> bool:
-    """Return whether an array is one of a net's layers under its top."""
-    return bool(part_of(name.rpartition("/")[0]))
-
-
-STEM_KERNEL = "conv1/kernel"
-TOP_KERNEL, TOP_BIAS = f"{TOP_LAYER}/kernel", f"{TOP_LAYER}/bias"
+def net_of_arrays(names: Iterable[str]) -> Net:
+    """Return a net that has layers with arrays of these names."""
+    return net_with({name.rpartition("/")[0] for name in names})
 
 
 def adapted(
@@ -202,26 +203,33 @@ def adapted(
     """
     arrays: dict[str, ArrayLike] = dict(checkpoint.arrays)
     notes: list[str] = []
-    if checkpoint.background and _is_longer_by_one(arrays, expected):
-        arrays, notes = without_background(arrays)
-    plain = without_conv_biases(arrays)
+    net = net_of_arrays(expected)
+    if checkpoint.background and _is_longer_by_one(arrays, expected, top_arrays(net)):
+        arrays, notes = without_background(arrays, top_arrays(net))
+    plain = without_conv_biases(arrays, net.batch_norm_names())
     biases = arrays.keys() - plain.keys()
     if biases and not biases & expected.keys():
         arrays = plain
         notes.append("took the convolutions' biases off the moving means behind them")
-    if channels and STEM_KERNEL in arrays and STEM_KERNEL in expected:
-        file, model = tuple(arrays[STEM_KERNEL].shape), expected[STEM_KERNEL]
+    stem = f"{net.stem.name}/kernel"
+    if channels and stem in arrays and stem in expected:
+        file, model = tuple(arrays[stem].shape), expected[stem]
         if len(file) == 4 and file != model and (file[:2], file[3]) == (model[:2], model[3]):
-            arrays[STEM_KERNEL] = adapted_stem(np.asarray(arrays[STEM_KERNEL]), model[2])
+            arrays[stem] = adapted_stem(np.asarray(arrays[stem]), model[2])
             notes.append(f"adapted the stem from {file[2]} input channels to {model[2]}")
     return arrays, notes
 
 
+def top_arrays(net: Net) -> tuple[str, ...]:
+    """Return the arrays of a net's classifier."""
+    return tuple(net.classifier.arrays()) if net.classifier else ()
+
+
 def without_background(
-    arrays: Mapping[str, ArrayLike],
+    arrays: Mapping[str, ArrayLike], names: Sequence[str]
 ) -> tuple[dict[str, ArrayLike], list[str]]:
-    """Return arrays whose top has lost its class 0, and a note that says so."""
-    top = {n: np.asarray(arrays[n])[..., 1:] for n in (TOP_KERNEL, TOP_BIAS) if n in arrays}
+    """Return arrays of which those of the top have lost class 0, and a note that says so."""
+    top = {n: np.asarray(arrays[n])[..., 1:] for n in names if n in arrays}
     if not top:
         return dict(arrays), []
     count = next(iter(top.values())).shape[-1]
@@ -243,10 +251,12 @@ def adapted_stem(kernel: np.ndarray[Any, Any], channels: int) -> np.ndarray[Any,
     return np.asarray(repeated * (before / channels), kernel.dtype)
 
 
-def _is_longer_by_one(arrays: Mapping[str, ArrayLike], expected: Mapping[str, Shape]) -> bool:
-    if any(name not in arrays or name not in expected for name in (TOP_KERNEL, TOP_BIAS)):
+def _is_longer_by_one(
+    arrays: Mapping[str, ArrayLike], expected: Mapping[str, Shape], names: Sequence[str]
+) -> bool:
+    if not names or any(name not in arrays or name not in expected for name in names):
         return False
     return all(
         tuple(arrays[name].shape) == (*expected[name][:-1], expected[name][-1] + 1)
-        for name in (TOP_KERNEL, TOP_BIAS)
+        for name in names
     )

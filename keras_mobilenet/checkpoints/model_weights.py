@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.models.parts import Net, find_net, find_nets, leaves_of
-from keras_mobilenet.nets.net import Activation, Conventions, Padding
+from keras_mobilenet.models.parts import FoundNet, find_net, find_nets, leaves_of
+from keras_mobilenet.nets.net import Activation, Conventions, Layer, Padding, is_block
 
 
 def variables_of(model: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _activation(layers: Iterable[Any]) -> Activation:
     return "relu" if any(layer.max_value is None for layer in relus) else "relu6"
 
 
-def _padding(net: Net) -> Padding:
+def _padding(net: FoundNet) -> Padding:
     if type(net.first).__name__ == "ZeroPadding2D" and net.stem is not None:
         return "symmetric"
     # Of a net that is cut short before its first strided block, any padding is true.
@@ -96,19 +96,22 @@ def reduction_of(model: Any) -> int | None:
     return prod(strides)
 
 
-def _windows(net: Net) -> list[Any]:
-    """Return the convolution of each block that moves a window over its input."""
-    blocks = [layers for part, layers in net.parts.items() if part != "stem"]
-    of_blocks = (next((x for x in layers if hasattr(x, "strides")), None) for layers in blocks)
-    return [layer for layer in of_blocks if layer is not None]
+def _windows(net: FoundNet) -> list[Any]:
+    """Return the convolutions of the blocks that move a window over their input."""
+    known = net.description.by_name
+    return [x for n, x in net.layers.items() if is_block(known[n].part) and _is_window(known[n])]
 
 
-def _pads(net: Net) -> list[Any]:
-    blocks = (layers for part, layers in net.parts.items() if part != "stem")
+def _is_window(layer: Layer) -> bool:
+    return bool(layer.kernel) and prod(layer.kernel[:2]) > 1
+
+
+def _pads(net: FoundNet) -> list[Any]:
+    blocks = (layers for part, layers in net.parts.items() if is_block(part))
     return [x for layers in blocks for x in layers if type(x).__name__ == "ZeroPadding2D"]
 
 
-def _is_dilated(net: Net) -> bool:
+def _is_dilated(net: FoundNet) -> bool:
     return any(layer.dilation_rate[0] > 1 for layer in _windows(net))
 
 

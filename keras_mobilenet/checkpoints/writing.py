@@ -18,8 +18,8 @@ from keras_mobilenet.formats.checkpoint import describe
 from keras_mobilenet.formats.keras import hdf5, keras_h5
 from keras_mobilenet.formats.keras_names import KERAS_3_CLASSES, to_legacy_keras
 from keras_mobilenet.formats.registry import open_checkpoint
+from keras_mobilenet.nets.families import net_with
 from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Conventions
-from keras_mobilenet.nets.recognition import net_of
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Writer = Callable[[str, Arrays, Mapping[str, str]], None]
@@ -93,12 +93,14 @@ def _new_hdf5(path: str) -> Iterator[h5py.File]:
 
 def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     layers = _by_layer(arrays)
+    kinds = {layer.name: layer.kind for layer in net_with(layers)}
     with _new_hdf5(path) as file:
         hdf5.write_metadata(file, metadata)
         file.attrs["layer_names"] = [layer.encode() for layer in layers]
         for layer, variables in layers.items():
             group = file.create_group(layer)
-            names = to_legacy_keras(layer, list(variables))
+            depthwise = kinds.get(layer) == "DepthwiseConv2D"
+            names = to_legacy_keras(layer, list(variables), depthwise=depthwise)
             group.attrs["weight_names"] = [name.encode() for name in names]
             for name, array in zip(names, variables.values(), strict=True):
                 group.create_dataset(name, data=array)
@@ -106,7 +108,7 @@ def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> 
 
 def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     layers = _by_layer(arrays)
-    kinds = {layer.name: layer.kind for layer in net_of(layers)}
+    kinds = {layer.name: layer.kind for layer in net_with(layers)}
     counts: dict[str, int] = {}
     with _new_hdf5(path) as file:
         hdf5.write_metadata(file, metadata)
@@ -127,7 +129,7 @@ def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> N
 
 def _by_layer(arrays: Arrays) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
     """Return the arrays by layer and variable, both in the order that Keras goes by."""
-    net = net_of({name.rpartition("/")[0] for name in arrays})
+    net = net_with({name.rpartition("/")[0] for name in arrays})
     order = {layer.name: i for i, layer in enumerate(net)}
     variables = ("kernel", "bias", *BATCH_NORM_ARRAYS)
     layers: dict[str, dict[str, np.ndarray[Any, Any]]] = {}

@@ -30,7 +30,6 @@ from keras_mobilenet.commands.options import (
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.nets import pretrained, v1
-from keras_mobilenet.nets.net import count_params
 from keras_mobilenet.nets.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
         "alpha": row.alpha,
         "size": row.size,
         "top": include_top,
-        "params": count_params(row.network(include_top)),
+        "params": row.network(include_top).count_params(),
         "top-1": row.top_1,
         "top-5": row.top_5,
         "where": str(found.parent) if found else None,

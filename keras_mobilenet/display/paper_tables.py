@@ -19,7 +19,6 @@ from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.display.text_tables import Format, markdown_table, text_table
 from keras_mobilenet.nets import pretrained, v1
 from keras_mobilenet.nets.costs.layers import PAPER_SLIP, LayerCost, layer_costs
-from keras_mobilenet.nets.net import kernel_layers
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def _explained(what: str, printed: str, value: int, without_top: int) -> list[st
 def _body() -> _Rows:
     """Return a row for each layer that the paper lists: kernels, the pooling and the softmax."""
     costs = layer_costs()
-    strides = {layer.name: layer.stride for layer in kernel_layers(v1.network())}
+    strides = {layer.name: layer.stride for layer in v1.network().convolutions}
     rows, notes, shape = [], [], costs[0].output_shape
     for cost in costs:
         others = {

@@ -138,15 +138,18 @@ class Rearranged:
         return np.ascontiguousarray(moved, dtype=dtype)
 
 
-def without_conv_biases(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+def without_conv_biases(
+    arrays: Mapping[str, ArrayLike], batch_norms: Mapping[str, str]
+) -> dict[str, ArrayLike]:
     """Return a net's arrays with the biases before batch norms taken off their moving means.
 
-    A batch norm takes its mean from what it gets, so that nothing else changes.
+    A batch norm takes its mean from what it gets, so that nothing else changes. `batch_norms` are
+    their names, by those of the convolutions before them.
     """
     rest = dict(arrays)
     for name in arrays:
         layer, _, variable = name.rpartition("/")
-        mean = f"{layer}_bn/moving_mean"
+        mean = f"{batch_norms.get(layer)}/moving_mean"
         if variable == "bias" and mean in rest:
             rest[mean] = _less(rest[mean], rest.pop(name))
     return rest

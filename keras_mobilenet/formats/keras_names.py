@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import FAMILIES
 from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS
 
 KERAS_3_CLASSES = {  # in snake case, as .weights.h5 numbers its groups
@@ -85,19 +85,20 @@ def _is_nested(layer: str, owners: Sequence[str]) -> bool:
 def _without_number(owners: Sequence[str]) -> list[str]:
     """Return a nested model's layers without the number of a net that was built before.
 
-    TensorFlow 1 then calls them `conv1_1`, `conv_dw_1_1` and so on, and none of them `conv1`.
+    TensorFlow 1 then numbers each of them, and none has its plain name.
     """
-    layers = {layer.name for layer in v1.network()}
-    for number in {owner.removeprefix("conv1_") for owner in owners if owner.startswith("conv1_")}:
-        stripped = {owner: owner.removesuffix(f"_{number}") for owner in owners}
-        if number.isdecimal() and "conv1" not in owners:
-            return [stripped[o] if stripped[o] in layers else o for o in owners]
+    for family in FAMILIES:
+        net = family.network()
+        stem = f"{net.stem.name}_"
+        for number in {o.removeprefix(stem) for o in owners if o.startswith(stem)}:
+            stripped = {owner: owner.removesuffix(f"_{number}") for owner in owners}
+            if number.isdecimal() and net.stem.name not in owners:
+                return [stripped[o] if stripped[o] in net.by_name else o for o in owners]
     return list(owners)
 
 
-def to_legacy_keras(layer: str, variables: Sequence[str]) -> list[str]:
+def to_legacy_keras(layer: str, variables: Sequence[str], *, depthwise: bool) -> list[str]:
     """Return the names of a layer's weights in a legacy H5, as Keras 2 writes them."""
-    depthwise = layer.startswith("conv_dw_")
     theirs = {ours: name for name, ours in _KERAS_2.items()} if depthwise else {}
     return [f"{layer}/{theirs.get(variable, variable)}:0" for variable in variables]
 

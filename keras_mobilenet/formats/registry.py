@@ -20,8 +20,8 @@ from keras_mobilenet.formats.keras import keras_archive, keras_h5, legacy_h5, zi
 from keras_mobilenet.formats.plain import npz_file, safetensors_file
 from keras_mobilenet.formats.runtimes import onnx_file, tfjs, tflite_file
 from keras_mobilenet.formats.tensorflow import frozen_graph, slim_checkpoint
+from keras_mobilenet.nets.families import name_prefix
 from keras_mobilenet.nets.net import Shape
-from keras_mobilenet.nets.recognition import name_prefix
 
 
 class Format(Protocol):

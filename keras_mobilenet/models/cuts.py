@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_mobilenet.models.parts import Net, nodes_of
+from keras_mobilenet.models.parts import FoundNet, nodes_of
 
 
 def tensors_at(path: tuple[Any, ...], tensors: Any) -> Any:
@@ -42,7 +42,7 @@ def output_in(model: Any, layer: Any) -> Any:
     return tensor
 
 
-def features_of(net: Net) -> Any:
+def features_of(net: FoundNet) -> Any:
     """Return the `KerasTensor` that a net's last layer puts out, seen from the whole model's input.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,15 +68,18 @@ def new_input(shape: tuple[int | None, ...], name_prefix: str = "") -> Any:
     return keras.Input(shape, name=f"{name_prefix}{INPUT}_{number}")
 
 
-def build(layers: Sequence[Layer], input_tensor: Any, settings: Settings) -> Any:
+def build(layers: Iterable[Layer], input_tensor: Any, settings: Settings) -> Any:
     """Return the output `KerasTensor` of `layers`, applied to `input_tensor`.
 
     Layers of kind `InputLayer` are passed over: `input_tensor` stands for them.
     """
     x = input_tensor
+    outputs: dict[str, Any] = {}
     for layer in layers:
         if layer.kind != "InputLayer":
-            x = make_layer(layer, settings)(x)
+            taken = [outputs[name] for name in layer.inputs] or [x]
+            x = make_layer(layer, settings)(taken if len(taken) > 1 else taken[0])
+        outputs[layer.name] = x
     return x
 
 
@@ -94,7 +97,11 @@ def make_layer(layer: Layer, settings: Settings) -> keras.Layer:
         case "BatchNormalization":
             return _batch_norm(layer, settings)
         case "ReLU":
-            return keras.layers.ReLU(RELU_MAXIMA[settings.activation], name=name)
+            return keras.layers.ReLU(_relu_max(layer, settings), name=name)
+        case "Add":
+            return keras.layers.Add(name=name)
+        case "Multiply":
+            return keras.layers.Multiply(name=name)
         case "GlobalAveragePooling2D":
             return keras.layers.GlobalAveragePooling2D(keepdims=layer.keepdims, name=name)
         case "GlobalMaxPooling2D":
@@ -104,8 +111,14 @@ def make_layer(layer: Layer, settings: Settings) -> keras.Layer:
         case "Reshape":
             return keras.layers.Reshape((layer.channels,), name=name)
         case "Activation":
-            return keras.layers.Activation(settings.classifier_activation, name=name)
+            return keras.layers.Activation(
+                layer.activation or settings.classifier_activation, name=name
+            )
     raise AssertionError(f"no Keras layer for {layer}")
+
+
+def _relu_max(layer: Layer, settings: Settings) -> float | None:
+    return RELU_MAXIMA["relu" if layer.activation == "relu" else settings.activation]
 
 
 def _batch_norm(layer: Layer, settings: Settings) -> keras.Layer:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, NAMED, PIXELS, Preprocessing
-from keras_mobilenet.models.parts import Net, find_nets, nodes_of
+from keras_mobilenet.models.parts import FoundNet, find_nets, nodes_of
 
 _DIVIDES = 1 / 50  # a scale this small or smaller is that of pixels: nothing else is as large
 _SHIFTS = 50.0  # likewise a mean that is subtracted, in models that are not scaled
@@ -68,12 +68,12 @@ def preprocessing_in_graph(model: Any) -> Preprocessing | None:
     return None
 
 
-def net_at_input(model: Any) -> Net | None:
+def net_at_input(model: Any) -> FoundNet | None:
     """Return the MobileNet V1 that is the first in a model, behind preprocessing at most."""
     return _net(model, _walk(model, _Walk(), whole=True))
 
 
-def _net(model: Any, walk: _Walk) -> Net | None:
+def _net(model: Any, walk: _Walk) -> FoundNet | None:
     nets = find_nets(model) if walk.end is not None else []
     return next((net for net in nets if net.stem is not None and net.first is walk.end), None)
 

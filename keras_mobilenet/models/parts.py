@@ -1,38 +1,34 @@
 """The MobileNets within a Keras model: their layers by plain name, whoever built around them.
 
-A net is found among one model's own layers, by the names, kinds and kernels that `spec` gives, its
-`name_prefix` left out. So it is found in a flat model, in one nested in another or in a wrapper, in
-a copy, in a file opened by plain Keras, without batch norms, cut short or under another top.
-Keras is not imported: a model is asked for its layers and for its graph.
+A net is found among one model's own layers, by the names, kinds and kernels that its family gives,
+its `name_prefix` left out. So it is found in a flat model, in one nested in another or in a
+wrapper, in a copy, in a file opened by plain Keras, without batch norms, cut short or under another
+top. Keras is not imported: a model is asked for its layers and for its graph.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Layer
+from keras_mobilenet.nets.families import prefixes_in
+from keras_mobilenet.nets.net import Family, Layer, Net, is_block, part_number
 
-_CONVOLUTION = re.compile(r"(.*?)(conv1|conv_(?:dw_|pw_)?[1-9]\d{0,3})")  # prefix, plain name
-_NUMBERED = re.compile(r"conv_.*?([1-9]\d{0,3})(?:_bn|_relu)?")
-_STEM = "conv1"
-_CLASSIFIER = next(layer.name for layer in v1.top(1, 1) if layer.kernel)
 _POOLS = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
 _BEFORE_CLASSIFIER = ("Dropout", "Reshape")  # Keras 2 reshapes there too
 _BEHIND_CLASSIFIER = ("Reshape", "Activation", "Softmax")
 
 
 @dataclass(frozen=True, eq=False)
-class Net:
+class FoundNet:
     """A MobileNet, whole or a part of one, among the layers of a Keras model."""
 
     path: tuple[Any, ...]  # from the model that was asked to the one whose own layers these are
     prefix: str  # the `name_prefix`, which goes before each plain name
+    family: Family
+    description: Net  # of the same names; its channels and strides mean nothing
     layers: dict[str, Any]  # under the top, by plain name, from the first one to the last
 
     @property
@@ -43,7 +39,7 @@ class Net:
     @property
     def stem(self) -> Any | None:
         """The first convolution; None of a net that begins further up."""
-        return self.layers.get(_STEM)
+        return self.layers.get(self.description.stem.name)
 
     @property
     def first(self) -> Any:
@@ -58,18 +54,26 @@ class Net:
     @property
     def ends_block(self) -> bool:
         """Whether the last layer is the last one of its block, so that a top can stand on it."""
-        name = next(reversed(self.layers))
-        block_id = _block_id(name)
-        ends = (v1.layers_of_block(block_id, separable=it)[-1].name for it in (True, False))
-        return bool(block_id) and name in ends
+        part = self.part_of(next(reversed(self.layers)))
+        ends = [layer for layer in self.description.parts[part] if not _folds_away(layer)]
+        return is_block(part) and ends[-1].name in self.layers
 
     @property
     def parts(self) -> Mapping[str, Sequence[Any]]:
         """The layers by part: `"stem"`, `"block_1"`, `"block_2"`, ..., in order."""
         parts: dict[str, list[Any]] = {}
         for name, layer in self.layers.items():
-            parts.setdefault(part_of(name), []).append(layer)
+            parts.setdefault(self.part_of(name), []).append(layer)
         return parts
+
+    def part_of(self, name: str) -> str:
+        """Return the part that a layer stands in, by its plain name."""
+        return self.description.by_name[name].part
+
+    def place_of(self, name: str) -> tuple[int, int]:
+        """Return where a layer stands, by its plain name: its part's number, the place in that."""
+        layer = self.description.by_name[name]
+        return part_number(layer.part), self.description.parts[layer.part].index(layer)
 
     @property
     def top(self) -> tuple[Any, ...]:
@@ -77,9 +81,9 @@ class Net:
 
         It stands in the net's model, or in one around that under a new top.
         """
-        name = self.prefix + _CLASSIFIER
+        known = self.family.classifier.prefixed(self.prefix)
         for model in reversed(self.path):
-            found = [x for x in _inner(model) if x.name == name and _kind(x) == "Conv2D"]
+            found = [x for x in _inner(model) if (x.name, _kind(x)) == (known.name, known.kind)]
             before = _line(sources_in(model), found, _BEFORE_CLASSIFIER, _POOLS)
             if before and _kind(before[-1]) in _POOLS:
                 behind = _line(_targets_in(model), found, _BEHIND_CLASSIFIER)
@@ -103,15 +107,15 @@ class Net:
         return tuple(found)
 
 
-def find_nets(model: Any) -> list[Net]:
+def find_nets(model: Any) -> list[FoundNet]:
     """Return the MobileNets in a model and in those nested in it, each once, in graph order."""
-    nets: dict[tuple[int, ...], Net] = {}
+    nets: dict[tuple[int, ...], FoundNet] = {}
     for net in _nets(model, ()):
         nets.setdefault(tuple(map(id, net.layers.values())), net)
     return [*nets.values()]
 
 
-def find_net(model: Any) -> Net | None:
+def find_net(model: Any) -> FoundNet | None:
     """Return the MobileNet in a model or nested in it, the first of several; None without one."""
     return next(iter(find_nets(model)), None)
 
@@ -120,18 +124,6 @@ def leaves_of(model: Any) -> list[Any]:
     """Return a model's layers, in place of a nested model those within it."""
     inner = _inner(model)
     return [leaf for layer in inner for leaf in leaves_of(layer)] if inner else [model]
-
-
-def part_of(name: str) -> str:
-    """Return the part that a layer under the top stands in, by its plain name; `""` of none."""
-    layer = _layers(_block_id(name)).get(name)
-    return layer.part if layer else ""
-
-
-def place_of(name: str) -> tuple[int, int]:
-    """Return where a layer stands, by its plain name: its block's number, and the place in that."""
-    block_id = _block_id(name)
-    return block_id, list(_layers(block_id)).index(name)
 
 
 def nodes_of(model: Any) -> list[Any]:
@@ -193,10 +185,13 @@ def _line_to_input(model: Any, operation: Any) -> list[Any] | None:
         line.append(operation)
 
 
-def _nets(model: Any, above: tuple[Any, ...]) -> Iterator[Net]:
+def _nets(model: Any, above: tuple[Any, ...]) -> Iterator[FoundNet]:
     inner = _inner(model)
     path = (*above, model)
-    yield from (Net(path, prefix, layers) for prefix, layers in _by_prefix(inner))
+    names = [layer.name for layer in inner if _kind(layer).endswith("Conv2D")]
+    for prefix, family in prefixes_in(names):
+        if net := _net(path, prefix, family):
+            yield net
     for layer in inner:
         yield from _nets(layer, path)
 
@@ -209,80 +204,52 @@ def _inner(model: Any) -> Sequence[Any]:
     return [wrapped] if hasattr(wrapped, "layers") else []
 
 
-def _by_prefix(layers: Iterable[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each net among one model's own layers: its prefix, and its layers by plain name."""
-    layers = list(layers)
-    names = (_CONVOLUTION.fullmatch(x.name) for x in layers if _kind(x).endswith("Conv2D"))
-    for prefix in dict.fromkeys(match[1] for match in names if match):
-        found = _of_net({x.name.removeprefix(prefix): x for x in layers if _has_prefix(x, prefix)})
-        if _is_net(found):
-            yield prefix, {name: found[name] for name in sorted(found, key=place_of)}
+def _net(path: tuple[Any, ...], prefix: str, family: Family) -> FoundNet | None:
+    """Return the net of that prefix among the last model's own layers; None if there is none."""
+    own = [layer for layer in _inner(path[-1]) if str(layer.name).startswith(prefix)]
+    named = {layer.name.removeprefix(prefix): layer for layer in own}
+    net = family.describe(named.keys())
+    below_top = [known for known in net if known.part != "top"]
+    alike = [x for x in below_top if x.name in named and _is_layer(x, named[x.name])]
+    names = {known.name for known in alike}
+    found = [known for known in alike if _is_certain(net, known, names)]
+    if not _is_net(net, {known.name for known in found}):
+        return None
+    layers = {known.name: named[known.name] for known in found}
+    return FoundNet(path, prefix, family, net, layers)
 
 
-def _has_prefix(layer: Any, prefix: str) -> bool:
-    return str(layer.name).startswith(prefix)
-
-
-def _of_net(layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those that are a MobileNet's.
-
-    A "conv_3" is a user's own beside a separable block 3, and where it stands without its ReLU.
-    """
-    found = {name: layer for name, layer in layers.items() if _is_layer(name, layer)}
-    return {
-        name: layer
-        for name, layer in found.items()
-        if name not in (full := _of_full(_block_id(name)))
-        or (
-            _depthwise(_block_id(name)) not in found
-            and any(x.endswith("_relu") and x in found for x in full)
-        )
-    }
-
-
-def _is_net(layers: Mapping[str, Any]) -> bool:
-    """Return whether these layers are a net's: single ones of such a name may be anybody's."""
-    blocks = {_block_id(name) for name in layers} - {0}
-    if _STEM in layers and 1 in blocks:
-        return True
-    return any({_depthwise(block), f"conv_pw_{block}"} <= layers.keys() for block in blocks)
-
-
-def _is_layer(name: str, layer: Any) -> bool:
-    known = _layers(_block_id(name)).get(name)
-    if known is None or known.kind != _kind(layer):
+def _is_layer(known: Layer, layer: Any) -> bool:
+    if known.kind != _kind(layer):
         return False
     return tuple(getattr(layer, "kernel_size", ())) == known.kernel[:2]
 
 
+def _is_certain(net: Net, known: Layer, names: set[str]) -> bool:
+    """Return whether a layer can only be the net's: a "conv_3" without its ReLU may be anybody's.
+
+    Of a block of several convolutions each name says enough.
+    """
+    part = net.parts[known.part]
+    alone = is_block(known.part) and sum(bool(layer.kernel) for layer in part) == 1
+    return not alone or any(layer.kind == "ReLU" and layer.name in names for layer in part)
+
+
+def _is_net(net: Net, names: set[str]) -> bool:
+    """Return whether these layers are a net's: single ones of such a name may be anybody's.
+
+    They are its stem with some of its first block, or two convolutions of a block.
+    """
+    counts = {part: sum(x.name in names for x in layers) for part, layers in net.parts.items()}
+    if net.stem.name in names and net.blocks and counts[net.blocks[0]]:
+        return part_number(net.blocks[0]) <= 1
+    kernels = (sum(x.name in names for x in net.parts[b] if x.kernel) for b in net.blocks)
+    return any(count > 1 for count in kernels)
+
+
+def _folds_away(layer: Layer) -> bool:
+    return layer.kind == "BatchNormalization"
+
+
 def _kind(layer: Any) -> str:
     return type(layer).__name__
-
-
-@functools.cache
-def _layers(block_id: int) -> dict[str, Layer]:
-    """Return what the layers of a block may be, by name and in graph order; of 0, the stem's."""
-    if not block_id:  # this padding has every layer that any padding has
-        stem = (x for x in v1.network(padding="symmetric") if x.part == "stem")
-        return {layer.name: layer for layer in stem}
-    both = (v1.layers_of_block(block_id, separable=it) for it in (True, False))
-    return {layer.name: layer for layers in both for layer in layers}
-
-
-@functools.cache
-def _depthwise(block_id: int) -> str:
-    """Return the name of the layer that tells a separable block from a full convolution."""
-    layers = v1.layers_of_block(block_id, separable=True)
-    return next(layer.name for layer in layers if layer.kind == "DepthwiseConv2D")
-
-
-@functools.cache
-def _of_full(block_id: int) -> frozenset[str]:
-    """Return the names that only a block has that is one full convolution."""
-    names = ({x.name for x in v1.layers_of_block(block_id, separable=it)} for it in (False, True))
-    return frozenset(next(names) - next(names))
-
-
-def _block_id(name: str) -> int:
-    match = _NUMBERED.fullmatch(name)
-    return int(match[1]) if match else 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from keras_mobilenet.nets import pretrained, v1
-from keras_mobilenet.nets.net import OUTPUT_STRIDES, RELU_MAXIMA, Layer, OutputStride, Padding, Size
+from keras_mobilenet.nets.net import OUTPUT_STRIDES, RELU_MAXIMA, Net, OutputStride, Padding, Size
 
 DataFormat = Literal["channels_last", "channels_first"]
 IMAGENET = "imagenet"
@@ -28,7 +28,7 @@ class Arguments:
 
     input_shape: tuple[int | None, ...]  # without the batch, in the data format's order
     size: tuple[int | None, int | None]  # (height, width) in pixels, None where unknown
-    network: Callable[[Padding], tuple[Layer, ...]]  # the layers under a padding
+    network: Callable[[Padding], Net]  # the layers under a padding
     alpha: float
     dropout: float
     include_top: bool

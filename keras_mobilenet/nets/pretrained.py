@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Layer, count_params
+from keras_mobilenet.nets.net import Net
 
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
 CLASSES = 1000
@@ -41,8 +41,8 @@ class Pretrained:
         """Return the SHA-256 of the published file, or None where nobody recorded it."""
         return self.sha256 if include_top else self.sha256_no_top
 
-    def network(self, include_top: bool) -> tuple[Layer, ...]:
-        """Return the layers whose arrays the file holds."""
+    def network(self, include_top: bool) -> Net:
+        """Return the net whose arrays the file holds."""
         return v1.network(self.alpha, classes=CLASSES, include_top=include_top)
 
     @property
@@ -52,7 +52,7 @@ class Pretrained:
         Keras made the file without the top out of the other one and left the top's room empty, so
         the two are of one size.
         """
-        return 2 * 4 * count_params(self.network(include_top=True)) + (1 << 20)
+        return 2 * 4 * self.network(include_top=True).count_params() + (1 << 20)
 
 
 PRETRAINED = (
@@ -117,7 +117,7 @@ def manifest() -> list[dict[str, object]]:
             "alpha": row.alpha,
             "size": row.size,
             "include_top": top,
-            "params": count_params(v1.network(row.alpha, include_top=top)),
+            "params": v1.network(row.alpha, include_top=top).count_params(),
             "top_1": row.top_1,
             "top_5": row.top_5,
             "sha256": row.known_sha256(top),

@@ -6,20 +6,26 @@ layers are those of `keras.applications.MobileNet`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import ceil, prod
 
 from keras_mobilenet.nets.net import (
     INPUT,
     PADS,
     RESCALING,
     ConvPadding,
+    Family,
     Kind,
     Layer,
+    Net,
+    Origin,
     OutputStride,
     Padding,
     Pooling,
+    Shape,
+    block_name,
 )
 
 
@@ -61,17 +67,7 @@ FULL_BLOCKS = tuple(replace(block, separable=False) for block in BLOCKS)
 REDUCTION = prod(block.stride for block in BLOCKS)  # of the stem's output, by the blocks
 MIN_SIZE = 32  # pixels: the net halves its input five times
 DEFAULT_SIZE = 224
-
-
-def reduction(layers: Sequence[Layer]) -> int | None:
-    """Return what a net's blocks divide the stem's output by; None where a stride was left out.
-
-    The net is one of Keras' padding, under which a padding of its own tells each stride there was.
-    """
-    blocks = [layer for layer in layers if layer.part.startswith("block_")]
-    if any(layer.stride == 1 and layer.padding == "valid" for layer in blocks):
-        return None
-    return prod(layer.stride for layer in blocks)
+_OF_BLOCK = re.compile(r"conv_(?:dw_|pw_|pad_)?([1-9]\d{0,3})(?:_bn|_relu)?")
 
 
 def halved(n: int | None) -> int | None:
@@ -97,8 +93,8 @@ def network(
     blocks: Sequence[Block] = BLOCKS,
     include_preprocessing: bool = False,
     name_prefix: str = "",
-) -> tuple[Layer, ...]:
-    """Return the net's layers in graph order, from the input to the last."""
+) -> Net:
+    """Return the net, from its input to its last layer."""
     layers = [Layer(f"{INPUT}_1", "InputLayer", "input", channels, counted=True)]
     if include_preprocessing:
         layers.append(Layer(RESCALING, "Rescaling", "input", channels, counted=True))
@@ -110,7 +106,7 @@ def network(
         layers += top(layers[-1].channels, classes)
     elif pooling:
         layers.append(_pool(pooling, layers[-1].channels))
-    return tuple(layer.prefixed(name_prefix) for layer in layers)
+    return Net(tuple(layers)).prefixed(name_prefix)
 
 
 def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, ...]:
@@ -118,19 +114,69 @@ def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, .
     return (
         _pool(pooling, channels, keepdims=True),
         Layer("dropout", "Dropout", "top", channels),
-        Layer("conv_preds", "Conv2D", "top", classes, (1, 1, channels, classes), bias=True),
+        Layer(
+            "conv_preds",
+            "Conv2D",
+            "top",
+            classes,
+            (1, 1, channels, classes),
+            bias=True,
+            role="classifier",
+        ),
         Layer("reshape_2", "Reshape", "top", classes),
         Layer("predictions", "Activation", "top", classes),
     )
 
 
-def layers_of_block(block_id: int, *, separable: bool) -> tuple[Layer, ...]:
-    """Return the layers of a block of that number, a padding's among them.
+def describe(names: Collection[str]) -> Net:
+    """Return a net that has layers of these names; its channels and strides mean nothing.
 
-    Their names, kinds and order are those in any net; their channels and strides mean nothing.
+    Names tell which blocks there are, and which of them are full convolutions; every layer that
+    such a block may have is there, a padding among them, and so are a stem and a top. Names that
+    are none of V1's are passed over.
     """
-    block = Block(1, stride=2, separable=separable)
-    return tuple(_block(block_id, block, _Window(2, 1, PADS["symmetric"]), 1, 1))
+    numbers = sorted({int(match[1]) for match in map(_OF_BLOCK.fullmatch, names) if match})
+    layers = _stem(1, 1, "symmetric")  # this padding has every layer that any padding has
+    for number in numbers:
+        separable = f"conv_dw_{number}" in names or f"conv_{number}" not in names
+        block = Block(1, stride=2, separable=separable)
+        layers += _block(number, block, _Window(2, 1, PADS["symmetric"]), 1, 1)
+    return Net((*layers, *top(1, 1)))
+
+
+def recognise(shapes: Mapping[str, Shape]) -> Origin | None:
+    """Return the arguments that lead to arrays of these shapes, or None if they are no V1's."""
+    stem, depthwise = shapes.get("conv1/kernel", ()), shapes.get("conv_dw_1/kernel", ())
+    last = shapes.get(f"conv_pw_{len(BLOCKS)}/kernel", ())
+    if not len(stem) == len(depthwise) == len(last) == 4:
+        return None
+    classifier = shapes.get("conv_preds/kernel", ())
+    origin = Origin(
+        alpha=_shortest_alpha(last[3]),
+        depth_multiplier=depthwise[3],
+        channels=stem[2],
+        classes=classifier[3] if len(classifier) == 4 else None,
+        include_top=len(classifier) == 4,
+    )
+    net = network(
+        origin.alpha,
+        origin.depth_multiplier,
+        origin.channels,
+        origin.classes or 1,
+        origin.include_top,
+    )
+    return origin if net.arrays().items() <= shapes.items() else None
+
+
+def _shortest_alpha(channels: int) -> float:
+    """Return the shortest decimal that widens the last block's filters to `channels`."""
+    filters = BLOCKS[-1].filters
+    for digits in range(1, 17):
+        step = 10.0**-digits
+        alpha = round(ceil(channels / filters / step) * step, digits)
+        if width(filters, alpha) == channels:
+            return float(alpha)
+    return channels / filters
 
 
 _POOLS: dict[Pooling, tuple[str, Kind]] = {
@@ -152,7 +198,7 @@ def _stem(channels: int, filters: int, padding: Padding) -> list[Layer]:
     if padding == "symmetric":  # Keras' own stem is SAME: only the depthwise ones pad at the end
         pad = [Layer("conv1_pad", "ZeroPadding2D", "stem", channels, pad=PADS[padding])]
     own_padding: ConvPadding = "valid" if pad else "same"
-    conv = Layer("conv1", "Conv2D", "stem", filters, kernel, STEM.stride, own_padding)
+    conv = Layer("conv1", "Conv2D", "stem", filters, kernel, STEM.stride, own_padding, role="stem")
     return [*pad, conv, *_batch_norm_and_relu(conv)]
 
 
@@ -201,7 +247,7 @@ def _dense_pad(padding: Padding, dilation: int) -> tuple[int, int] | None:
 def _block(
     block_id: int, block: Block, window: _Window, channels: int, depth_multiplier: int
 ) -> list[Layer]:
-    part, layers = f"block_{block_id}", []
+    part, layers = block_name(block_id), []
     if window.pad:
         layers.append(
             Layer(f"conv_pad_{block_id}", "ZeroPadding2D", part, channels, pad=window.pad)
@@ -215,14 +261,27 @@ def _block(
         window.stride,
         "valid" if window.pad else "same",
         dilation=window.dilation,
+        role="depthwise" if block.separable else "full",
     )
     layers += [first, *_batch_norm_and_relu(first)]
     if block.separable:
         kernel = (1, 1, first.channels, block.filters)
-        pointwise = Layer(f"conv_pw_{block_id}", "Conv2D", part, block.filters, kernel)
+        pointwise = Layer(
+            f"conv_pw_{block_id}", "Conv2D", part, block.filters, kernel, role="pointwise"
+        )
         layers += [pointwise, *_batch_norm_and_relu(pointwise)]
     return layers
 
 
 def _pool(pooling: Pooling, channels: int, keepdims: bool = False) -> Layer:
     return Layer(*_POOLS[pooling], "top", channels, keepdims=keepdims, counted=True)
+
+
+FAMILY = Family(
+    name="MobileNet",
+    network=network,
+    top=top,
+    convolutions=re.compile(r"(.*?)(conv1|conv_(?:dw_|pw_)?[1-9]\d{0,3})"),
+    describe=describe,
+    recognise=recognise,
+)

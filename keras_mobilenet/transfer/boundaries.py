@@ -12,7 +12,7 @@ import numpy as np
 from keras_mobilenet.models.cuts import output_in
 from keras_mobilenet.models.frozen import layers_within
 from keras_mobilenet.models.model_files import recipe_of, set_recipe
-from keras_mobilenet.models.parts import Net, find_nets
+from keras_mobilenet.models.parts import FoundNet, find_nets
 from keras_mobilenet.nets import v1
 
 TOP, ALL = "top", "all"
@@ -71,7 +71,7 @@ def logits(model: Any) -> Any:
     return output_in(model, _net(model).top[-2])
 
 
-def _net(model: Any) -> Net:
+def _net(model: Any) -> FoundNet:
     """Return the net in a model that `base_net` returned."""
     (net,) = find_nets(model)
     return net

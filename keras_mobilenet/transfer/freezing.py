@@ -15,7 +15,7 @@ from keras_mobilenet.models.frozen import (
     layers_within,
     release_batch_norms,
 )
-from keras_mobilenet.models.parts import Net, find_nets, part_of, place_of
+from keras_mobilenet.models.parts import FoundNet, find_nets
 
 BatchNorm = Literal["frozen", "train"]
 ALL = "all"
@@ -67,7 +67,7 @@ def freeze(
     return model
 
 
-def _nets(model: Any) -> Sequence[Net]:
+def _nets(model: Any) -> Sequence[FoundNet]:
     """Return the nets in a model.
 
     Raises:
@@ -76,27 +76,28 @@ def _nets(model: Any) -> Sequence[Net]:
     nets = find_nets(model)
     if not nets:
         raise ValueError(
-            f"Model {model.name!r} has no MobileNet in it: no layers of the names conv1 and "
-            "conv_dw_1 or conv_1, with or without a prefix. Pass a model that MobileNet() "
-            "returned, or one built on it."
+            f"Model {model.name!r} has no MobileNet in it: no stem and first block under their "
+            "names, with or without a prefix. Pass a model that MobileNet() returned, or one built "
+            "on it."
         )
     return nets
 
 
-def _below(nets: Sequence[Net], until: str | None) -> Sequence[Any]:
+def _below(nets: Sequence[FoundNet], until: str | None) -> Sequence[Any]:
     """Return each net's layers up to the end of the part, or the layer, of the name `until`."""
     if until is None:
         return ()
-    pairs = [(name, layer) for net in nets for name, layer in net.layers.items()]
+    triples = [(net, name, layer) for net in nets for name, layer in net.layers.items()]
     if until == ALL:
-        return [layer for _, layer in pairs]
-    places = [place_of(n) for n, layer in pairs if until in (n, layer.name, part_of(n))]
+        return [layer for _, _, layer in triples]
+    named = ((net, n) for net, n, x in triples if until in (n, x.name, net.part_of(n)))
+    places = [net.place_of(name) for net, name in named]
     if not places:
         raise ValueError(_unknown(nets, until))
-    return [layer for name, layer in pairs if place_of(name) <= max(places)]
+    return [layer for net, name, layer in triples if net.place_of(name) <= max(places)]
 
 
-def _unknown(nets: Sequence[Net], until: str) -> str:
+def _unknown(nets: Sequence[FoundNet], until: str) -> str:
     parts = dict.fromkeys(part for net in nets for part in net.parts)
     return (
         f"`until` must be one of {', '.join(parts)}, {ALL}, None or the name of a layer from "
@@ -123,7 +124,7 @@ def _ranges(model: Any, training: set[int]) -> Iterator[str]:
     layers = [x for x in unique if x.weights and id(x) not in batch_norms]
     trains = [any(id(weight) in training for weight in layer.weights) for layer in layers]
     nets = find_nets(model)
-    parts_of = {id(x): part_of(name) for net in nets for name, x in net.layers.items()}
+    parts_of = {id(x): net.part_of(name) for net in nets for name, x in net.layers.items()}
     still = {parts_of.get(id(layer)) for layer, on in zip(layers, trains, strict=True) if not on}
     for on, run in groupby(zip(layers, trains, strict=True), key=lambda pair: pair[1]):
         if on:

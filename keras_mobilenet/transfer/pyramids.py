@@ -11,7 +11,7 @@ import keras
 
 from keras_mobilenet.models.cuts import inputs_of, output_in, tensors_at
 from keras_mobilenet.models.model_files import recipe_of, set_recipe
-from keras_mobilenet.models.parts import Net, find_nets
+from keras_mobilenet.models.parts import FoundNet, find_nets
 
 STRIDES = (4, 8, 16, 32)
 
@@ -52,27 +52,26 @@ def features(model: Any, *, strides: Sequence[int] = STRIDES) -> keras.Model:
     return pyramid
 
 
-def _net(model: Any) -> Net:
+def _net(model: Any) -> FoundNet:
     """Return the one net in a model, from its stem on."""
     nets = find_nets(model)
     if len(nets) != 1 or nets[0].stem is None:
         stems = ", ".join(net.first.name for net in nets) or "none"
         raise ValueError(
             f"Model {model.name!r} must hold one MobileNet, in its own layers or a nested model's, "
-            f"which begins with its stem, conv1. Found: {stems}. Pass the model that MobileNet "
-            "returned, or one built on it."
+            f"which begins with its stem. Found: {stems}. Pass the model that MobileNet returned, "
+            "or one built on it."
         )
     return nets[0]
 
 
-def _last_activations(net: Net) -> dict[int, Any]:
-    """Return the last ReLU of the net at each stride, in the order of the strides."""
+def _last_activations(net: FoundNet) -> dict[int, Any]:
+    """Return what the net's last block at each stride puts out, in the order of the strides."""
     stride = prod(map(_stride, net.ahead or ()))
     found = {}
-    for layer in net.layers.values():
-        stride *= _stride(layer)
-        if type(layer).__name__ == "ReLU":
-            found[stride] = layer
+    for layers in net.parts.values():
+        stride *= prod(map(_stride, layers))
+        found[stride] = layers[-1]
     return found
 
 

@@ -12,8 +12,8 @@ from keras_mobilenet.images.recipes import Label, checked_labels
 from keras_mobilenet.models import graph
 from keras_mobilenet.models.cuts import features_of, free_name, inputs_of, names_in
 from keras_mobilenet.models.model_files import recipe_of, set_recipe
-from keras_mobilenet.models.parts import Net, find_nets
-from keras_mobilenet.nets import arguments, v1
+from keras_mobilenet.models.parts import FoundNet, find_nets
+from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.net import Pooling
 
 POOLINGS = ("avg", "max")
@@ -58,7 +58,7 @@ def replace_top(
     _check(classes, pooling, activation)
     features = features_of(net)
     channels_first = keras.config.image_data_format() == "channels_first"
-    layers = v1.top(features.shape[1 if channels_first else -1], classes, pooling)
+    layers = net.family.top(features.shape[1 if channels_first else -1], classes, pooling)
     ahead = keras.Model(inputs_of(model), features, name=model.name)
     taken = names_in(ahead)  # the user's layers are among them
     layers = tuple(layer.prefixed(net.prefix) for layer in layers)
@@ -72,7 +72,7 @@ def replace_top(
     return new
 
 
-def _net(model: Any) -> Net:
+def _net(model: Any) -> FoundNet:
     """Return the net in a model that a new top is to stand on."""
     name = getattr(model, "name", model)
     nets = find_nets(model)
@@ -95,7 +95,7 @@ def _net(model: Any) -> Net:
     return nets[0]
 
 
-def _data_format(net: Net) -> str:
+def _data_format(net: FoundNet) -> str:
     return next(str(x.data_format) for x in net.layers.values() if hasattr(x, "data_format"))
 
 

@@ -22,8 +22,8 @@ from keras_mobilenet import load_weights, save_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.nets import pretrained, v1
-from keras_mobilenet.nets.net import arrays_of
-from keras_mobilenet.nets.recognition import Origin, infer_origin
+from keras_mobilenet.nets.families import recognise
+from keras_mobilenet.nets.net import Origin
 
 SMALL = {"weights": None, "alpha": 0.25}
 BASE = SMALL | {"include_top": False, "pooling": "avg"}
@@ -104,7 +104,7 @@ def test_every_format_brings_back_the_same_bits(model, saved):
     assert same(weights(model), weights(source))
     assert report.format == format_name
     assert report.path == str(path)
-    assert report.loaded == tuple(arrays_of(v1.network(alpha=0.25)))
+    assert report.loaded == tuple(v1.network(alpha=0.25).arrays())
     rest = (report.missing, report.unexpected, report.shape_differs, report.cast)
     assert rest == ((), (), (), ())
 
@@ -153,16 +153,16 @@ def test_the_report_reads_as_a_sentence(donor, model, tmp_path):
 @pytest.mark.parametrize("classes", [None, 1, 1001])
 def test_the_shapes_tell_the_arguments_that_a_file_was_made_with(alpha, depth_multiplier, classes):
     top = {"include_top": classes is not None, "classes": classes or 1}
-    found = arrays_of(v1.network(alpha, depth_multiplier, channels=4, **top))
-    assert infer_origin(found) == Origin(
+    found = v1.network(alpha, depth_multiplier, channels=4, **top).arrays()
+    assert recognise(found) == Origin(
         alpha, depth_multiplier, 4, classes, include_top=classes is not None
     )
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv_dw_1", "conv_pw_6", "conv_pw_13_bn"])
 def test_shapes_of_another_net_tell_no_arguments(layer):
-    shapes = arrays_of(v1.network())
-    assert infer_origin({n: s for n, s in shapes.items() if not n.startswith(f"{layer}/")}) is None
+    shapes = v1.network().arrays()
+    assert recognise({n: s for n, s in shapes.items() if not n.startswith(f"{layer}/")}) is None
 
 
 @pytest.mark.parametrize("write", [write_keras_2, write_keras_3])

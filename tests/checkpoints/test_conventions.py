@@ -12,7 +12,7 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats import registry
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import output_shapes, strides_evenly
+from keras_mobilenet.nets.net import strides_evenly
 
 PADDINGS = ("keras", "same", "symmetric")
 
@@ -32,7 +32,7 @@ def pictures(size, channels=3):
 def test_sizes_are_those_of_the_spec(padding, size):
     model = MobileNet((*size, 3), alpha=0.25, padding=padding, weights=None, include_top=False)
     layers = v1.network(0.25, padding=padding, include_top=False)
-    shapes = [(None, *shape) for _, shape in output_shapes(layers, size)]
+    shapes = [(None, *shape) for shape in layers.shapes(size).values()]
     assert [tuple(layer.output.shape) for layer in model.layers] == shapes
 
 

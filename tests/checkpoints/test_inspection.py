@@ -13,7 +13,7 @@ from keras_mobilenet import MobileNet, convert_weights, inspect_weights
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Conventions, count_params
+from keras_mobilenet.nets.net import Conventions
 
 SUFFIXES = (".safetensors", ".weights.h5", ".h5")
 
@@ -28,7 +28,7 @@ def test_inspection_tells_the_arguments(tmp_path, arguments):
     found = inspect_weights(path)
     assert found.format == "Keras legacy H5 (weights)"
     assert vars(found.origin).items() >= arguments.items()
-    assert found.params == count_params(v1.network(**arguments))
+    assert found.params == v1.network(**arguments).count_params()
     assert found.dtypes == ("float32",)
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert dict(found.arrays) == {name: array.shape for name, array in arrays.items()}

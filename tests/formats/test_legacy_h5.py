@@ -20,7 +20,6 @@ from keras_mobilenet import load_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.keras_names import from_legacy_keras, is_keras_1
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import arrays_of
 
 SMALL = {"weights": None, "alpha": 0.25}
 ARRAYS = random_arrays(seed=5, alpha=0.25)
@@ -229,5 +228,5 @@ def test_names_of_a_group(layer, theirs, ours):
 
 
 def test_no_name_of_ours_is_taken_for_one_of_keras_1():
-    assert not any(is_keras_1(name) for name in arrays_of(v1.network()))
+    assert not any(is_keras_1(name) for name in v1.network().arrays())
     assert not any(is_keras_1(name) for name in ("kernel:0", "gamma:0", "a/b_gamma:0"))

@@ -14,7 +14,7 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.formats.tensorflow import crc32c
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Conventions, arrays_of
+from keras_mobilenet.nets.net import Conventions
 
 ALPHA = 0.25
 V2_FILES = ["v2", "v2.index", "v2.data-00000-of-00001"]
@@ -86,7 +86,7 @@ def test_logits_are_those_of_tensorflow(slim, name, size):
 def test_every_array_has_the_bits_that_tensorflow_reads(slim, name):
     with open_checkpoint(slim[0] / name) as checkpoint:
         found = {n: np.array(a) for n, a in checkpoint.arrays.items()}
-    assert list(found) == list(arrays_of(v1.network()))
+    assert list(found) == list(v1.network().arrays())
     assert checkpoint.background
     assert checkpoint.conventions == Conventions(1e-3, "same")
     assert checkpoint.notes == ()

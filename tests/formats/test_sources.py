@@ -23,7 +23,7 @@ from keras_mobilenet.errors import CheckpointError, MissingExtraError
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Conventions, arrays_of
+from keras_mobilenet.nets.net import Conventions
 
 OUTPUTS = json.loads((FOLDER / "outputs.json").read_text())
 SHAPES = json.loads((FOLDER / "shapes.json").read_text())
@@ -103,7 +103,7 @@ def test_every_source_and_every_golden_has_a_test():
 def test_the_published_nets_have_exactly_our_arrays(name, alpha, classes):
     theirs = {array: tuple(shape) for array, shape in SHAPES[name].items()}
     source = pytorch_names.find(theirs)
-    expected = arrays_of(v1.network(alpha, classes=classes))
+    expected = v1.network(alpha, classes=classes).arrays()
     assert source.names.keys() == expected.keys()
     assert theirs.keys() == source.counters.union(source.names.values())
     for array, shape in expected.items():

@@ -5,12 +5,11 @@ from math import prod
 import pytest
 
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import arrays_of, count_params, kernel_layers, output_shapes
 
 
 def depthwise_outputs(layers, size):
     return [
-        shape[0] for layer, shape in output_shapes(layers, size) if layer.kind == "DepthwiseConv2D"
+        layers.shapes(size)[layer.name][0] for layer in layers if layer.kind == "DepthwiseConv2D"
     ]
 
 
@@ -20,14 +19,14 @@ def test_block_ids_are_the_row_numbers():
 
 
 def test_there_are_27_convolutions_and_the_classifier():
-    assert len(kernel_layers(v1.network())) == 28
-    assert len(kernel_layers(v1.network(include_top=False))) == 27
+    assert len(v1.network().convolutions) == 28
+    assert len(v1.network(include_top=False).convolutions) == 27
 
 
 def test_every_convolution_but_the_classifier_has_a_batch_norm_and_a_relu():
     layers = v1.network()
     kinds = {layer.name: layer.kind for layer in layers}
-    for conv in kernel_layers(layers)[:-1]:
+    for conv in layers.convolutions[:-1]:
         assert kinds[f"{conv.name}_bn"] == "BatchNormalization"
         assert kinds[f"{conv.name}_relu"] == "ReLU"
 
@@ -65,12 +64,12 @@ def test_last_grid_of_a_size(n, last):
     ],
 )
 def test_parameters_of_the_published_alphas(alpha, with_top, without_top):
-    assert count_params(v1.network(alpha)) == with_top
-    assert count_params(v1.network(alpha, include_top=False)) == without_top
+    assert v1.network(alpha).count_params() == with_top
+    assert v1.network(alpha, include_top=False).count_params() == without_top
 
 
 def test_alpha_cuts_off_where_it_does_not_divide():
-    first = [layer.channels for layer in kernel_layers(v1.network(0.1))[::2]]
+    first = [layer.channels for layer in v1.network(0.1).convolutions[::2]]
     assert first[:6] == [3, 6, 12, 12, 25, 25]
 
 
@@ -83,4 +82,4 @@ def test_depth_multiplier_multiplies_depthwise_outputs_only():
 
 def test_count_is_the_sum_of_the_arrays():
     layers = v1.network(0.5, classes=10)
-    assert count_params(layers) == sum(map(prod, arrays_of(layers).values()))
+    assert layers.count_params() == sum(map(prod, layers.arrays().values()))

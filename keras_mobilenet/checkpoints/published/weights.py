@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from keras_mobilenet.checkpoints.load_errors import misfit
@@ -10,9 +9,9 @@ from keras_mobilenet.checkpoints.published.download import Progress, find_or_fet
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import compare, shapes_of
 from keras_mobilenet.formats.registry import MAX_BYTES, open_checkpoint, unpacked_limit
-from keras_mobilenet.nets.net import Layer, arrays_of
+from keras_mobilenet.nets.families import recognise
+from keras_mobilenet.nets.net import Net
 from keras_mobilenet.nets.pretrained import Pretrained
-from keras_mobilenet.nets.recognition import infer_origin
 
 
 def weights_file(
@@ -27,26 +26,26 @@ def weights_file(
     return find_or_fetch(
         row.file_name(include_top),
         row.known_sha256(include_top),
-        check=partial(check_structure, layers=row.network(include_top)),
+        check=partial(check_structure, net=row.network(include_top)),
         max_bytes=row.max_bytes,
         progress=progress,
         force=force,
     )
 
 
-def check_structure(path: str, layers: Sequence[Layer] | None = None) -> None:
-    """Raise `CheckpointError` if the file at `path` does not hold the arrays of `layers`.
+def check_structure(path: str, net: Net | None = None) -> None:
+    """Raise `CheckpointError` if the file at `path` does not hold the arrays of `net`.
 
-    Without `layers`, the file must hold those of some MobileNet. Values are not read.
+    Without `net`, the file must hold those of some MobileNet. Values are not read.
     """
-    expected = arrays_of(layers or ())
-    with open_checkpoint(path, unpacked_limit(expected) if layers else MAX_BYTES) as checkpoint:
+    expected = net.arrays() if net else {}
+    with open_checkpoint(path, unpacked_limit(expected) if net else MAX_BYTES) as checkpoint:
         found = shapes_of(checkpoint.arrays)
-    origin = infer_origin(found)
-    if layers is None and origin is None:
+    origin = recognise(found)
+    if net is None and origin is None:
         remedy = "Pass another file."
         raise CheckpointError(fault(path, "its arrays are not those of a MobileNet V1.", remedy))
-    if layers is not None:
+    if net is not None:
         comparison = compare(expected, found)
         if len(comparison.fitting) < len(expected):
             raise CheckpointError(misfit(path, comparison, origin, expected))

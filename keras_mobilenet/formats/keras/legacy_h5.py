@@ -26,7 +26,6 @@ from keras_mobilenet.formats.keras import hdf5
 from keras_mobilenet.formats.keras.whole_model import recognised
 from keras_mobilenet.formats.keras_names import from_legacy_keras, is_keras_1
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import kernel_layers
 
 NAME = "Keras legacy H5"
 WHOLE_MODEL, CONFIGURATION = "model_weights", "model_config"
@@ -115,7 +114,7 @@ def _check_keras_1(
             f"the file was written by Keras {version[:20]}, whose batch norms had another "
             "epsilon, and in `running_std` at first the standard deviation; Keras 1.2's are read"
         )
-    kernels = {layer.name: layer.kernel for layer in kernel_layers(v1.network())}
+    kernels = {layer.name: layer.kernel for layer in v1.network().convolutions}
     for name, weight in old.items():
         layer, _, variable = name.rpartition("/")
         if variable != "kernel" or layer not in kernels:

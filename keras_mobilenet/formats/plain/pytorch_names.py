@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Conventions, Layer, arrays_of, kernel_layers
+from keras_mobilenet.nets.net import Conventions, Layer
 
 Axes = tuple[int | None, ...]  # theirs in our order; None is a new axis of length 1
 
@@ -67,7 +67,8 @@ def find(names: Collection[str]) -> Source | None:
         ValueError: the file is of a source's library, but of another net.
     """
     for source in SOURCES:
-        if source.names["conv1/kernel"] in names and source.names["conv_dw_1/kernel"] in names:
+        stem, first = (source.names[f"{layer.name}/kernel"] for layer in _convolutions()[:2])
+        if stem in names and first in names:
             _check_net(source, names)
             return source
     return None
@@ -90,20 +91,23 @@ _OTHER_NETS = {
 
 
 def _convolutions() -> tuple[Layer, ...]:
-    return kernel_layers(v1.network())
+    return v1.network().convolutions
 
 
 def _names(convolutions: Mapping[str, str], batch_norms: Mapping[str, str]) -> dict[str, str]:
     """Return their name of each of our arrays, from their names of the layers."""
-    names = {}
+    names, ours = {}, v1.network().batch_norm_names()
     for layer, theirs in convolutions.items():
         names[f"{layer}/kernel"] = f"{theirs}.weight"
         if layer in batch_norms:
             for variable, name in _BATCH_NORM.items():
-                names[f"{layer}_bn/{variable}"] = f"{batch_norms[layer]}.{name}"
+                names[f"{ours[layer]}/{variable}"] = f"{batch_norms[layer]}.{name}"
         else:
             names[f"{layer}/bias"] = f"{theirs}.bias"
     return names
+
+
+_TIMM = {"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")}
 
 
 def _timm() -> tuple[dict[str, str], dict[str, str]]:
@@ -111,28 +115,29 @@ def _timm() -> tuple[dict[str, str], dict[str, str]]:
 
     Blocks that put out the same number of channels are a stage: `blocks.<stage>.<block>`.
     """
-    convolutions, batch_norms = {"conv1": "conv_stem"}, {"conv1": "bn1"}
-    block_id = 0
-    for stage, (_, blocks) in enumerate(groupby(v1.BLOCKS, key=lambda block: block.filters)):
-        for number, _ in enumerate(blocks):
-            block_id += 1
-            for bn, kind in enumerate(("dw", "pw"), start=1):
-                layer, prefix = f"conv_{kind}_{block_id}", f"blocks.{stage}.{number}"
-                convolutions[layer], batch_norms[layer] = (
-                    f"{prefix}.conv_{kind}",
-                    f"{prefix}.bn{bn}",
-                )
-    return convolutions | {"conv_preds": _CLASSIFIER}, batch_norms
+    net = v1.network()
+    stem, classifier = net.stem.name, v1.FAMILY.classifier.name
+    convolutions, batch_norms = {stem: "conv_stem"}, {stem: "bn1"}
+    channels = {block: net.parts[block][-1].channels for block in net.blocks}
+    for stage, (_, blocks) in enumerate(groupby(net.blocks, key=channels.__getitem__)):
+        for number, block in enumerate(blocks):
+            prefix = f"blocks.{stage}.{number}"
+            for layer in net.parts[block]:
+                if layer.kernel:
+                    kind, norm = _TIMM[layer.role]
+                    convolutions[layer.name] = f"{prefix}.{kind}"
+                    batch_norms[layer.name] = f"{prefix}.{norm}"
+    return convolutions | {classifier: _CLASSIFIER}, batch_norms
 
 
 def _hugging_face(prefix: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return Hugging Face's names: a list of layers, depthwise and pointwise in turn."""
     ours = [layer.name for layer in _convolutions()][1:-1]
-    theirs = {"conv1": f"{prefix}conv_stem"}
+    theirs = {v1.network().stem.name: f"{prefix}conv_stem"}
     theirs |= {layer: f"{prefix}layer.{number}" for number, layer in enumerate(ours)}
     convolutions = {layer: f"{name}.convolution" for layer, name in theirs.items()}
     batch_norms = {layer: f"{name}.normalization" for layer, name in theirs.items()}
-    return convolutions | {"conv_preds": _CLASSIFIER}, batch_norms
+    return convolutions | {v1.FAMILY.classifier.name: _CLASSIFIER}, batch_norms
 
 
 def _source(
@@ -152,10 +157,10 @@ def _axes() -> dict[str, Axes]:
     kernels = {
         layer.name: _DEPTHWISE if layer.kind == "DepthwiseConv2D" else _CONV
         for layer in _convolutions()
-    } | {"conv_preds": _LINEAR}
+    } | {v1.FAMILY.classifier.name: _LINEAR}
     return {
         name: kernels[name.partition("/")[0]] if name.endswith("/kernel") else _VECTOR
-        for name in arrays_of(v1.network())
+        for name in v1.network().arrays()
     }
 
 

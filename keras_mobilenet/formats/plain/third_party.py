@@ -15,14 +15,14 @@ from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.plain.pytorch_names import Source
+from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.net import Conventions
-from keras_mobilenet.nets.recognition import TOP_LAYER
 
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 1 << 20  # with the names of 1001 classes it has 70,000
 _MODEL_TYPE = "mobilenet_v1"
 _ACTIVATION = "relu6"
-_TOP_BIAS = f"{TOP_LAYER}/bias"
+_TOP_BIAS = f"{v1.FAMILY.classifier.name}/bias"
 
 
 def translated(path: str, arrays: Mapping[str, ArrayLike], format_name: str) -> Checkpoint:

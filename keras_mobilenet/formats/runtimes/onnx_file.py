@@ -22,8 +22,9 @@ from keras_mobilenet.formats.plain.pytorch_names import axes
 from keras_mobilenet.formats.runtimes import onnx_padding
 from keras_mobilenet.formats.runtimes.onnx_graph import Operation, line
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, RELU_MAX, Conventions, Layer, kernel_layers
+from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, RELU_MAX, Conventions, Layer
 
+_BATCH_NORMS = v1.network().batch_norm_names()
 NAME = "ONNX"
 EXTRA = "onnx"
 BACKGROUND_CLASSES = 1001  # of ImageNet in TF-slim and what was made from it
@@ -81,7 +82,7 @@ class _Reader:
         self.size = onnx_padding.size(shape, channels_last=first is not None)
 
     def checkpoint(self) -> Checkpoint:
-        *convolutions, top = kernel_layers(v1.network())
+        *convolutions, top = v1.network().convolutions
         for layer in convolutions:
             self.convolution(layer)
         if len(self.folded) > 1 or len(self.epsilons) > 1:
@@ -109,9 +110,9 @@ class _Reader:
             raise CheckpointError(f"{layer.name} has {which} a batch norm")
         self.folded.add(batch_norm is None)
         if batch_norm is None:
-            self.arrays |= folded_batch_norm(f"{layer.name}_bn", node.array(2))
+            self.arrays |= folded_batch_norm(_BATCH_NORMS[layer.name], node.array(2))
         else:
-            self.batch_norm(f"{layer.name}_bn", batch_norm)
+            self.batch_norm(_BATCH_NORMS[layer.name], batch_norm)
         _check_relu6(layer.name, self.expect(f"the activation of {layer.name}", "Clip"))
 
     def batch_norm(self, name: str, node: Operation) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.runtimes.onnx_graph import Operation
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import PADS, Layer, Padding, kernel_layers
+from keras_mobilenet.nets.net import PADS, Layer, Padding
 
 Amount = tuple[int, int] | Literal["same"]  # zeros before and after, or as many as SAME takes
 KnownSize = tuple[int | None, int | None]
@@ -106,7 +106,7 @@ def decide(known: KnownSize, found: Sequence[Pads]) -> tuple[Padding, tuple[str,
 
 
 def _convolutions() -> tuple[Layer, ...]:
-    return kernel_layers(v1.network())[:-1]
+    return v1.network(include_top=False).convolutions
 
 
 def _strided(layer: Layer) -> bool:

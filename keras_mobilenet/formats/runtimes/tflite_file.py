@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.formats.arrays import ArrayLike, Lazy
+from keras_mobilenet.formats.arrays import ArrayLike, Lazy, folded_batch_norm
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.runtimes.tflite_model import (
     Graph,
@@ -37,9 +37,7 @@ from keras_mobilenet.nets.net import (
     Conventions,
     Layer,
     Padding,
-    kernel_layers,
 )
-from keras_mobilenet.nets.recognition import TOP_LAYER
 
 NAME = "TFLite"
 IDENTIFIER = b"TFL3"
@@ -102,7 +100,7 @@ def _checkpoint(graph: Graph) -> Checkpoint:
     arrays: dict[str, ArrayLike] = {}
     for layer, step in zip(layers, walk.steps, strict=True):
         arrays |= _arrays(walk, layer, step)
-    top = arrays.get(f"{TOP_LAYER}/bias")
+    top = arrays.get(f"{v1.FAMILY.classifier.name}/bias")
     return Checkpoint(
         NAME,
         arrays,
@@ -163,10 +161,10 @@ def _pads(walk: _Walk, operator: Operator) -> tuple[int, int]:
 
 def _layers(steps: Sequence[_Step]) -> tuple[Layer, ...]:
     """Return the spec's layers that the file's convolutions are, in order."""
-    layers = kernel_layers(v1.network())
+    layers = v1.network().convolutions
     for number, (layer, step) in enumerate(zip(layers, steps, strict=False), start=1):
         found, options = step.operator.name, step.operator.options
-        if layer.name == TOP_LAYER and found == _FULLY_CONNECTED:
+        if layer.role == "classifier" and found == _FULLY_CONNECTED:
             continue
         strides = {options.get("StrideH"), options.get("StrideW")}
         dilations = {options.get("DilationHFactor"), options.get("DilationWFactor")}
@@ -238,7 +236,7 @@ def _activation(graph: Graph, layers: Sequence[Layer], steps: Sequence[_Step]) -
     fitting: set[Activation] = set(RELU_MAXIMA)
     for layer, step in zip(layers, steps, strict=True):
         fused = step.operator.options["FusedActivationFunction"]
-        if layer.name == TOP_LAYER:
+        if layer.role == "classifier":
             sound = fused == 0 and not step.behind
         else:
             fitting &= _activations(graph, step, fused)
@@ -283,21 +281,8 @@ def _arrays(walk: _Walk, layer: Layer, step: _Step) -> dict[str, ArrayLike]:
         bias = Lazy(stored.shape, _FLOAT, partial(_values, stored, f"{layer.name}/bias"))
     if layer.bias:
         return {f"{layer.name}/kernel": kernel, f"{layer.name}/bias": bias}
-    return {f"{layer.name}/kernel": kernel} | _batch_norm(f"{layer.name}_bn", bias, channels)
-
-
-def _batch_norm(name: str, bias: ArrayLike, channels: int) -> dict[str, ArrayLike]:
-    """Return a batch norm that adds `bias` and nothing else.
-
-    In float32, variance + epsilon is 1 exactly, and so is its root.
-    """
-    variance = _FLOAT.type(1) - _FLOAT.type(Conventions().epsilon)
-    return {
-        f"{name}/gamma": np.ones(channels, _FLOAT),
-        f"{name}/beta": bias,
-        f"{name}/moving_mean": np.zeros(channels, _FLOAT),
-        f"{name}/moving_variance": np.full(channels, variance, _FLOAT),
-    }
+    batch_norm = v1.network().batch_norm_names()[layer.name]
+    return {f"{layer.name}/kernel": kernel} | folded_batch_norm(batch_norm, bias)
 
 
 def _constant(walk: _Walk, layer: str, number: int) -> Tensor:

@@ -11,8 +11,7 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.arrays import ArrayLike
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Conventions, arrays_of
-from keras_mobilenet.nets.recognition import TOP_LAYER
+from keras_mobilenet.nets.net import Conventions, Layer, part_number
 
 BACKGROUND_CLASSES = 1001  # ImageNet's, and class 0 for none of them
 
@@ -42,7 +41,7 @@ def checkpoint(
     if ones := _missing_gammas(arrays):
         arrays |= ones
         notes.append("the batch norms have no gamma (scale=False), which is a gamma of 1")
-    top = arrays.get(f"{TOP_LAYER}/kernel")
+    top = arrays.get(f"{v1.FAMILY.classifier.name}/kernel")
     return Checkpoint(
         format_name,
         _in_order(arrays),
@@ -56,7 +55,7 @@ def _missing_gammas(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
     """Return gammas of 1 if no batch norm has one; a single one that is missing is a fault."""
     if any(name.endswith("/gamma") for name in arrays):
         return {}
-    betas = {n: a for n, a in arrays.items() if n.endswith("_bn/beta")}
+    betas = {n: a for n, a in arrays.items() if n.endswith("/beta")}
     return {
         name.replace("/beta", "/gamma"): np.ones(beta.shape, np.float32)
         for name, beta in betas.items()
@@ -72,11 +71,6 @@ def _in_order(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
 # TF-slim's names: a scope a layer, and a variable in it.
 SLIM_ROOT = "MobilenetV1/"
 SLIM_AVERAGE = "/ExponentialMovingAverage"
-_SLIM_SCOPES = {"conv1": "Conv2d_0", TOP_LAYER: "Logits/Conv2d_1c_1x1"} | {
-    f"conv_{ours}_{block_id}": f"Conv2d_{block_id}_{slims}"
-    for block_id in range(1, len(v1.BLOCKS) + 1)
-    for ours, slims in (("dw", "depthwise"), ("pw", "pointwise"))
-}
 _SLIM_VARIABLES = {"kernel": "weights", "bias": "biases"}
 _SLIM_TRAINING = re.compile(  # what its optimizers add to a variable's name, or to the graph
     r".*/(RMSProp|Momentum|Adam|Adagrad|Adadelta|Ftrl)(_\d+)?|.*global_step|beta[12]_power"
@@ -86,16 +80,27 @@ _SLIM_TRAINING = re.compile(  # what its optimizers add to a variable's name, or
 def from_slim() -> dict[str, str]:
     """Return our name of each of a slim net's variables, by slim's, in graph order."""
     names = {}
-    for ours in arrays_of(v1.network()):
-        layer, _, variable = ours.partition("/")
-        scope = _SLIM_SCOPES[layer.removesuffix("_bn")]
-        theirs = _SLIM_VARIABLES.get(variable, variable)
-        if layer.endswith("_bn"):
-            theirs = f"BatchNorm/{theirs}"
-        elif layer.startswith("conv_dw_"):
-            theirs = f"depthwise_{theirs}"
-        names[f"{SLIM_ROOT}{scope}/{theirs}"] = ours
+    net = v1.network()
+    for layer in net:
+        of_batch_norm = layer.kind == "BatchNormalization"
+        scope = _scope(net.inputs[layer.name][0] if of_batch_norm else layer)
+        for ours in layer.arrays():
+            variable = ours.rpartition("/")[2]
+            theirs = _SLIM_VARIABLES.get(variable, variable)
+            if of_batch_norm:
+                theirs = f"BatchNorm/{theirs}"
+            elif layer.role == "depthwise":
+                theirs = f"depthwise_{theirs}"
+            names[f"{SLIM_ROOT}{scope}/{theirs}"] = ours
     return names
+
+
+def _scope(layer: Layer) -> str:
+    """Return slim's name of a convolution."""
+    if layer.role == "classifier":
+        return "Logits/Conv2d_1c_1x1"
+    kind = "" if layer.role == "stem" else f"_{layer.role}"
+    return f"Conv2d_{part_number(layer.part)}{kind}"
 
 
 def is_slim_array(name: str) -> bool:

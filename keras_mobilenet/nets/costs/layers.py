@@ -14,12 +14,13 @@ from math import prod
 from keras_mobilenet.nets import arguments, v1
 from keras_mobilenet.nets.net import (
     Kind,
+    Net,
     OutputStride,
     Padding,
     Pooling,
+    Role,
     Shape,
-    count_params,
-    output_shapes,
+    Size,
 )
 
 KINDS = ("conv 1x1", "depthwise 3x3", "conv 3x3", "fully connected")
@@ -40,6 +41,8 @@ class LayerCost:
     stride: int = 1
     dilation: int = 1
     pad: tuple[int, int] = (0, 0)  # zeros before and after, of a padding layer
+    role: Role = ""  # as in a net's `Layer`
+    inputs: tuple[str, ...] = ()  # the layers that it takes
 
 
 def layer_costs(
@@ -91,21 +94,29 @@ def layer_costs(
     )
     if checked.known_size is None:
         raise ValueError(f"`size` must be known to count MACs. Received: size={size!r}")
+    return net_costs(checked.network(padding), checked.known_size, bytes_per_value)
+
+
+def net_costs(net: Net, size: Size, bytes_per_value: int = 4) -> tuple[LayerCost, ...]:
+    """Return the costs of each layer of any net, in graph order, for an image of `size`."""
+    shapes = net.shapes(size)
     return tuple(
         LayerCost(
             name=layer.name,
             kind=layer.kind,
             part=layer.part,
-            output_shape=shape,
+            role=layer.role,
+            inputs=tuple(before.name for before in net.inputs[layer.name]),
+            output_shape=shapes[layer.name],
             kernel=layer.kernel,
-            params=count_params([layer]),
-            macs=kernel_macs(layer.kernel, shape[:-1]),
-            activation_bytes=prod(shape) * bytes_per_value,
+            params=layer.count_params(),
+            macs=kernel_macs(layer.kernel, shapes[layer.name][:-1]),
+            activation_bytes=prod(shapes[layer.name]) * bytes_per_value,
             stride=layer.stride,
             dilation=layer.dilation,
             pad=layer.pad,
         )
-        for layer, shape in output_shapes(checked.network(padding), checked.known_size)
+        for layer in net
     )
 
 
@@ -128,24 +139,24 @@ class Share:
 
 def cost_shares(costs: Sequence[LayerCost]) -> tuple[Share, ...]:
     """Return the shares by kind of layer, as in the paper's table 2."""
-    macs, params = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
-    for cost in costs:
-        if cost.kernel:
-            macs[kind_of(cost)] += cost.macs
-            params[kind_of(cost)] += prod(cost.kernel)
+    with_kernel = [cost for cost in costs if cost.kernel]
+    kinds = dict.fromkeys((*KINDS, *map(kind_of, with_kernel)))
+    macs, params = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, 0)
+    for cost in with_kernel:
+        macs[kind_of(cost)] += cost.macs
+        params[kind_of(cost)] += prod(cost.kernel)
     all_macs, all_params = sum(macs.values()), sum(params.values())
     return tuple(
-        Share(kind, 100 * macs[kind] / all_macs, 100 * params[kind] / all_params) for kind in KINDS
+        Share(kind, 100 * macs[kind] / all_macs, 100 * params[kind] / all_params) for kind in kinds
     )
 
 
 def kind_of(cost: LayerCost) -> str:
-    """Return which of `KINDS` a layer with a kernel is."""
-    if cost.part == "top":
+    """Return what kind of convolution a layer with a kernel is, as in `KINDS`."""
+    if cost.role == "classifier":
         return "fully connected"
-    if cost.kind == "DepthwiseConv2D":
-        return "depthwise 3x3"
-    return "conv {}x{}".format(*cost.kernel[:2])
+    what = "depthwise" if cost.kind == "DepthwiseConv2D" else "conv"
+    return "{} {}x{}".format(what, *cost.kernel[:2])
 
 
 # arXiv 1704.04861, table 2, for alpha 1.0 at 224. The third row's 1.19 is a slip of the paper's:

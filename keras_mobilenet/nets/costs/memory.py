@@ -115,23 +115,35 @@ class _Step:
     """One operation of the running net."""
 
     layer: LayerCost
-    before: tuple[int, ...]  # the shape that goes in
+    taken: tuple[LayerCost, ...]  # whose outputs go in
+    held: tuple[LayerCost, ...]  # whose outputs are needed later
 
 
 def _steps(layers: Sequence[LayerCost]) -> Iterator[_Step]:
     """Yield what runs: a layer whose work is done by another one is no step of its own."""
-    shape = layers[0].output_shape
+    source: dict[str, LayerCost] = {}  # the operation that a layer's values come from
+    taken: dict[str, tuple[LayerCost, ...]] = {}
     for i, layer in enumerate(layers):
-        fused = layer.kind in _FREE or (any(layer.pad) and _pads_alike(layer, layers[i + 1], shape))
+        # Of a part of a net, what feeds its first layer is not known: as large as what that puts out.
+        before = tuple(source[name] for name in layer.inputs if name in source) or (layer,)
+        fused = layer.kind in _FREE or (
+            any(layer.pad) and _pads_alike(layer, layers[i + 1], before)
+        )
+        source[layer.name] = before[0] if fused else layer
         if not fused and layer.kind != "InputLayer":
-            yield _Step(layer, shape)
-        if not fused or layer.kind == "Reshape":
-            shape = layer.output_shape
+            taken[layer.name] = before
+    operations = [layer for layer in layers if layer.name in taken]
+    last_use = {x.name: i for i, step in enumerate(operations) for x in taken[step.name]}
+    for i, layer in enumerate(operations):
+        own = {x.name for x in taken[layer.name]}
+        # A skip tensor is held from the operation that makes it to the one that adds it.
+        held = (x for x in operations[:i] if last_use.get(x.name, 0) > i and x.name not in own)
+        yield _Step(layer, tuple(dict.fromkeys(taken[layer.name])), tuple(held))
 
 
-def _pads_alike(pad: LayerCost, convolution: LayerCost, shape: tuple[int, ...]) -> bool:
+def _pads_alike(pad: LayerCost, convolution: LayerCost, before: tuple[LayerCost, ...]) -> bool:
     """Return whether the convolution's own SAME padding is what the layer ahead of it does."""
-    for n in shape[:-1]:
+    for n in before[0].output_shape[:-1]:
         steps = -(-n // convolution.stride)
         reach = (convolution.kernel[0] - 1) * convolution.dilation
         total = max((steps - 1) * convolution.stride + reach + 1 - n, 0)
@@ -140,15 +152,18 @@ def _pads_alike(pad: LayerCost, convolution: LayerCost, shape: tuple[int, ...]) 
     return True
 
 
-def _live(step: _Step, picture: LayerCost, runtime: Runtime, in_place: bool) -> dict[str, int]:
+def _live(step: _Step, image: LayerCost, runtime: Runtime, in_place: bool) -> dict[str, int]:
     """Return the values in each buffer while a step runs."""
-    layer, before = step.layer, step.before
-    if in_place and layer.kind == "DepthwiseConv2D" and before == layer.output_shape:
-        return {"input": prod(before), "one channel": prod(before[:-1])}
-    live = {"input": prod(before), "output": prod(layer.output_shape)}
+    layer = step.layer
+    first, *others = (x.output_shape for x in step.taken)
+    held = {f"held for {x.name}": prod(x.output_shape) for x in step.held}
+    if in_place and layer.kind == "DepthwiseConv2D" and first == layer.output_shape:
+        return {"input": prod(first), "one channel": prod(first[:-1])} | held
+    live = {"input": prod(first), "output": prod(layer.output_shape)} | held
+    live |= {f"input {i}": prod(shape) for i, shape in enumerate(others, start=2)}
     if runtime == "litert":
-        # The picture stays in its place for the caller, who may run the net on it again.
-        live["picture"] = prod(picture.output_shape) if before != picture.output_shape else 0
+        # The image stays in its place for the caller, who may run the net on it again.
+        live["picture"] = prod(image.output_shape) if image not in (*step.taken, *step.held) else 0
         # Float and int8 kernels alike multiply matrices, of which a row is the window of a pixel.
         if layer.kind == "Conv2D" and (prod(layer.kernel[:2]) > 1 or layer.stride > 1):
             live["patches"] = prod(layer.output_shape[:-1]) * prod(layer.kernel[:-1])

@@ -1,0 +1,53 @@
+"""The MobileNets there are, and which of them it is that has some layers or arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.net import Family, Net, Origin, Shape, block_name
+
+# A new net is one module here, and one row.
+FAMILIES: tuple[Family, ...] = (v1.FAMILY,)
+
+
+def net_with(names: Collection[str]) -> Net:
+    """Return a net that has layers of these names; its channels and strides mean nothing.
+
+    It is of the family that has the most of them.
+    """
+    nets = [family.describe(names) for family in FAMILIES]
+    return max(nets, key=lambda net: len(net.by_name.keys() & set(names)))
+
+
+def recognise(shapes: Mapping[str, Shape]) -> Origin | None:
+    """Return the arguments that lead to arrays of these shapes, None if no family's do."""
+    origins = (family.recognise(shapes) for family in FAMILIES)
+    return next((origin for origin in origins if origin is not None), None)
+
+
+def prefixes_in(names: Collection[str]) -> list[tuple[str, Family]]:
+    """Return what may go before the names of a net, with the family whose names they would be."""
+    found: dict[tuple[str, Family], None] = {}
+    for family in FAMILIES:
+        matches = map(family.convolutions.fullmatch, names)
+        found |= dict.fromkeys((match[1], family) for match in matches if match)
+    return [*found]
+
+
+def name_prefix(names: Collection[str]) -> str:
+    """Return the `name_prefix` of the one net that has these layers; "" without, or of several.
+
+    Of several nets the prefixes are what tells them apart, so that they are part of the names.
+    """
+    whole = [prefix for prefix, family in prefixes_in(names) if _is_whole(prefix, family, names)]
+    return whole[0] if len(whole) == 1 else ""
+
+
+def _is_whole(prefix: str, family: Family, names: Collection[str]) -> bool:
+    """Return whether a net begins with its stem: a single layer of such a name may be anybody's."""
+    plain = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+    net = family.describe(plain)
+    first = {net.stem.name, *(x.name for x in net.parts.get(block_name(1), ()) if x.kernel)}
+    norm = net.batch_norm_names()[net.stem.name]  # a folded net has none
+    return net.stem.name in plain and (len(first & plain) > 1 or norm in plain)
