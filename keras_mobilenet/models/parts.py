@@ -209,8 +209,8 @@ def _net(path: tuple[Any, ...], prefix: str, family: Family) -> FoundNet | None:
     own = [layer for layer in _inner(path[-1]) if str(layer.name).startswith(prefix)]
     named = {layer.name.removeprefix(prefix): layer for layer in own}
     net = family.describe(named.keys())
-    below_top = [known for known in net if known.part != "top"]
-    alike = [x for x in below_top if x.name in named and _is_layer(x, named[x.name])]
+    between = [known for known in net if known.part not in ("input", "top")]
+    alike = [x for x in between if x.name in named and _is_layer(x, named[x.name])]
     names = {known.name for known in alike}
     found = [known for known in alike if _is_certain(net, known, names)]
     if not _is_net(net, {known.name for known in found}):
