@@ -41,7 +41,7 @@ RETURNING = (
     conversion.of_batch,
     conversion.to_tflite,
 )
-WRITING = (conversion.save_graph, conversion.to_onnx)
+WRITING = (conversion.save_graph, conversion.save_frozen_graph, conversion.to_onnx)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures, variation
 from keras_mobilenet.deploy.engines import openvino_engine
+from keras_mobilenet.deploy.engines.checks import saved_models
 from keras_mobilenet.deploy.engines.choice import engine_module
-from keras_mobilenet.deploy.engines.engine import Settings
+from keras_mobilenet.deploy.engines.engine import Engine, Settings
 from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_float16, to_int8
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.deploy.graphs.conversion import (
-    SIGNATURE,
     check_image_model,
     import_openvino,
     of_batch,
@@ -162,7 +162,8 @@ def export(
         recipe.known_preprocessing()  # before the seconds that follow
     model = in_float32(model)
     allowed = TOLERANCE[quantize] if tolerance is None else tolerance
-    original, generated = _samples(model, recipe, quantize, calibration, allowed)
+    original, known = _samples(model, recipe, quantize, calibration, allowed)
+    generated = known is not None
     portable = fold_batch_norm(model)
     if quantize is not None:
         rounding = to_float16 if quantize == "float16" else to_int8
@@ -171,7 +172,8 @@ def export(
     samples: npt.NDArray[Any] = original  # what a converter takes ranges from
     if include_preprocessing:
         inputs = _pixels(original, recipe)
-        original = recipe.scaled(inputs)  # the same pictures, without what lay between two pixels
+        # The same pictures, without what lay between two pixels.
+        original, known = recipe.scaled(inputs), None
         # Pixels are int8 codes already: what scales them is the range of the input's quantisation,
         # without a CAST, which TFLite Micro has for other types only.
         if chosen.engine == "litert" and quantize in _INT8:
@@ -183,7 +185,8 @@ def export(
         portable = of_batch(portable, batch)
     with staged(path) as temporary:
         chosen.write(portable, temporary, quantize, samples, recipe)
-        reference, found = _compare(model, chosen, temporary, original, inputs)
+        reference = _outputs(model, original[:_COMPARED]) if known is None else known
+        found = _run(chosen, temporary, inputs[:_COMPARED])
         report = ExportReport(
             path=os.fspath(path),
             quantize=quantize,
@@ -224,27 +227,35 @@ def _check_batch(batch: Any) -> None:
 
 def _samples(
     model: Any, recipe: Recipe, quantize: str | None, calibration: Any, allowed: float
-) -> tuple[npt.NDArray[np.float32], bool]:
-    """Return inputs to compare on and take int8 ranges from, and whether they are made up."""
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any] | None]:
+    """Return inputs to compare on and take ranges from, and if they are made up, the outputs."""
     shape = model.inputs[0].shape[1:]
     if calibration is not None or quantize in _INT8:
-        return calibration_samples(calibration, recipe, shape), False
+        return calibration_samples(calibration, recipe, shape), None
     height, width, channels = shape
     size = recipe.size or (height or _UNKNOWN_SIZE, width or _UNKNOWN_SIZE)
-    return _telling(model, recipe, (_GENERATED, *size, channels), allowed), True
+    return _telling(model, recipe, (_GENERATED, *size, channels), allowed)
 
 
-def _telling(model: Any, recipe: Recipe, shape: Shape, allowed: float) -> npt.NDArray[np.float32]:
-    """Return generated inputs: the first kind that the model tells apart, or the best of all."""
-    best, most = recipe.comparable.scaled(generated_pictures(shape)), -1.0
-    for pixels in (generated_pictures(shape), _plain_colours(shape), _noise(shape)):
-        samples = recipe.comparable.scaled(pixels)
-        varied = variation(keras.ops.convert_to_numpy(inferred(model, samples)))
-        if varied > most:
-            best, most = samples, varied
-        if most > allowed:
-            break
-    return best
+def _telling(
+    model: Any, recipe: Recipe, shape: Shape, allowed: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """Return generated inputs, and what the model puts out for them.
+
+    They are of the first kind that the model tells apart, or the best of all.
+    """
+    tried = []
+    for generate in (generated_pictures, _plain_colours, _noise):
+        samples = recipe.comparable.scaled(generate(shape))
+        tried.append((samples, _outputs(model, samples)))
+        if variation(tried[-1][1]) > allowed:
+            return tried[-1]
+    return max(tried, key=lambda it: variation(it[1]))
+
+
+def _outputs(model: Any, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    outputs: npt.NDArray[Any] = keras.ops.convert_to_numpy(inferred(model, samples))
+    return outputs
 
 
 def _plain_colours(shape: Shape) -> npt.NDArray[np.float32]:
@@ -271,14 +282,11 @@ def _black_and_white(samples: npt.NDArray[np.float32], recipe: Recipe) -> Any:
     return recipe.scaled(np.concatenate([np.zeros(shape), np.full(shape, 255.0)]))
 
 
-def _compare(
-    model: Any, kind: _Format, path: Path, samples: Any, inputs: Any
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return what the model puts out for some samples, and the file for the same as its inputs."""
-    opened = engine_module(kind.engine).open_file(str(path), Settings(all_cores()))
+def _run(kind: _Format, path: Path, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return what a file puts out for some inputs."""
+    opened: Engine = engine_module(kind.engine).open_file(str(path), Settings(all_cores()))
     try:
-        reference = keras.ops.convert_to_numpy(inferred(model, samples[:_COMPARED]))
-        return reference, opened.run(np.ascontiguousarray(inputs[:_COMPARED]))
+        return opened.run(np.ascontiguousarray(inputs))
     finally:
         opened.close()
 
@@ -333,14 +341,6 @@ def _write_saved_model(model: Any, path: Path, quantize: Any, samples: Any, reci
     write_recipe(str(path), recipe)
 
 
-def _saved_model_operators(path: Path) -> Sequence[str]:
-    import tensorflow as tf  # noqa: PLC0415
-
-    function = tf.saved_model.load(str(path)).signatures[SIGNATURE]
-    graph = function.graph.as_graph_def()
-    return [node.op for body in graph.library.function for node in body.node_def]
-
-
 _FORMATS = {
     ".tflite": _Format(
         "litert",
@@ -350,5 +350,5 @@ _FORMATS = {
     ),
     ".onnx": _Format("onnxruntime", (None,), _write_onnx, _onnx_operators),
     ".xml": _Format("openvino", (None, "float16", "int8"), _write_openvino, _openvino_operators),
-    "/": _Format("keras", (None,), _write_saved_model, _saved_model_operators),
+    "/": _Format("keras", (None,), _write_saved_model, saved_models.operators),
 }

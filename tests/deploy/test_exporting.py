@@ -100,6 +100,16 @@ def test_report_tells_size_and_operators(exports, tmp_path):
     assert report.bytes == sum((tmp_path / f"m.{end}").stat().st_size for end in ("xml", "bin"))
 
 
+def test_operators_of_a_saved_model_are_those_that_tensorflow_opens(exports, tmp_path):
+    import tensorflow as tf
+
+    path, report = exports("m/", tmp_path)
+    graph = tf.saved_model.load(str(path)).signatures["serving_default"].graph.as_graph_def()
+    bodies = graph.library.function
+    assert report.operators == Counter(node.op for body in bodies for node in body.node_def)
+    assert report.operators["DepthwiseConv2dNative"] == len(BLOCKS)
+
+
 def test_full_int8_takes_and_gives_int8_only(model, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from os import PathLike
 from pathlib import Path
 
 from keras_mobilenet.errors import CheckpointError, about_file
@@ -24,6 +25,8 @@ _MAX_VARIABLE_BYTES = 4 << 30
 _MAX_CONSTANTS = 64 << 20  # values that constants declare; they may be stored as one
 # TensorFlow's own functions that save and restore: it does not run them when it opens a model.
 _SAVER = re.compile("__inference__traced_(save|restore)_[0-9]+")
+# Those, and the one that gives a signature's tensors their names.
+_AROUND = re.compile("__inference_(_traced_(save|restore)|signature_wrapper)_")
 # Without a state by TensorFlow's lists, and yet they reach out of the model.
 _REACHING = re.compile(
     "Dataset|Table|Reader|File|PyFunc|Debug|Dump|Summary|Shard|Restore|Save|Checkpoint|TPU|Tpu|"
@@ -50,6 +53,15 @@ def check_saved_model(path: str) -> None:
     with about_file(path, REMEDY):
         _check_sizes(path, graph)
         _check(memoryview(graph.read_bytes()))
+
+
+def operators(path: str | PathLike[str]) -> list[str]:
+    """Return the operators that a SavedModel of `export` computes with, in its file's order."""
+    model = part(memoryview((Path(path) / _GRAPH).read_bytes()), 2)
+    functions = parts(part(part(model, 2), 2), 1)
+    named = ((text(part(function, 1), 1), function) for function in functions)
+    used = [function for name, function in named if not _AROUND.match(name)]
+    return [text(node, 2) for function in used for node in parts(function, 3)]
 
 
 def _check_sizes(path: str, graph: Path) -> None:
