@@ -124,7 +124,7 @@ def _steps(layers: Sequence[LayerCost]) -> Iterator[_Step]:
     source: dict[str, LayerCost] = {}  # the operation that a layer's values come from
     taken: dict[str, tuple[LayerCost, ...]] = {}
     for i, layer in enumerate(layers):
-        # Of a part of a net, what feeds its first layer is not known: as large as what that puts out.
+        # What feeds the first layer of a part of a net is not known: as large as its output.
         before = tuple(source[name] for name in layer.inputs if name in source) or (layer,)
         fused = layer.kind in _FREE or (
             any(layer.pad) and _pads_alike(layer, layers[i + 1], before)
