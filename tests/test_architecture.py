@@ -1,6 +1,7 @@
 """The package's own order: imports point down, and light commands stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,16 @@ def test_no_folder_is_a_crowd():
         inside = [path for path in folder.iterdir() if path.suffix == ".py" or path in folders]
         assert len(inside) - 1 <= 9, folder  # but for __init__.py, which says what lives there
         assert len((folder / "__init__.py").read_text()) > 40, folder
+
+
+V1_NAMES = re.compile(r"conv_(dw|pw|pad)_[\d{]|conv_preds|\bconv1(?!\d)")
+
+
+@pytest.mark.parametrize(("name", "path"), modules())
+def test_layers_names_stand_in_the_nets_own_files(name, path):
+    """Everywhere else they are read off the net: a second net costs one file."""
+    if folder_of(name) not in ("nets", "mobilenet"):
+        assert V1_NAMES.findall(path.read_text()) == []
 
 
 def loaded_by(code):

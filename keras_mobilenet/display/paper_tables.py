@@ -87,7 +87,7 @@ ENTRIES = {
     ),
 }
 # The one cell of table 1 that the net does not have, as the table's own sizes there show.
-TABLE_1_STRIDES = {"conv_dw_13": 2}
+TABLE_1_STRIDES = {("block_13", "depthwise"): 2}
 REST = (
     "Tables 10 to 14 are of other data sets and heads; nothing in them follows from the "
     "architecture. Table 10 has a top-1 of 84 % for Inception V3 on Stanford Dogs, and 83.3, 81.9, "
@@ -206,7 +206,6 @@ def _explained(what: str, printed: str, value: int, without_top: int) -> list[st
 def _body() -> _Rows:
     """Return a row for each layer that the paper lists: kernels, the pooling and the softmax."""
     costs = layer_costs()
-    strides = {layer.name: layer.stride for layer in v1.network().convolutions}
     rows, notes, shape = [], [], costs[0].output_shape
     for cost in costs:
         others = {
@@ -215,8 +214,8 @@ def _body() -> _Rows:
         }
         filters = others.get(cost.kind, "")
         if cost.kernel or filters:
-            stride = strides.get(cost.name, 1)
-            paper = TABLE_1_STRIDES.get(cost.name, stride)
+            stride = cost.stride
+            paper = TABLE_1_STRIDES.get((cost.part, cost.role), stride)
             rows.append(
                 {
                     "layer": cost.name,

@@ -1,7 +1,6 @@
 """Our array names, and what Keras' own files call the same array.
 
-Ours are Keras 3's variable paths: a layer's name in `spec`, a slash, and the variable's name, as in
-`"conv_dw_3/kernel"`.
+Ours are Keras 3's variable paths: a layer's name, a slash, and the variable's name.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ _NESTED_MODEL = re.compile(r"(sequential|model|functional)_?\d*")  # names that 
 
 
 def from_legacy_keras(layer: str, weights: Sequence[str]) -> list[str]:
-    """Return our names of a layer's weights in a legacy H5, `conv_dw_1/depthwise_kernel:0` etc.
+    """Return our names of a layer's weights in a legacy H5, `layer/depthwise_kernel:0` etc.
 
-    The layer's group says which layer it is; the weights' own prefix may be numbered (`conv1_1/`)
+    The layer's group says which layer it is; the weights' own prefix may be numbered (`layer_1/`)
     where a process had built the net twice. Of a nested model the prefixes are its layers.
     """
     parts = [_owner_and_variable(layer, weight) for weight in weights]
@@ -48,12 +47,12 @@ def from_legacy_keras(layer: str, weights: Sequence[str]) -> list[str]:
 
 
 def is_keras_1(weight: str) -> bool:
-    """Return whether a weight's name in a legacy H5 is one that Keras 1 gave, as `conv1_W:0`."""
+    """Return whether a weight's name in a legacy H5 is one that Keras 1 gave, as `layer_W:0`."""
     return _KERAS_1_WEIGHT.fullmatch(weight) is not None
 
 
 def from_tfjs(weight: str) -> str:
-    """Return our name of a weight in a TensorFlow.js manifest, as `mobilenet/conv1/kernel:0`."""
+    """Return our name of a weight in a TensorFlow.js manifest, as `model/layer/kernel:0`."""
     owner, _, variable = weight.partition(":")[0].rpartition("/")
     variable = _KERAS_2.get(variable, variable)
     return f"{owner.rpartition('/')[2]}/{variable}" if owner else variable

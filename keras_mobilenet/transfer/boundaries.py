@@ -17,7 +17,7 @@ from keras_mobilenet.nets import v1
 
 TOP, ALL = "top", "all"
 _NO_SETTINGS = ("name", "trainable")  # of what a layer computes
-CLASSIFIER = next(layer.name for layer in v1.top(1, 1) if layer.kernel)
+CLASSIFIER = v1.FAMILY.classifier.name
 
 
 def checked_train_from(value: str, blocks: int) -> str:
@@ -45,7 +45,8 @@ def frozen_until(train_from: str, blocks: int) -> str | None:
 
 
 def _parts(blocks: int) -> list[str]:
-    return list(dict.fromkeys(x.part for x in v1.network(blocks=[v1.Block(1)] * blocks)))[1:-1]
+    net = v1.network(blocks=[v1.Block(1)] * blocks)
+    return [part for part in net.parts if part not in ("input", "top")]
 
 
 def boundary(model: Any, train_from: str) -> Any:

@@ -108,7 +108,7 @@ def _unknown(nets: Sequence[FoundNet], until: str) -> str:
 def trainable_summary(model: Any) -> str:
     """Return one line that says what trains, of how many parameters, and what batch norms do.
 
-    As in `"trains block_12 to conv_preds: 1,234 of 5,678 parameters; batch norm frozen"`.
+    As in `"trains block_12 to block_13: 1,234 of 5,678 parameters; batch norm frozen"`.
     """
     training = {id(weight) for weight in model.trainable_weights}
     count = sum(prod(weight.shape) for weight in model.trainable_weights)
@@ -118,7 +118,7 @@ def trainable_summary(model: Any) -> str:
 
 
 def _ranges(model: Any, training: set[int]) -> Iterator[str]:
-    """Yield the parts that train, as in `"block_12 to conv_preds"` or `"adapter"`."""
+    """Yield the parts that train, as in `"block_12 to block_13"` or `"adapter"`."""
     batch_norms = set(map(id, batch_norms_of(model)))
     unique = dict.fromkeys(layers_within(model))
     layers = [x for x in unique if x.weights and id(x) not in batch_norms]

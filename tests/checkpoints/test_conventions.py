@@ -69,7 +69,7 @@ def test_first_strided_block_pads_as_its_source_does(padding, before):
 
 @pytest.mark.parametrize("size", [96, 128, 192, 224, 223])
 def test_same_and_keras_padding_are_one_function_where_strides_are_even(size):
-    assert strides_evenly((v1.halved(size), v1.halved(size)))
+    assert strides_evenly((v1.halved(size), v1.halved(size)), v1.REDUCTION)
     same, ours = randomise(build(size, padding="same")), build(size)
     ours.set_weights(same.get_weights())
     x = pictures(size)
@@ -78,7 +78,7 @@ def test_same_and_keras_padding_are_one_function_where_strides_are_even(size):
 
 @pytest.mark.parametrize("size", [97, 100, 225])
 def test_same_and_keras_padding_differ_elsewhere(size):
-    assert not strides_evenly((v1.halved(size), v1.halved(size)))
+    assert not strides_evenly((v1.halved(size), v1.halved(size)), v1.REDUCTION)
     same, ours = randomise(build(size, padding="same")), build(size)
     ours.set_weights(same.get_weights())
     x = pictures(size)

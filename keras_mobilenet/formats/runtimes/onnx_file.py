@@ -1,9 +1,9 @@
 """ONNX: the weights of an exported MobileNet V1, read off its graph; nothing is executed.
 
 Array names tell nothing here, for exporters fold the batch norms into the convolutions and keep the
-names. What counts is the graph: 27 convolutions in one line, each with a batch norm or a bias and
-with ReLU6, then the top. Strides, kernels and activations must be MobileNet's; pads and epsilon
-become the checkpoint's conventions.
+names. What counts is the graph: the net's convolutions in one line, each with a batch norm or a
+bias and with ReLU6, then the top. Strides, kernels and activations must be MobileNet's; pads and
+epsilon become the checkpoint's conventions.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ _PASSING = {"QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "PAD"}  # between the con
 _TOP = {"MEAN", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "SOFTMAX", "LOGISTIC"}  # and behind them
 _SHAPES = {"SHAPE", "STRIDED_SLICE", "PACK"}  # work out the shape of a RESHAPE
 _WEIGHTED = {*_CONVOLUTIONS.values(), _FULLY_CONNECTED}
-_BEFORE_TOP = 27  # convolutions
+_BEFORE_TOP = len(v1.network(include_top=False).convolutions)
 _FLOAT = np.dtype(np.float32)
 
 
