@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from coloured_shapes import FEW
 from PIL import Image
 
 from keras_mobilenet import MobileNet
@@ -13,10 +14,11 @@ SIZE = 32
 LABELS = ("kitten", "puppy", "kid, young", 'the "calf"')
 
 
-def small_model(seed=0):
+def small_model(seed=0, blocks=FEW):
     """A net of four classes whose scores differ from picture to picture."""
     keras.utils.set_random_seed(seed)
-    model = MobileNet((SIZE, SIZE, 3), alpha=0.25, classes=len(LABELS), weights=None)
+    net = {"alpha": 0.25, "classes": len(LABELS), "blocks": blocks, "weights": None}
+    model = MobileNet((SIZE, SIZE, 3), **net)
     for layer in model.layers:  # as it is initialised, the net lets nothing through to its end
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             layer.kernel.assign(20 * layer.kernel)

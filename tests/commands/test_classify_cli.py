@@ -23,6 +23,7 @@ from keras_mobilenet.deploy.metadata import write_recipe
 from keras_mobilenet.images.images import read_picture
 from keras_mobilenet.images.read_ahead import BATCH
 from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.nets.v1 import BLOCKS
 
 COUNT = 40
 MANY = 20 * BATCH  # pictures that take seconds where each takes its time: time to stop in
@@ -30,21 +31,30 @@ MANY = 20 * BATCH  # pictures that take seconds where each takes its time: time 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A folder with a model, pictures and a bad file."""
+    """A folder with a model, also exported, pictures and a bad file."""
     here = tmp_path_factory.mktemp("here")
     write_model(here / "net.keras")
+    export_model(small_model(), here / "net.tflite")
     write_pictures(here / "pictures", COUNT, bad=[7])
     write_pictures(here / "good", 3)
     return here
 
 
+def export_model(model, path):
+    path.write_bytes(to_tflite(model))
+    write_recipe(str(path), recipe_of(model))
+
+
 @pytest.fixture(scope="module")
 def many(here):
-    """A list of many pictures, which are a few again and again, and the results for it."""
+    """A list of many pictures, which are a few again and again, and the results for it.
+
+    Of an exported model, which is classified with in processes that need not import Keras.
+    """
     paths = write_pictures(here / "some", 2 * BATCH) * (MANY // (2 * BATCH))
     (here / "many.txt").write_text("\n".join(paths))
     out = here / "many.csv"
-    assert run("classify", here / "many.txt", "--model", here / "net.keras", "--out", out,
+    assert run("classify", here / "many.txt", "--model", here / "net.tflite", "--out", out,
                ).exit_code == 0  # fmt: skip
     return here / "many.txt", out.read_bytes()
 
@@ -57,7 +67,7 @@ from PIL import Image
 opened = Image.open
 Image.open = lambda *args, **options: time.sleep(0.02) or opened(*args, **options)
 
-from keras_mobilenet.cli import main
+from keras_mobilenet.commands.app import main
 
 main()
 """
@@ -93,7 +103,7 @@ def lines(path):
 def test_stopped_killed_and_resumed_the_file_is_that_of_an_unbroken_run(here, many, tmp_path):
     source, whole = many
     out = tmp_path / "out.csv"
-    arguments = ("classify", source, "--model", here / "net.keras", "--out", out)
+    arguments = ("classify", source, "--model", here / "net.tflite", "--out", out)
 
     process = slow_command(*arguments)
     _, error = stop_when_writing(process, out, signal.SIGINT, 5000)
@@ -143,13 +153,11 @@ def test_features_are_written(here, tmp_path, suffix):
     assert result.exit_code == 0
     assert f"wrote {out}: 3 pictures" in result.stderr
     if suffix == ".npz":
-        assert np.load(out)["features"].shape == (3, 256)
+        assert np.load(out)["features"].shape == (3, 64)
 
 
 def test_exported_file_brings_its_labels_and_size(here, tmp_path):
-    model, path = small_model(), tmp_path / "net.tflite"
-    path.write_bytes(to_tflite(model))
-    write_recipe(str(path), recipe_of(model))
+    model, path = small_model(), here / "net.tflite"
     as_json = [
         json.loads(run("classify", here / "good", "--model", m, "--json").stdout)
         for m in (path, here / "net.keras")
@@ -196,7 +204,7 @@ def test_int8_is_calibrated_on_a_folder(here, tmp_path):
 
 
 def test_weights_and_labels_make_the_net_that_is_compiled(here, tmp_path):
-    model = small_model()
+    model = small_model(blocks=BLOCKS)
     model.save_weights(tmp_path / "net.weights.h5")
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
     out = tmp_path / "out.jsonl"
