@@ -17,7 +17,7 @@ from unittest import mock
 
 import keras
 import numpy as np
-from deploy_nets import BLOCKS, SIZE, net, pictures
+from deploy_nets import BLOCKS, SIZE, given, pictures, settle, unsettled
 
 from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top
 from keras_mobilenet.deploy.engines.choice import ENGINES, engine_module
@@ -169,19 +169,9 @@ def _made(name):
         rescaling = keras.layers.Rescaling(1 / 127.5, offset=-1, name="users_rescaling")
         options["input_tensor"] = rescaling(keras.Input(shape))
     keras.utils.set_random_seed(5)
-    model = net(shape, classes=CLASSES, **options)
+    model = unsettled(shape, classes=CLASSES, **options)
     settle(model, way.scaling(way.images()))
     return model if way.wrap is None else way.wrap(model)
-
-
-def settle(model, x):
-    """Give the batch norms the statistics of `x`: else all images have nearly the same features."""
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-    for norm in norms:
-        norm.momentum = 0.0
-    model(given(model, x), training=True)
-    for norm in norms:
-        norm.momentum = 0.99
 
 
 @contextmanager
@@ -273,12 +263,6 @@ def outputs(model, x):
     """Return what plain Keras puts out."""
     found = model(given(model, x), training=False)
     return np.asarray(keras.ops.convert_to_numpy(found), "float64")
-
-
-def given(model, x):
-    """Return `x` as Keras takes it: in a list, where an `input_tensor` was given."""
-    in_list = not isinstance(model, keras.Sequential) and isinstance(model.input, list)
-    return [x] if in_list else x
 
 
 def error(reference, found):

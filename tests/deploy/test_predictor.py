@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploy_nets import SIZE, named_net, net, outputs_of, pictures
+from deploy_nets import FLOAT32, OVERFLOW, ROUNDED, SIZE, named_net, net, outputs_of, pictures
 from PIL import Image
 
 from keras_mobilenet import MobileNet, Predictor, preprocess_input
@@ -81,11 +81,11 @@ def files(tmp_path):
 def test_any_batch_gives_what_keras_gives(predictor, reference, count):
     found = predictor.predict(preprocess_input(pictures(7)[:count]))
     assert found.dtype == np.float32
-    assert difference(reference[:count], found).relative_error < 1e-5
+    assert difference(reference[:count], found).relative_error < FLOAT32
 
 
 def test_pixels_are_scaled(predictor, reference):
-    assert difference(reference, predictor.predict(pictures(7))).relative_error < 1e-5
+    assert difference(reference, predictor.predict(pictures(7))).relative_error < FLOAT32
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
@@ -106,7 +106,7 @@ def test_threads_share_a_predictor(predictor, reference):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda rows: predictor.predict(pictures(7)[rows]), batches))
     for rows, y in zip(batches, found, strict=True):
-        assert difference(reference[rows], y).relative_error < 1e-5
+        assert difference(reference[rows], y).relative_error < FLOAT32
 
 
 def test_input_of_a_bad_kind_is_refused(litert):
@@ -140,13 +140,14 @@ def test_closed_predictor_says_so(model):
         predictor.predict(pictures(1))
 
 
+@pytest.mark.filterwarnings("ignore::keras_mobilenet.errors.AgreementWarning")  # of random classes
 @pytest.mark.parametrize("engine", ["litert", "openvino"])
 def test_int8_is_near(model, reference, engine):
     with Predictor(
         model, engine=engine, precision="int8", calibration=pictures(30, seed=3)
     ) as predictor:
         found = difference(reference, predictor.predict(pictures(7)))
-    assert 1e-5 < found.rms_error < 0.2  # it is int8, and not broken
+    assert 1e-3 < found.rms_error < (OVERFLOW if engine == "openvino" else ROUNDED["int8"])
 
 
 def test_int8_without_calibration_is_refused(model):
@@ -282,7 +283,7 @@ def test_batch_size_changes_no_result(exported, reference, name, batch_size):
     engine = "keras" if name == "m.keras" else "auto"  # for a file its own runtime
     path = exported(name)
     with Predictor(path, engine=engine, batch_size=batch_size, threads=1) as predictor:
-        assert difference(reference, predictor.predict(pictures(7))).relative_error < 1e-5
+        assert difference(reference, predictor.predict(pictures(7))).relative_error < FLOAT32
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -292,7 +293,7 @@ def test_model_of_any_size_takes_any_size(engine):
         for size in ((32, 32), (64, 40), (32, 32)):
             x = preprocess_input(pictures(3, size=size))
             found = difference(model(x, training=False), predictor.predict(x))
-            assert found.relative_error < 1e-5
+            assert found.relative_error < FLOAT32
 
 
 @pytest.mark.parametrize(
@@ -304,7 +305,7 @@ def test_features_come_out_too(engine, options):
     x = preprocess_input(pictures(3))
     with Predictor(model, engine=engine) as predictor:
         found = predictor.predict(x)
-    assert difference(model(x, training=False), found).relative_error < 1e-5
+    assert difference(model(x, training=False), found).relative_error < FLOAT32
 
 
 def test_paths_are_read_as_the_recipe_says(litert, files):
@@ -382,7 +383,7 @@ def test_saved_model_is_opened_by_its_path(model, reference, tmp_path):
     save_model(model, tmp_path / "model.keras")
     with Predictor(tmp_path / "model.keras") as predictor:
         assert predictor.recipe.labels == LABELS
-        assert difference(reference, predictor.predict(pictures(7))).relative_error < 1e-5
+        assert difference(reference, predictor.predict(pictures(7))).relative_error < FLOAT32
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.tflite", "m.onnx", "m.xml", "folder"])

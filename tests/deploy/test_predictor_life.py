@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from deploy_nets import SIZE, net, pictures
+from deploy_nets import SIZE, pictures, unsettled
 
 from keras_mobilenet import MobileNet, Predictor, preprocess_input
 from keras_mobilenet.deploy import predictor as rooms
@@ -29,7 +29,7 @@ CALIBRATION = pictures(20, seed=3)
 
 @pytest.fixture(scope="module")
 def model():
-    model = net(blocks=[Block(64, 2), Block(512, 2)])
+    model = unsettled((SIZE, SIZE, 3), blocks=[Block(64, 2), Block(512, 2)])
     set_recipe(model, recipe_for((SIZE, SIZE), len(LABELS), LABELS))
     return model
 
@@ -116,7 +116,7 @@ class Fixed:
 
 
 def test_agreement_of_one_score_is_the_side_of_the_middle():
-    model = net(classes=1, classifier_activation="sigmoid")
+    model = unsettled((SIZE, SIZE, 3), classes=1, classifier_activation="sigmoid")
     x = preprocess_input(CALIBRATION)
     y = np.asarray(model(x, training=False))
     assert agreement.agreement(model, Fixed(y), x) == 1.0
@@ -126,7 +126,7 @@ def test_agreement_of_one_score_is_the_side_of_the_middle():
 def test_features_name_no_class():
     x = preprocess_input(CALIBRATION)
     for options in ({}, {"pooling": "avg"}):
-        model = net(include_top=False, **options)
+        model = unsettled((SIZE, SIZE, 3), include_top=False, **options)
         assert agreement.agreement(model, Fixed(None), x) is None
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploy_nets import net, pictures
+from deploy_nets import pictures, unsettled
 from random_models import randomise
 from typer.testing import CliRunner
 
@@ -175,7 +175,7 @@ OTHER = (65, 72)  # for a net of unknown height
 @pytest.fixture(scope="module", params=SHAPES, ids=str)
 def model(request):
     padding = "symmetric" if request.param[1] else "keras"
-    return net(request.param, blocks=STRIDED, padding=padding)
+    return unsettled(request.param, blocks=STRIDED, padding=padding)
 
 
 def sizes_of(model):
