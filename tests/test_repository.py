@@ -5,6 +5,9 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+from test_architecture import ORDER
+
 import keras_mobilenet
 from keras_mobilenet.nets import pretrained
 
@@ -32,10 +35,13 @@ def test_pre_commit_runs_the_pinned_tools():
     assert "rev:" not in hooks  # a pinned copy beside the project's own would drift
 
 
-def test_readme_lists_every_folder_of_the_package():
+def test_readme_is_short_and_its_tree_is_in_the_order_of_imports():
     readme = (ROOT / "README.md").read_text()
-    for path in (ROOT / "keras_mobilenet").glob("*/__init__.py"):
-        assert f"\n  {path.parent.name}/ " in readme, f"{path.parent.name} is not in the tree"
+    assert len(readme.splitlines()) <= 200
+    tree = re.findall(r"^  ([a-z_]+)(?:/|\.py) ", readme, re.M)
+    folders = {path.parent.name for path in (ROOT / "keras_mobilenet").glob("*/__init__.py")}
+    assert [name for name in tree if name in ORDER] == [name for name in ORDER if name in tree]
+    assert folders <= set(tree)
 
 
 def test_readme_has_the_commands_that_ci_runs():
@@ -48,11 +54,44 @@ def test_readme_has_the_commands_that_ci_runs():
         assert command in ci
 
 
-def test_readme_pictures_and_links_exist():
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text())
-    assert links
+def pages():
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "weights" / "README.md",
+            *sorted((ROOT / "docs").glob("*.md"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text)
     for link in links:
-        assert (ROOT / link).exists(), link
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+def headings(page):
+    """Return what GitHub calls a page's headings in links."""
+    lines = re.findall(r"^#+ (.+)", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+def test_readme_leads_to_every_page_of_docs():
+    readme = (ROOT / "README.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name})" in readme, page.name
+
+
+def test_modules_and_files_that_pages_name_are_there():
+    for page in pages():
+        text = page.read_text()
+        for name in re.findall(r"`(keras_mobilenet(?:\.\w+)+)[`(]", text):
+            path = ROOT / name.replace(".", "/")
+            parent = path.parent.with_suffix(".py")
+            known = parent.exists() and re.search(rf"\b{path.name}\b", parent.read_text())
+            assert path.with_suffix(".py").exists() or path.exists() or known, name
+        for name in re.findall(r"`((?:benchmarks|tests|keras_mobilenet)/[\w/.]+\.py)`", text):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
 def test_no_large_file_is_tracked_beside_the_code():
