@@ -1,4 +1,5 @@
 """Between files of weights and models: load, save, inspect and convert.
 
-Imports `formats` and `models`.
+What the bytes of a file mean is in `formats`. Imports `formats` and `models`, and no Keras itself:
+it asks the model that it is given.
 """

@@ -1,1 +1,1 @@
-"""How good a model is: metrics, and the report on them; imports `transfer`, `deploy`."""
+"""How good a model is: metrics, and the report on them; imports `transfer` and `deploy`."""

@@ -1,1 +1,4 @@
-"""Image files to pixels, their preprocessing and their class names; imports `nets`."""
+"""Image files to pixels, their preprocessing and their class names.
+
+Imports `nets`, and no Keras.
+"""

@@ -1,4 +1,4 @@
 """Keras models: how a net becomes one, and how a net is found within one.
 
-Imports `formats` and `images`.
+`graph.py` makes every layer and `parts.py` finds the net. Imports `formats`, `images`, and Keras.
 """

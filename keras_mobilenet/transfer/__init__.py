@@ -1,4 +1,5 @@
-"""What a model is changed to, or read for, on the way to a new task; imports `models`.
+"""What a model is changed to, or read for, on the way to a new task.
 
-Freezing, new tops, features at several strides and class-activation maps; nothing trains here.
+Freezing, new tops, features at several strides and class-activation maps; what trains is in
+`training`. Imports `models`, and Keras.
 """

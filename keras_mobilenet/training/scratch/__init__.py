@@ -1,1 +1,1 @@
-"""MobileNet V1 from random weights: the published recipe on a user's own images."""
+"""A net from random weights: the published training on a user's own images."""
