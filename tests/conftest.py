@@ -29,6 +29,11 @@ SOON = 20  # seconds: a refusal takes far under one, something that blocks takes
 SMALL = 64 << 20  # bytes: the model has 2 million, its largest file may unpack to 28 million
 
 
+def pytest_collection_modifyitems(items):
+    """Let the files that take the longest begin first, so that all processes end together."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def absent(reason):
     """Skip a test that lacks its data; under CI, where they should be, it fails."""
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)

@@ -18,6 +18,8 @@ from keras_mobilenet import Predictor
 from keras_mobilenet.deploy.graphs import folding
 from keras_mobilenet.models.parts import leaves_of
 
+pytestmark = pytest.mark.long
+
 FILES = ("m.onnx", "m.xml", "m/")
 
 

@@ -6,6 +6,8 @@ from ways import SIZE, WAYS, answer_of, check_engine, check_export, error, model
 
 from keras_mobilenet import Predictor, export, layer_costs, peak_memory
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module", params=WAYS)
 def name(request):

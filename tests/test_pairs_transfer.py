@@ -33,6 +33,8 @@ from keras_mobilenet.images.images import fit_pixels
 from keras_mobilenet.images.recipes import EVALUATION_CROP
 from keras_mobilenet.nets import v1
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module", params=WAYS)
 def name(request):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from keras_mobilenet.commands.app import app
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[1]
 EXAMPLE = re.compile(
     r"```(?:python\n(.*?)```(?:\n\n```\n(.*?)```)?|\n(\$ keras-mobilenet .*?)```)", re.S

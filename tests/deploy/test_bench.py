@@ -27,7 +27,10 @@ from keras_mobilenet.images.read_ahead import all_cores
 from keras_mobilenet.nets.costs.layers import layer_costs
 
 # Keras' own, at its first export to ONNX.
-pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning"),
+]
 
 
 @pytest.fixture(scope="module")

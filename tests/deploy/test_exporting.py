@@ -31,6 +31,8 @@ from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.errors import AccuracyError, MissingExtraError
 from keras_mobilenet.images.recipes import Recipe, recipe_from
 
+pytestmark = pytest.mark.long
+
 LABELS = ("ant", "bee", "çat", "dog", "eel")
 FILES = ("m.tflite", "m.onnx", "m.xml", "m/")  # of float32: test_pairs_*.py
 KINDS = [  # what they leave open: the int8 kinds of inputs that the caller scales, and of pixels

@@ -247,7 +247,7 @@ def test_closing_while_another_thread_predicts_is_no_attribute_error(model, monk
 
 TELEMETRY = """
 import os, sys, time
-from keras_mobilenet.deploy.runtimes import import_onnxruntime
+from keras_mobilenet.deploy.engines.runtimes import import_onnxruntime
 session = import_onnxruntime("A test").InferenceSession(sys.argv[1])
 assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"  # which children inherit
 del session

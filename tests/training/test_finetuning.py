@@ -24,6 +24,7 @@ from keras_mobilenet.training.finetune.settings import checked_settings, class_w
 from keras_mobilenet.training.finetune.top import Problem, _loss, solve
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.builds,
     pytest.mark.filterwarnings("ignore:is no picture, by its name:UserWarning"),
 ]
