@@ -3,6 +3,7 @@
 import keras
 import pytest
 from ways import (
+    CONVERTED,
     EXACT,
     WAYS,
     answer_of,
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.long
 FILES = ("m.onnx", "m.xml", "m/")
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=CONVERTED)
 def name(request):
     """Each way in turn, all tests of one after another."""
     with shared_steps():
