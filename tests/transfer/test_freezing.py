@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from coloured_shapes import FEW
 from random_models import randomise
 
 from keras_mobilenet import MobileNet, freeze, replace_top, summary
@@ -155,7 +156,7 @@ def test_files_open_in_plain_keras(tmp_path):
 
 @pytest.mark.builds
 def test_frozen_after_compiling_holds_without_compiling_again():
-    model = flat()
+    model = flat(blocks=FEW)
     fit(model, traced=True)
     freeze(model, until="all")
     before = everything(model)
@@ -167,7 +168,7 @@ def test_frozen_after_compiling_holds_without_compiling_again():
 
 @pytest.mark.builds
 def test_thawed_after_compiling_is_refused_until_compiled_again():
-    model = freeze(flat(), until="all")
+    model = freeze(flat(blocks=FEW), until="all")
     fit(model, traced=True)
     freeze(model, until=None)
     with pytest.raises(ValueError, match="Unknown variable"):
