@@ -11,9 +11,9 @@ import sys
 import typer
 
 from keras_mobilenet.commands import classify, nets, weights
-from keras_mobilenet.commands.classify_options import ClassifyCommand
 from keras_mobilenet.commands.deploy import bench_command, export_command, latency_command
-from keras_mobilenet.commands.options import native_notes_hidden, note, own_streams
+from keras_mobilenet.commands.options import ClassifyCommand, note, own_streams
+from keras_mobilenet.commands.quiet import native_notes_hidden
 from keras_mobilenet.commands.train import finetune, train
 
 app = typer.Typer(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from keras_mobilenet.commands.classify_options import DEFAULT_ADDRESS, Job, check
 from keras_mobilenet.commands.options import (
+    DEFAULT_ADDRESS,
+    Job,
+    check,
     names_in,
     note,
     parameters_of,
     say,
-    start_up_notes_hidden,
     with_signature,
 )
+from keras_mobilenet.commands.progress import bars, interruptible
+from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.errors import plain_line
 from keras_mobilenet.images.recipes import EVALUATION_CROP
 
@@ -34,17 +36,15 @@ if TYPE_CHECKING:
     from keras_mobilenet.deploy.folders.folder_job import Report
     from keras_mobilenet.deploy.predictor import Predictor
 
-_INTERRUPTED = 130  # the exit code that shells know for Ctrl-C
-
 
 def _classify(ctx: typer.Context, **options: Any) -> None:
     """Print what each picture shows, the most probable class first; with --out, write it."""
     job = Job(**options)
     given = [o for o in options if ctx.get_parameter_source(o).name == "COMMANDLINE"]  # type: ignore[union-attr]
     check(job, given)
-    with _interruptible(job), start_up_notes_hidden():
+    with interruptible(job.out), start_up_notes_hidden():
         import keras  # noqa: F401, PLC0415
-    with _interruptible(job):
+    with interruptible(job.out):
         if job.ray is not None:
             _finish(job, _on_ray(job))
         elif job.out is not None:
@@ -54,20 +54,6 @@ def _classify(ctx: typer.Context, **options: Any) -> None:
 
 
 classify = with_signature(_classify, [next(iter(parameters_of(_classify))), *parameters_of(Job)])
-
-
-@contextmanager
-def _interruptible(job: Job) -> Iterator[None]:
-    """Turn Ctrl-C into a word about how to go on, and the exit code that shells expect."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        note("\ninterrupted")
-        if job.out is not None:
-            again = [a for a in sys.argv[1:] if a not in ("--overwrite", "--resume")]
-            command = shlex.join(["keras-mobilenet", *again, "--resume"])
-            note(f"what was written to {job.out} is kept; to go on: {command}")
-        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _net(job: Job) -> Any:
@@ -169,29 +155,13 @@ def _finish(job: Job, report: Report) -> None:
 
 @contextmanager
 def _progress(job: Job) -> Iterator[Callable[[int], None]]:
-    """Yield what draws a bar with rate and time left, on a terminal only."""
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    rate = TextColumn("{task.fields[rate]}")
-    columns = ("classifying", BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None, rate="")
-        if console.is_terminal:
-            _count_meanwhile(job.pictures, lambda total: bar.update(task, total=total))
-
-        def show(done: int) -> None:
-            speed = bar.tasks[task].speed
-            bar.update(task, completed=done, rate=f"{speed:.0f}/s" if speed else "")
-
-        yield show
+    """Yield what draws a bar, whose end is known once the images are counted."""
+    totals: list[int] = []
+    if sys.stderr.isatty():
+        _count_meanwhile(job.pictures, totals.append)
+    with bars() as show:
+        show("classifying", 0)
+        yield lambda done: show("classifying", done, totals[0] if totals else None, "images")
 
 
 def _count_meanwhile(sources: list[str], tell: Callable[[int], None]) -> None:
@@ -238,12 +208,10 @@ def _results(job: Job, paths: list[str]) -> Iterator[Classified]:
 
 
 def _with_progress(results: Iterable[Classified], total: int) -> Iterator[Classified]:
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
-    from rich.progress import track  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    hidden = total == 1 or not console.is_terminal
-    yield from track(results, "classifying", total, console=console, disable=hidden)
+    with bars(hidden=total == 1) as show:
+        for done, result in enumerate(results):
+            show("classifying", done, total, "images")
+            yield result
 
 
 def _print(results: Iterable[Classified], *, as_json: bool) -> int:

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from keras_mobilenet.checkpoints.published.local_files import copies
-from keras_mobilenet.commands.classify_options import Precision
 from keras_mobilenet.commands.options import (
     DEFAULT_SIZE,
     Alpha,
     AnySize,
-    Format,
     FormatOption,
     Labels,
     PictureSize,
+    Precision,
     PreprocessingOption,
     names_in,
     note,
-    progress_line,
     say,
-    start_up_notes_hidden,
 )
+from keras_mobilenet.commands.progress import progress_line
+from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.files import replacing
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.arguments import IMAGENET
 
 _NONE = "none"
 _SUFFIX = ".keras"
+Quantize = Literal["float16", "dynamic", "int8", "full_int8"]  # the converter's, which loads Keras
 
 
 def bench_command(
@@ -64,7 +63,7 @@ def bench_command(
     pictures: Annotated[
         Path | None, typer.Option(help="A folder of pictures to compare the outputs on.")
     ] = None,
-    table: FormatOption = Format.TEXT,
+    table: FormatOption = "text",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every single time into this file.")
     ] = None,
@@ -88,7 +87,7 @@ def bench_command(
             pictures=pictures,
             progress=progress,
         )
-    say(bench_table(report, format=table.value))
+    say(bench_table(report, format=table))
     if json_file is not None:
         with replacing(json_file) as temporary:
             Path(temporary).write_text(bench_table(report, format="json") + "\n", encoding="utf-8")
@@ -150,22 +149,6 @@ def _weights_are_here(alpha: float, size: tuple[int, int]) -> bool:
     return any(copies(row.file_name(include_top=True)))
 
 
-class Batch(enum.StrEnum):
-    """How many images a .tflite file takes at once."""
-
-    ONE = "1"
-    ANY = "any"
-
-
-class Quantize(enum.StrEnum):
-    """What the file's numbers are made smaller to."""
-
-    FLOAT16 = "float16"
-    DYNAMIC = "dynamic"
-    INT8 = "int8"
-    FULL_INT8 = "full_int8"
-
-
 def export_command(
     model: Annotated[str, typer.Argument(help="A .keras file, 'imagenet', or a file of weights.")],
     to: Annotated[
@@ -183,7 +166,9 @@ def export_command(
     tolerance: Annotated[
         float | None, typer.Option(help="Root mean square error allowed, of the outputs' own.")
     ] = None,
-    batch: Annotated[Batch, typer.Option(help="Images that a .tflite takes at once.")] = Batch.ONE,
+    batch: Annotated[
+        Literal["1", "any"], typer.Option(help="Images that a .tflite takes at once.")
+    ] = "1",
     alpha: Alpha = 1.0,
     size: AnySize = DEFAULT_SIZE,
 ) -> None:
@@ -194,13 +179,13 @@ def export_command(
     report = export(
         _model(model, alpha, size, names),
         to,
-        quantize=None if quantize is None else quantize.value,
+        quantize=quantize,
         calibration=calibration,
         include_preprocessing=include_preprocessing,
         labels=names,
         tolerance=tolerance,
         preprocessing=preprocessing,
-        batch=1 if batch is Batch.ONE else None,
+        batch=1 if batch == "1" else None,
     )
     counts = (f"{count} {name}" for name, count in report.operators.items())
     note(f"operators: {', '.join(counts)}")
@@ -222,7 +207,7 @@ def latency_command(
     engine: Annotated[str, typer.Option(help="auto, litert, openvino, onnxruntime or keras.")] = (
         "auto"
     ),
-    precision: Annotated[Precision, typer.Option(help="What to compute in.")] = Precision.FLOAT32,
+    precision: Annotated[Precision, typer.Option(help="What to compute in.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="By default one a processor.", min=1)] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each net.", min=1)] = 10,
 ) -> None:
@@ -233,7 +218,7 @@ def latency_command(
         with progress_line() as progress:
             table = measure_latencies(
                 engine=engine,
-                precision=precision.value,
+                precision=precision,
                 threads=threads,
                 rounds=rounds,
                 progress=progress,

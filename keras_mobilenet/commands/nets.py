@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,7 +14,6 @@ from keras_mobilenet.commands.options import (
     DEFAULT_SIZE,
     Alpha,
     AnySize,
-    Format,
     FormatOption,
     NoTop,
     PictureSize,
@@ -24,52 +22,17 @@ from keras_mobilenet.commands.options import (
     parameters_of,
     picture_size,
     say,
-    start_up_notes_hidden,
     with_signature,
 )
+from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.display import paper_tables, sizes
-from keras_mobilenet.display.cost_tables import cost_table, device_table, selection_table
+from keras_mobilenet.display.cost_tables import By, cost_table, device_table, selection_table
 from keras_mobilenet.display.summaries import summary as model_summary
 from keras_mobilenet.nets.costs import latency
 from keras_mobilenet.nets.costs import layers as costs
+from keras_mobilenet.nets.costs.memory import DType, Runtime
 from keras_mobilenet.nets.costs.selection import select_variant
-
-
-class By(enum.StrEnum):
-    """What a row of the cost table stands for."""
-
-    LAYER = "layer"
-    PART = "part"
-    KIND = "kind"
-
-
-class DType(enum.StrEnum):
-    """What weights and activations are stored as."""
-
-    FLOAT32 = "float32"
-    INT8 = "int8"
-
-
-class Runtime(enum.StrEnum):
-    """What activations are kept and copied by."""
-
-    LITERT = "litert"
-    MINIMAL = "minimal"
-
-
-class Padding(enum.StrEnum):
-    """How a strided convolution pads its input: as Keras, TF-slim or PyTorch."""
-
-    KERAS = "keras"
-    SAME = "same"
-    SYMMETRIC = "symmetric"
-
-
-class Pooling(enum.StrEnum):
-    """What follows the last block of a net without a top."""
-
-    AVG = "avg"
-    MAX = "max"
+from keras_mobilenet.nets.net import Padding, Pooling
 
 
 @dataclass(frozen=True)
@@ -88,7 +51,7 @@ class Net:
     output_stride: Annotated[
         int, typer.Option(help="Of the last block: 32, or 16 or 8 by dilation.")
     ] = 32
-    padding: Annotated[Padding, typer.Option(help="Of the strided convolutions.")] = Padding.KERAS
+    padding: Annotated[Padding, typer.Option(help="Of the strided convolutions.")] = "keras"
 
     def costs(self) -> tuple[costs.LayerCost, ...]:
         """Return the net's costs, without building it."""
@@ -124,12 +87,12 @@ def takes_net(command: Callable[..., None]) -> Callable[..., None]:
 def summary(
     net: Net,
     show_costs: Annotated[bool, typer.Option("--costs", help="Add MACs and bytes.")] = False,
-    table: FormatOption = Format.TEXT,
+    table: FormatOption = "text",
     plot: Annotated[Path | None, typer.Option(help="Draw the net into this file too.")] = None,
 ) -> None:
     """Print the layers, their output shapes and parameters."""
     model = net.build()
-    say(model_summary(model, format=table.value, costs=show_costs))
+    say(model_summary(model, format=table, costs=show_costs))
     if plot is not None:
         _draw(model, plot, full=False)
 
@@ -154,7 +117,7 @@ def _draw(model: Any, to_file: Path, *, full: bool) -> None:
 @takes_net
 def cost(
     net: Net,
-    by: Annotated[By, typer.Option(help="What a row stands for.")] = By.PART,
+    by: Annotated[By, typer.Option(help="What a row stands for.")] = "part",
     device: Annotated[
         bool, typer.Option("--device", help="What it needs of a device: memory and room.")
     ] = False,
@@ -162,16 +125,16 @@ def cost(
         Path | None,
         typer.Option("--latency", help="With an estimate of the time, from `latency`'s FILE."),
     ] = None,
-    table: FormatOption = Format.TEXT,
+    table: FormatOption = "text",
     chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
 ) -> None:
     """Print parameters, MACs and activation bytes, counted without building the net."""
     layers = net.costs()
     if device or latencies is not None:
         measured = None if latencies is None else latency.read_latencies(latencies)
-        text = device_table(layers, latencies=measured, format=table.value)
+        text = device_table(layers, latencies=measured, format=table)
     else:
-        text = cost_table(layers, by=by.value, format=table.value)
+        text = cost_table(layers, by=by, format=table)
     say(text)
     if chart is not None:
         from keras_mobilenet.display.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
@@ -190,14 +153,14 @@ def sizes_command(
     ] = None,
     padding: Annotated[Padding | None, typer.Option(help="By default all three.")] = None,
     output_stride: Annotated[int, typer.Option(help="32, 16 or 8.")] = 32,
-    table: FormatOption = Format.TEXT,
+    table: FormatOption = "text",
 ) -> None:
     """Print the picture's size after each stride, and where paddings make one function."""
     text = sizes.size_table(
         [size.lengths for size in inputs] if inputs else sizes.EXAMPLES,
-        paddings=sizes.PADDINGS if padding is None else (padding.value,),
+        paddings=sizes.PADDINGS if padding is None else (padding,),
         output_stride=output_stride,  # type: ignore[arg-type]  # checked there
-        format=table.value,
+        format=table,
     )
     say(text)
 
@@ -208,11 +171,11 @@ def select(
     macs: Annotated[int | None, typer.Option(help="Multiply-accumulates a picture.")] = None,
     params: Annotated[int | None, typer.Option(help="Parameters, as `cost` counts them.")] = None,
     top1: Annotated[float | None, typer.Option(help="Least ImageNet top-1 accuracy in %.")] = None,
-    dtype: Annotated[DType, typer.Option(help="Of weights and activations.")] = DType.INT8,
+    dtype: Annotated[DType, typer.Option(help="Of weights and activations.")] = "int8",
     runtime: Annotated[
         Runtime, typer.Option(help="What RAM is counted for: 'minimal' copies no patches.")
-    ] = Runtime.LITERT,
-    table: FormatOption = Format.TEXT,
+    ] = "litert",
+    table: FormatOption = "text",
 ) -> None:
     """Print the most accurate published net within a budget, and what comes next."""
     found = select_variant(
@@ -221,17 +184,17 @@ def select(
         max_ram=None if ram is None else bytes_in("--ram", ram),
         max_flash=None if flash is None else bytes_in("--flash", flash),
         min_top1=top1,
-        dtype=dtype.value,
-        runtime=runtime.value,
+        dtype=dtype,
+        runtime=runtime,
     )
-    say(selection_table(found, format=table.value))
+    say(selection_table(found, format=table))
     if found.best is None:
         raise typer.Exit(1)
 
 
 def paper(
     number: Annotated[int | None, typer.Option("--table", help="One table only.")] = None,
-    table: FormatOption = Format.TEXT,
+    table: FormatOption = "text",
     figure: Annotated[
         Path | None, typer.Option(help="Draw accuracy against MACs into this file.")
     ] = None,
@@ -239,7 +202,7 @@ def paper(
     """Print the paper's tables beside what the architecture gives, and why they differ."""
     numbers = paper_tables.TITLES if number is None else (number,)
     found = [paper_tables.paper_table(number) for number in numbers]
-    say(paper_tables.written(found, format=table.value))
+    say(paper_tables.written(found, format=table))
     if figure is not None:
         from keras_mobilenet.display.charts import accuracy_chart  # noqa: PLC0415 - loads matplotlib
 

@@ -1,36 +1,27 @@
-"""What several commands share: options, notes on stderr, and silence about TensorFlow."""
+"""What several commands share: options, and what is said on stdout and stderr."""
 
 from __future__ import annotations
 
-import enum
 import inspect
 import io
-import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
-from keras_mobilenet.commands.quiet import native_hidden, quiet
+from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.errors import plain
 from keras_mobilenet.images.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
+from keras_mobilenet.images.recipes import EVALUATION_CROP
 from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.net import Size as PixelSize
-
-
-class Format(enum.StrEnum):
-    """How a table is written."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    JSON = "json"
 
 
 @dataclass(frozen=True)
@@ -61,8 +52,6 @@ class PictureSize:
 
 
 DEFAULT_SIZE = PictureSize()
-_NO_NOTES = "3"  # TensorFlow's highest level: fatal errors only
-_CLEAR_LINE = "\r\x1b[K"
 
 
 def picture_size(text: Any) -> PictureSize:
@@ -107,6 +96,7 @@ PreprocessingOption = Annotated[
         f"{TEXTS}.",
     ),
 ]
+Precision = Literal["float32", "bfloat16", "int8"]  # engine.py has it, and loads NumPy
 Labels = Annotated[Path | None, typer.Option(help="A file with the name of a class a line.")]
 Alpha = Annotated[float, typer.Option(help="Width multiplier.")]
 Size = Annotated[int, typer.Option(help="Height and width of the input in pixels.")]
@@ -165,41 +155,6 @@ def with_signature(
     return wrapper
 
 
-@contextmanager
-def start_up_notes_hidden() -> Iterator[None]:
-    """Hide what TensorFlow writes when it is imported, unless the user asked to see it.
-
-    The library writes some notes before it reads any setting, past Python's `sys.stderr`.
-    """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _NO_NOTES) != _NO_NOTES:
-        yield
-        return
-    with quiet():
-        yield
-
-
-def native_notes_hidden() -> AbstractContextManager[None]:
-    """Hide what native libraries write, unless the user asked to see it; the command's own goes on.
-
-    TensorFlow's converter and LiteRT have notes that no setting of theirs switches off.
-    """
-    asked_for = os.environ.get("TF_CPP_MIN_LOG_LEVEL", _NO_NOTES) in ("0", "1")
-    return nullcontext() if asked_for else native_hidden()
-
-
-@contextmanager
-def progress_line() -> Iterator[Callable[[str], None]]:
-    """Yield what shows a line of what is being done, on stderr if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    # A spinner would draw all the time, and so take part in what is timed.
-    try:
-        yield lambda text: typer.echo(f"{_CLEAR_LINE}{plain(text)}", nl=False, err=True)
-    finally:
-        typer.echo(_CLEAR_LINE, nl=False, err=True)
-
-
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kMG]|[KMG]i)?B?")
 
@@ -216,3 +171,119 @@ def bytes_in(option: str, text: str) -> int:
             f"{option} must be a number of bytes, as in 256kB, 1.5MB or 512KiB. Received: {text!r}"
         )
     return int(Fraction(match[1]) * _UNITS[match[2] or ""])  # 1.001 is no float
+
+
+# Of `classify`, and which of them go together.
+
+_OF_NET = ("alpha", "size", "weights")  # options that say what a --model knows itself
+_ADDRESS = re.compile(r"auto|local|ray://.+|[\w.-]+:\d+")
+DEFAULT_ADDRESS = "default"  # what `--ray` alone stands for: Ray's own choice
+
+
+@dataclass(frozen=True)
+class Job:
+    """The command's arguments and options."""
+
+    pictures: Annotated[
+        list[str], typer.Argument(help="Picture files, folders, .txt files with a path a line.")
+    ]
+    alpha: Alpha = 1.0
+    size: AnySize = DEFAULT_SIZE
+    weights: Annotated[str, typer.Option(help="'imagenet', or a file of weights.")] = "imagenet"
+    top: Annotated[int, typer.Option(help="How many classes a picture.", min=1)] = 5
+    crop: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of each side that a central crop keeps; "
+            f"{EVALUATION_CROP}, or what the --model says."
+        ),
+    ] = None
+    labels: Labels = None
+    preprocessing: PreprocessingOption = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    model: Annotated[
+        str | None, typer.Option(help="A .keras file, or anything that was exported.")
+    ] = None
+    engine: Annotated[
+        str | None, typer.Option(help="auto, litert, openvino, onnxruntime or keras.")
+    ] = None
+    precision: Annotated[Precision | None, typer.Option(help="What to compute in.")] = None
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of pictures to take int8 ranges from.")
+    ] = None
+    out: Annotated[
+        str | None,
+        typer.Option(help="Write .csv, .jsonl, .parquet; with --features .npz, .parquet."),
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --out.")] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin --out anew.")] = False
+    features: Annotated[
+        bool, typer.Option("--features", help="The pooled embedding, not classes.")
+    ] = False
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that decode pictures; one a processor.", min=1)
+    ] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="On a Ray cluster: auto, HOST:PORT or ray://...; alone, what RAY_ADDRESS says, "
+            "or this machine. --out is a folder, which all workers reach.",
+        ),
+    ] = None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a `Predictor` is asked for; a few pictures are done before it is ready."""
+        return any((self.model, self.engine, self.precision, self.calibration, self.out))
+
+    def predictor_options(self) -> dict[str, Any]:
+        """Return the arguments of `Predictor` beside the model."""
+        return {
+            "engine": self.engine or "auto",
+            "precision": self.precision,
+            "calibration": None if self.calibration is None else str(self.calibration),
+            "preprocessing": self.preprocessing,
+            "labels": None if self.features else names_in(self.labels),
+        }
+
+
+class ClassifyCommand(TyperCommand):
+    """A command whose option `--ray` may stand alone."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the arguments left over by the parser, after giving `--ray` a value."""
+        return super().parse_args(ctx, _with_address(args))
+
+
+def _with_address(arguments: list[str]) -> list[str]:
+    given = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        given.append(argument)
+        if argument == "--ray" and not _ADDRESS.fullmatch(following):
+            given.append(DEFAULT_ADDRESS)
+    return given
+
+
+def check(job: Job, given: list[str]) -> None:
+    """Raise where options do not go together.
+
+    Args:
+        job: The options.
+        given: Names of those that the user typed.
+
+    Raises:
+        typer.BadParameter: they do not.
+    """
+    if job.out is None:
+        needing = ("resume", "overwrite", "features", "ray")
+        for name in needing:
+            if getattr(job, name):
+                raise typer.BadParameter(f"--{name} needs --out, the place for the results.")
+    elif job.ray and job.workers:
+        raise typer.BadParameter("--workers is for one machine; with --ray, Ray says how many.")
+    elif job.as_json:
+        raise typer.BadParameter("--json prints; --out writes. Pass --out FILE.jsonl for JSON.")
+    twice = [name for name in given if name in _OF_NET]
+    if job.model is not None and twice:
+        raise typer.BadParameter(f"--model knows its own {', '.join(twice)}. Pass one of the two.")

@@ -12,8 +12,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from typing import IO, Any
+
+_NO_NOTES = "3"  # TensorFlow's highest level: fatal errors only
 
 
 class _Muted(io.TextIOBase):
@@ -162,3 +171,25 @@ def _moved(stream: Any, number: int) -> IO[str]:
         number, "w", encoding=stream.encoding, errors=stream.errors,
         buffering=1 if stream.line_buffering else -1, closefd=False,
     )  # fmt: skip
+
+
+@contextmanager
+def start_up_notes_hidden() -> Iterator[None]:
+    """Hide what TensorFlow writes when it is imported, unless the user asked to see it.
+
+    The library writes some notes before it reads any setting, past Python's `sys.stderr`.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _NO_NOTES) != _NO_NOTES:
+        yield
+        return
+    with quiet():
+        yield
+
+
+def native_notes_hidden() -> AbstractContextManager[None]:
+    """Hide what native libraries write, unless the user asked to see it; the command's own goes on.
+
+    TensorFlow's converter and LiteRT have notes that no setting of theirs switches off.
+    """
+    asked_for = os.environ.get("TF_CPP_MIN_LOG_LEVEL", _NO_NOTES) in ("0", "1")
+    return nullcontext() if asked_for else native_hidden()

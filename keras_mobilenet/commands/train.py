@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import shlex
 import sys
@@ -10,32 +9,25 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from keras_mobilenet.commands.options import (
     Alpha,
-    Format,
     FormatOption,
     Size,
     note,
     say,
-    start_up_notes_hidden,
 )
-from keras_mobilenet.display.text_tables import markdown_table, text_table
-from keras_mobilenet.errors import DownloadError, plain_line
+from keras_mobilenet.commands.progress import bars, resumable
+from keras_mobilenet.commands.quiet import start_up_notes_hidden
+from keras_mobilenet.display.text_tables import Format, written
+from keras_mobilenet.errors import plain_line
 from keras_mobilenet.nets import v1
 
 if TYPE_CHECKING:
     from keras_mobilenet.training.finetune.probing import ProbeScore
-
-
-class Balance(enum.StrEnum):
-    """How much the pictures of each class count."""
-
-    NONE = "none"
-    BALANCED = "balanced"
 
 
 def finetune(
@@ -61,8 +53,9 @@ def finetune(
         typer.Option(help="Views of a picture: 1 whole, 2 also mirrored, more: parts.", min=1),
     ] = None,
     class_weight: Annotated[
-        Balance, typer.Option(help="Whether each class counts as much as another.")
-    ] = Balance.NONE,
+        Literal["none", "balanced"],
+        typer.Option(help="Whether each class counts as much as another."),
+    ] = "none",
     seed: Annotated[int, typer.Option(help="Fixes split, views and order.", min=0)] = 0,
     cache: Annotated[
         Path | None, typer.Option(help="A folder of computed features, for several runs.")
@@ -71,7 +64,7 @@ def finetune(
     probe: Annotated[
         bool, typer.Option("--probe", help="Only say which alpha and size suit the pictures.")
     ] = False,
-    table: FormatOption = Format.TEXT,
+    table: FormatOption = "text",
 ) -> None:
     """Train the net for your own classes, and save it with their names.
 
@@ -91,7 +84,7 @@ def finetune(
             folder, out=out, validation=validation(val), train_from=train_from, alpha=alpha,
             size=size, channels=1 if grey else 3, weights=None if weights == "none" else weights,
             epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, augment=augment,
-            class_weight=None if class_weight is Balance.NONE else class_weight.value, seed=seed,
+            class_weight=None if class_weight == "none" else class_weight, seed=seed,
             cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
         )  # fmt: skip
     tell(run, out)
@@ -109,7 +102,7 @@ def _probe(folder: Path, seed: int, table: Format) -> None:
 
 
 def _score_table(scores: tuple[ProbeScore, ...], table: Format) -> str:
-    if table is Format.JSON:
+    if table == "json":
         import json  # noqa: PLC0415
 
         return json.dumps([vars(score) for score in scores], indent=2)
@@ -119,13 +112,11 @@ def _score_table(scores: tuple[ProbeScore, ...], table: Format) -> str:
          f"{s.pictures_per_second:.0f}"]
         for s in scores
     ]  # fmt: skip
-    draw = markdown_table if table is Format.MARKDOWN else text_table
-    return draw(headers, rows)
+    return written(headers, rows, table)
 
 
 if TYPE_CHECKING:
     from keras_mobilenet.training.runs import Report, Run
-INTERRUPTED = 130  # as the shell reports a command that Ctrl-C ended
 
 
 @contextmanager
@@ -150,60 +141,10 @@ def validation(text: str) -> Any:
 
 
 @contextmanager
-def resumable(out: Path) -> Iterator[None]:
-    """On Ctrl-C, or where the disk is full, say how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        note(f"interrupted; {to_resume(out)}")
-        raise typer.Exit(INTERRUPTED) from None
-    except DownloadError:  # an OSError, too, but nothing was begun
-        raise
-    except OSError:
-        note(f"what was done is kept; {to_resume(out)}")
-        raise
-
-
-def to_resume(out: Path) -> str:
-    """Return how to go on: the command as it was typed."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    line = shlex.join(["keras-mobilenet", *arguments, "--resume"])
-    return f"to go on with {out}:\n  {line}"
-
-
-@contextmanager
 def drawn() -> Iterator[Report]:
-    """Yield a report that draws a bar a stage on stderr, with its rate and the time left."""
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[values]}"),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(now: Any) -> None:
-            if now.stage not in tasks:
-                tasks[now.stage] = bars.add_task(now.stage, total=now.total, rate="", values="")
-            task = tasks[now.stage]
-            speed = bars.tasks[task].finished_speed or bars.tasks[task].speed
-            rate = f"{speed:.0f} {now.unit}/s" if speed else ""
-            bars.update(task, completed=now.done, rate=rate, values=_values(now.values))
-
-        yield report
+    """Yield a report of the training that draws a bar a stage."""
+    with bars() as show:
+        yield lambda now: show(now.stage, now.done, now.total, now.unit, _values(now.values))
 
 
 def _values(values: Any) -> str:
@@ -228,14 +169,6 @@ def tell(run: Run, out: Path) -> None:
     note(f"try: keras-mobilenet classify --model {shlex.quote(str(out / 'model.keras'))} PICTURE")
 
 
-class Schedule(enum.StrEnum):
-    """How the rate falls."""
-
-    PAPER = "paper"
-    COSINE = "cosine"
-    CONSTANT = "constant"
-
-
 def train(
     folder: Annotated[Path, typer.Argument(help="A folder of class folders, or a CSV file.")],
     out: Annotated[Path, typer.Option(help="The folder of the run, to be made.")],
@@ -249,8 +182,9 @@ def train(
         int, typer.Option(help="Pictures a step, of all workers together.", min=2)
     ] = 64,
     schedule: Annotated[
-        Schedule, typer.Option(help="How the rate falls; 'paper': times 0.94 each 2.5 epochs.")
-    ] = Schedule.PAPER,
+        Literal["paper", "cosine", "constant"],
+        typer.Option(help="How the rate falls; 'paper': times 0.94 each 2.5 epochs."),
+    ] = "paper",
     learning_rate: Annotated[float, typer.Option(help="The highest.")] = 0.045,
     warmup: Annotated[float, typer.Option(help="Epochs in which the rate rises.")] = 0.0,
     weight_decay: Annotated[float, typer.Option(help="None on depthwise kernels.")] = 4e-5,
@@ -292,7 +226,7 @@ def train(
         warnings.simplefilter("ignore", UserWarning)  # about pictures; the run names them all
         run = train_net(
             folder, out=out, validation=validation(val), alpha=alpha, size=size, epochs=epochs,
-            batch_size=batch_size, schedule=schedule.value, learning_rate=learning_rate,
+            batch_size=batch_size, schedule=schedule, learning_rate=learning_rate,
             warmup=warmup, weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
             bn_momentum=bn_momentum, least_area=least_area, mixed_precision=mixed_precision,
             seed=seed, resume=resume, tensorboard=tensorboard, progress=report,

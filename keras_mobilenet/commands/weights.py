@@ -8,25 +8,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_mobilenet.checkpoints.published.download import Progress, expected_hash
+from keras_mobilenet.checkpoints.published.download import expected_hash
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
 from keras_mobilenet.checkpoints.published.local_files import copies, keras_cache, weights_folders
 from keras_mobilenet.commands.options import (
     Alpha,
-    Format,
     FormatOption,
     NoTop,
     Size,
     note,
     say,
-    start_up_notes_hidden,
 )
+from keras_mobilenet.commands.progress import bars
+from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.nets import pretrained, v1
@@ -42,15 +42,15 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_command(table: FormatOption = Format.TEXT) -> None:
+def list_command(table: FormatOption = "text") -> None:
     """Print the 32 published files, and where each lies if it is here."""
     records = [_record(row, include_top) for row, include_top in _every_file()]
-    if table is Format.JSON:
+    if table == "json":
         say(json.dumps(records, indent=2))
         return
     headers = list(records[0])
     cells = [[_cell(value) for value in record.values()] for record in records]
-    if table is Format.MARKDOWN:
+    if table == "markdown":
         say(markdown_table(headers, cells))
         return
     widest = max(len(row[-1]) for row in cells)
@@ -118,7 +118,8 @@ def fetch(
     failed = 0
     for row, include_top in files:
         try:
-            with _progress(row.file_name(include_top)) as progress:
+            with bars(in_bytes=True) as show:
+                progress = partial(show, row.file_name(include_top))
                 path = weights_file(row, include_top, progress=progress, force=force)
             say(str(path))
             _note_another(path)
@@ -136,27 +137,6 @@ def _note_another(path: str) -> None:
     first = next(copies(os.path.basename(path)))
     if str(first) != path:
         note(f"note: {first} comes first and is what will be used")
-
-
-@contextmanager
-def _progress(file_name: str) -> Iterator[Progress]:
-    """Yield what draws the bytes that have come, on stderr if that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
-               TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(file_name, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 @app.command()
@@ -211,7 +191,7 @@ def inspect(
     records, bad = [], 0
     for file in files:
         try:
-            with start_up_notes_hidden():  # a reader may load TensorFlow for its schemas
+            with start_up_notes_hidden():
                 found = inspect_weights(file)
             records.append({"file": file} | _inspected(found))
         except CheckpointError as error:

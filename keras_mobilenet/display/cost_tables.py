@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, get_args
 
-from keras_mobilenet.display.text_tables import Format, markdown_table, text_table
+from keras_mobilenet.display.text_tables import Format, check_format, written
+from keras_mobilenet.nets.arguments import check_choice
 from keras_mobilenet.nets.costs.latency import LatencyTable, estimate_latency
 from keras_mobilenet.nets.costs.layers import PAPER_SLIP, PAPER_TABLE_2, LayerCost, cost_shares
 from keras_mobilenet.nets.costs.memory import (
@@ -35,8 +36,8 @@ def cost_table(costs: Sequence[LayerCost], *, by: By = "part", format: Format = 
     Raises:
         ValueError: `by` or `format` is unknown.
     """
-    if by not in get_args(By):
-        raise ValueError(f"`by` must be one of {', '.join(get_args(By))}. Received: by={by!r}")
+    check_choice("by", by, get_args(By))
+    check_format(format)
     makers: dict[By, Callable[[Sequence[LayerCost]], _Records]] = {
         "layer": _by_layer,
         "part": _by_part,
@@ -48,8 +49,8 @@ def cost_table(costs: Sequence[LayerCost], *, by: By = "part", format: Format = 
         return json.dumps(records, indent=2)
     headers = list(records[0])
     cells = [[_text(value) for value in record.values()] for record in records]
-    written = {"text": text_table, "markdown": markdown_table}[format](headers, cells)
-    return f"{written}\n\n{note}" if note else written
+    table = written(headers, cells, format)
+    return f"{table}\n\n{note}" if note else table
 
 
 def _text(value: Any) -> str:
@@ -123,9 +124,7 @@ def device_table(
     Raises:
         ValueError: `format` is unknown, or there are no layers.
     """
-    makers = {"text": text_table, "markdown": markdown_table}
-    if format not in get_args(Format):
-        raise ValueError(f"`format` must be text, markdown or json. Received: format={format!r}")
+    check_format(format)
     records = [
         {"what": _WORDS[runtime], "in": dtype, "value": peak.bytes, "unit": "bytes",
          "where": peak.layer}
@@ -148,7 +147,7 @@ def device_table(
     cells = [
         [f"{v:,}" if isinstance(v, int) else str(v) for v in record.values()] for record in records
     ]
-    return makers[format](list(records[0]), cells, left=2)
+    return written(list(records[0]), cells, format, left=2)
 
 
 def selection_table(selection: Selection, *, format: Format = "text") -> str:  # noqa: A002
@@ -157,11 +156,9 @@ def selection_table(selection: Selection, *, format: Format = "text") -> str:  #
     Raises:
         ValueError: `format` is unknown.
     """
+    check_format(format)
     if format == "json":
         return json.dumps(asdict(selection), indent=2)
-    makers = {"text": text_table, "markdown": markdown_table}
-    if format not in makers:
-        raise ValueError(f"`format` must be text, markdown or json. Received: format={format!r}")
     marked = {
         "best": [selection.best],
         "fits too": selection.runners_up,
@@ -175,7 +172,7 @@ def selection_table(selection: Selection, *, format: Format = "text") -> str:  #
         if v is not None
     ]
     headers = ["", "net", "top-1, %", "MACs, M", "params", "RAM, kB", "flash, kB"]
-    return "\n\n".join([makers[format](headers, rows, left=2), *_remarks(selection)])
+    return "\n\n".join([written(headers, rows, format, left=2), *_remarks(selection)])
 
 
 def _selection_cells(variant: Variant) -> list[str]:

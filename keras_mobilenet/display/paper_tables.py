@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from keras_mobilenet.display import text_tables
 from keras_mobilenet.display.cost_tables import cost_table
-from keras_mobilenet.display.text_tables import Format, markdown_table, text_table
+from keras_mobilenet.display.text_tables import Format, check_format
 from keras_mobilenet.nets import pretrained, v1
 from keras_mobilenet.nets.costs.layers import PAPER_SLIP, LayerCost, layer_costs
 
@@ -128,17 +129,15 @@ def written(tables: Sequence[Table], *, format: Format = "text") -> str:  # noqa
     Raises:
         ValueError: `format` is unknown.
     """
+    check_format(format)
     if format == "json":
         return json.dumps([vars(table) for table in tables], indent=2)
-    makers = {"text": text_table, "markdown": markdown_table}
-    if format not in makers:
-        raise ValueError(f"`format` must be text, markdown or json. Received: format={format!r}")
     sections = []
     for table in tables:
         cells = [list(row.values()) for row in table.rows]
         title = f"Table {table.number}. {table.title}"
         sections.append(f"## {title}" if format == "markdown" else title)
-        sections.append(makers[format](list(table.rows[0]), cells))
+        sections.append(text_tables.written(list(table.rows[0]), cells, format))
         sections += table.notes
     if len(tables) == len(TITLES):
         sections.append(REST)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from keras_mobilenet.display.text_tables import UNKNOWN, Format, markdown_table, text_table
+from keras_mobilenet.display.text_tables import UNKNOWN, Format, check_format, written
 from keras_mobilenet.nets import arguments, v1
 from keras_mobilenet.nets.net import Conventions, Layer, OutputStride, Padding
 
@@ -90,16 +90,12 @@ def size_table(
     Raises:
         ValueError: a size, a padding, `output_stride` or `format` is wrong.
     """
-    if format not in get_args(Format):
-        raise ValueError(
-            f"`format` must be one of {', '.join(get_args(Format))}. Received: format={format!r}"
-        )
+    check_format(format)
     records = [_record(size, padding, output_stride) for size in sizes for padding in paddings]
     if format == "json":
         return json.dumps(records, indent=2)
     cells = [list(map(str, record.values())) for record in records]
-    makers = {"text": text_table, "markdown": markdown_table}
-    return makers[format](list(records[0]) if records else [], cells, left=2)
+    return written(list(records[0]) if records else [], cells, format, left=2)
 
 
 def _record(

@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, get_args
+from typing import Any
 
 from keras_mobilenet.display.text_tables import (
     LINE_LENGTH,
     UNKNOWN,
     Format,
+    check_format,
     markdown_table,
     text_table,
 )
@@ -210,10 +211,7 @@ def summary(
     Raises:
         ValueError: the model is not built, or the format is unknown.
     """
-    if format not in get_args(Format):
-        raise ValueError(
-            f"`format` must be one of {', '.join(get_args(Format))}. Received: format={format!r}"
-        )
+    check_format(format)
     if not getattr(model, "built", False):
         raise ValueError(
             f"Model {model.name!r} is not built, so its shapes are unknown. "

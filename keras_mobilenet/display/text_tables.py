@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
+
+from keras_mobilenet.nets.arguments import check_choice
 
 Format = Literal["text", "markdown", "json"]
 LINE_LENGTH = 120  # characters, at least
 UNKNOWN = "?"
+
+
+def check_format(value: object) -> None:
+    """Raise ValueError unless `value` is a format of a table."""
+    check_choice("format", value, get_args(Format))
+
+
+def written(
+    headers: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    format: Format,  # noqa: A002 - as in `summary`
+    *,
+    left: int = 1,
+) -> str:
+    """Return a table as Markdown, or else as text; the first `left` columns are flush left."""
+    draw = markdown_table if format == "markdown" else text_table
+    return draw(headers, cells, left=left)
 
 
 def text_table(

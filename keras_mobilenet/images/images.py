@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 import stat
 import tempfile
@@ -19,6 +18,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from keras_mobilenet.errors import PictureError, fault
 from keras_mobilenet.images.image_parts import MOST_PARTS, has_too_many_parts
+from keras_mobilenet.nets.arguments import as_int
 from keras_mobilenet.nets.net import Size
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -224,21 +224,13 @@ def _size(value: Any) -> Size | None:
     if value is None:
         return None
     pair = value if isinstance(value, (tuple, list)) else (value, value)
-    lengths = [_positive_int(length) for length in pair]
-    if len(lengths) != 2 or lengths[0] is None or lengths[1] is None:
+    height, width = (as_int(n) for n in pair) if len(pair) == 2 else (None, None)
+    if height is None or width is None or min(height, width) < 1:
         raise ValueError(
             "`size` must be (height, width) in pixels, a positive integer for a square, or None "
             f"to keep the picture's own. Received: size={value!r}"
         )
-    return lengths[0], lengths[1]
-
-
-def _positive_int(value: Any) -> int | None:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        return None
-    return None if isinstance(value, bool) or number < 1 else number
+    return height, width
 
 
 def _crop(value: Any) -> float | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.recipes import Label
+from keras_mobilenet.nets.arguments import positive_int
 
 DATA_FORMATS = ("channels_last", "channels_first")
 
@@ -100,8 +101,8 @@ def decode_predictions(
             f"`preds` must be of shape (pictures, {len(pairs)}), a score for each class.{remedy} "
             f"Received: shape {tuple(scores.shape)}"
         )
-    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
-        raise ValueError(f"`top` must be a positive integer or None. Received: top={top!r}")
+    if top is not None:
+        top = positive_int("top", top, "None gives every class.")
     return [_best(row, top or len(pairs), pairs) for row in scores]
 
 

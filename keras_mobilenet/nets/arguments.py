@@ -153,6 +153,15 @@ def positive_int(argument: str, value: Any, remedy: str) -> int:
     return number
 
 
+def check_choice(argument: str, value: object, choices: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is one of the choices."""
+    known = tuple(choices)
+    if value not in known:
+        raise ValueError(
+            f"`{argument}` must be one of {', '.join(known)}. Received: {argument}={value!r}"
+        )
+
+
 def _finite_float(value: Any) -> float | None:
     """Return a real number as float; None for text, bool, NaN, infinity and the rest."""
     if isinstance(value, (bool, str, bytes)):

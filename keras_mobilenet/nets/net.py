@@ -273,6 +273,13 @@ class Conventions:
         return either and reduction is not None and strides_evenly(stem_size, reduction)
 
 
+def same_zeros(length: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+    """Return the zeros before and after that TensorFlow's SAME padding adds to an axis."""
+    reach = (kernel - 1) * dilation + 1
+    total = max((-(-length // stride) - 1) * stride + reach - length, 0)
+    return total // 2, total - total // 2
+
+
 def strides_evenly(stem_size: tuple[int | None, int | None], reduction: int) -> bool:
     """Return whether every strided depthwise convolution meets an even length.
 

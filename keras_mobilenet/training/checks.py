@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 
+from keras_mobilenet.nets.arguments import as_int
 from keras_mobilenet.nets.net import Size
 from keras_mobilenet.nets.v1 import MIN_SIZE
 
@@ -37,7 +37,8 @@ def checked_size(value: Any) -> Size:
 
 def check_whole(name: str, value: Any, least: int) -> None:
     """Raise ValueError unless an argument is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    number = as_int(value)
+    if number is None or number < least:
         raise ValueError(
             f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}"
         )

@@ -6,8 +6,12 @@ import threading
 
 import pytest
 
-from keras_mobilenet.commands.options import native_notes_hidden, start_up_notes_hidden
-from keras_mobilenet.commands.quiet import native_hidden, quiet
+from keras_mobilenet.commands.quiet import (
+    native_hidden,
+    native_notes_hidden,
+    quiet,
+    start_up_notes_hidden,
+)
 
 
 def write(text):

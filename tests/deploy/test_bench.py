@@ -249,10 +249,10 @@ def test_engines_that_are_not_installed_are_left_out_with_the_reason(model, hurr
         ({"engines": []}, "`engines` must be .*Received: none"),
         ({"precisions": ["int4"]}, "`precisions` must be .*'int8'.*Received: 'int4'"),
         ({"engines": ["keras"], "precisions": ["int8"]}, "None of `engines`.*litert: float32"),
-        ({"batches": (0,)}, "`batches` must be positive integers. Received: 0"),
+        ({"batches": (0,)}, "`batches` must be a positive integer.*Received: batches=0"),
         ({"batches": ()}, "`batches` holds no batch size"),
-        ({"rounds": 0}, "`rounds` must be positive"),
-        ({"rounds": True}, "`rounds` must be positive"),
+        ({"rounds": 0}, "`rounds` must be a positive integer"),
+        ({"rounds": True}, "`rounds` must be a positive integer"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_measured(model, arguments, message):

@@ -151,7 +151,7 @@ def test_published_quantised_nets_tell_pictures_as_their_float_reference(
 def changed(path, folder, change):
     """Write a copy of a TFLite file with something changed in the schema's own objects."""
     import flatbuffers
-    from tensorflow.lite.python import schema_py_generated as schema
+    from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
     for operator in model.subgraphs[0].operators:

@@ -128,7 +128,7 @@ def test_wrong_shape_is_named(shape):
 
 @pytest.mark.parametrize("top", [0, -1, 2.5, "5", True])
 def test_wrong_top_is_named(top):
-    with pytest.raises(ValueError, match="`top` must be a positive integer or None. Received"):
+    with pytest.raises(ValueError, match="`top` must be a positive integer.*Received"):
         decode_predictions(np.zeros((1, 1000)), top)
 
 

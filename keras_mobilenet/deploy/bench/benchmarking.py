@@ -20,6 +20,7 @@ from keras_mobilenet.deploy.graphs.conversion import check_image_model
 from keras_mobilenet.display.summaries import layer_rows
 from keras_mobilenet.images.recipes import Recipe
 from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.nets.arguments import positive_int
 
 BATCHES = (1, 8, 64)
 ROUNDS = 20
@@ -106,10 +107,12 @@ def bench(
     """
     check_image_model(model)
     pairs = chosen_pairs(engines, precisions)
-    batches = tuple(_positive("batches", batch) for batch in batches)
+    batches = tuple(
+        positive_int("batches", batch, "Pass some, such as (1, 8, 64).") for batch in batches
+    )
     if not batches:
         raise ValueError("`batches` holds no batch size. Pass some, such as (1, 8, 64).")
-    rounds = _positive("rounds", rounds)
+    rounds = positive_int("rounds", rounds, "Each contender has that many turns.")
     rounds += rounds % 2
     shape, recipe = model.inputs[0].shape[1:], recipe_of(model)
     inputs = _inputs(pictures, recipe, shape)
@@ -155,12 +158,6 @@ def bench(
             )
         ),
     )
-
-
-def _positive(argument: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{argument}` must be positive integers. Received: {value!r}")
-    return value
 
 
 def _inputs(pictures: Any, recipe: Recipe, shape: Sequence[int | None]) -> Array:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.runtimes.onnx_graph import Operation
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import PADS, Layer, Padding
+from keras_mobilenet.nets.net import PADS, Layer, Padding, same_zeros
 
 Amount = tuple[int, int] | Literal["same"]  # zeros before and after, or as many as SAME takes
 KnownSize = tuple[int | None, int | None]
@@ -134,10 +134,7 @@ def _amounts(padding: Padding, n: int | None) -> Iterator[tuple[Layer, int | Non
 
 def _same(n: int | None, layer: Layer) -> Amount:
     """Return what SAME pads ahead of a convolution of a length; itself where that is unknown."""
-    if layer.kernel[0] == 1:
-        return (0, 0)
-    if layer.stride == 1:
-        return (1, 1)
-    if n is None:
+    kernel = layer.kernel[0]
+    if n is None and kernel > 1 and layer.stride > 1:
         return "same"
-    return (1, 1) if n % layer.stride else (0, 1)
+    return same_zeros(n or 1, kernel, layer.stride)

@@ -37,6 +37,7 @@ from keras_mobilenet.nets.net import (
     Conventions,
     Layer,
     Padding,
+    same_zeros,
 )
 
 NAME = "TFLite"
@@ -200,7 +201,7 @@ def _padding(graph: Graph, layers: Sequence[Layer], steps: Sequence[_Step]) -> P
         expected = [
             (pads[layer.name],) * 2
             if layer.name in pads
-            else tuple(_same_zeros(n, layer.kernel[0], layer.stride) for n in size)
+            else tuple(same_zeros(n, layer.kernel[0], layer.stride) for n in size)
             for layer, size in zip(convolutions, sizes, strict=True)
         ]
         if found == expected:
@@ -221,14 +222,8 @@ def _zeros(step: _Step, size: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     options, (before, after) = step.operator.options, step.pads or (0, 0)
     if step.operator.name == _FULLY_CONNECTED or options["Padding"] != _SAME:
         return ((before, after),) * len(size)
-    same = [_same_zeros(n + before + after, step.kernel, options["StrideH"]) for n in size]
+    same = [same_zeros(n + before + after, step.kernel, options["StrideH"]) for n in size]
     return tuple((first + before, last + after) for first, last in same)
-
-
-def _same_zeros(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the zeros before and after that SAME adds to an axis."""
-    total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
-    return total // 2, total - total // 2
 
 
 def _activation(graph: Graph, layers: Sequence[Layer], steps: Sequence[_Step]) -> Activation:

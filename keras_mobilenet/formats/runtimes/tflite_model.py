@@ -89,7 +89,7 @@ def parse(content: bytes) -> Graph:
     Raises:
         CheckpointError: the file is damaged, or in a form that no MobileNet has.
     """
-    from tensorflow.lite.python import schema_py_generated as schema  # noqa: PLC0415 - TensorFlow
+    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415 - needed by few
 
     with faults():
         model = schema.Model.GetRootAs(content, 0)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
 
+from keras_mobilenet.nets.arguments import check_choice
 from keras_mobilenet.nets.costs.layers import LayerCost
+from keras_mobilenet.nets.net import same_zeros
 
 DType = Literal["float32", "int8"]
 Runtime = Literal["litert", "minimal"]
@@ -81,9 +83,7 @@ def weight_bytes(layers: Sequence[LayerCost], dtype: WeightFormat = "float32") -
     Raises:
         ValueError: `dtype` is unknown, or there are no layers.
     """
-    if dtype not in _WEIGHTS:
-        known = ", ".join(_WEIGHTS)
-        raise ValueError(f"`dtype` must be one of {known}. Received: dtype={dtype!r}")
+    check_choice("dtype", dtype, _WEIGHTS)
     _check(layers, "float32", "minimal", in_place=False)
     kernels = [layer for layer in layers if layer.kernel]
     channels = sum(layer.output_shape[-1] for layer in kernels)
@@ -96,11 +96,8 @@ def _aligned(length: int, runtime: Runtime) -> int:
 
 
 def _check(layers: Sequence[LayerCost], dtype: str, runtime: str, in_place: bool) -> None:
-    if dtype not in BYTES:
-        raise ValueError(f"`dtype` must be one of {', '.join(BYTES)}. Received: dtype={dtype!r}")
-    if runtime not in get_args(Runtime):
-        known = ", ".join(get_args(Runtime))
-        raise ValueError(f"`runtime` must be one of {known}. Received: runtime={runtime!r}")
+    check_choice("dtype", dtype, BYTES)
+    check_choice("runtime", runtime, get_args(Runtime))
     if in_place and runtime != "minimal":
         raise ValueError(
             "`in_place` must be False with runtime='litert', whose kernels never write over their "
@@ -143,13 +140,9 @@ def _steps(layers: Sequence[LayerCost]) -> Iterator[_Step]:
 
 def _pads_alike(pad: LayerCost, convolution: LayerCost, before: tuple[LayerCost, ...]) -> bool:
     """Return whether the convolution's own SAME padding is what the layer ahead of it does."""
-    for n in before[0].output_shape[:-1]:
-        steps = -(-n // convolution.stride)
-        reach = (convolution.kernel[0] - 1) * convolution.dilation
-        total = max((steps - 1) * convolution.stride + reach + 1 - n, 0)
-        if pad.pad != (total // 2, total - total // 2):
-            return False
-    return True
+    kernel, stride, dilation = convolution.kernel[0], convolution.stride, convolution.dilation
+    lengths = before[0].output_shape[:-1]
+    return all(pad.pad == same_zeros(n, kernel, stride, dilation) for n in lengths)
 
 
 def _live(step: _Step, image: LayerCost, runtime: Runtime, in_place: bool) -> dict[str, int]:

@@ -22,6 +22,7 @@ from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.arguments import IMAGENET
 from keras_mobilenet.nets.pretrained import Pretrained
 from keras_mobilenet.training.base_nets import base_net
+from keras_mobilenet.training.checks import check_whole
 from keras_mobilenet.training.data.sources import Picture, Source, read_source
 from keras_mobilenet.training.data.views import View
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
@@ -69,8 +70,7 @@ def probe(
         ValueError: an argument is wrong, or a class has fewer pictures than there are folds.
         DownloadError: no published weights are at hand.
     """
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
-        raise ValueError(f"`folds` must be a whole number of at least 2. Received: folds={folds!r}")
+    check_whole("folds", folds, 2)
     rows = _at_hand()
     source = read_source(data, validation=None, seed=seed, multi_label=False)
     kept = FeatureCache(cache)
