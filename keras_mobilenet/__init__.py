@@ -1,70 +1,12 @@
 """MobileNet for Keras: the drop-in, its weights, its summary and its costs.
 
 The public names are loaded when first used: `import keras_mobilenet` loads neither Keras nor
-TensorFlow.
+TensorFlow. Type checkers read `__init__.pyi`.
 """
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from keras_mobilenet.checkpoints.inspection import convert_weights, inspect_weights
-    from keras_mobilenet.checkpoints.loading import load_weights, save_weights
-    from keras_mobilenet.deploy.exporting import export
-    from keras_mobilenet.deploy.graphs.folding import fold_batch_norm
-    from keras_mobilenet.deploy.predictor import Predictor
-    from keras_mobilenet.display.diagrams import plot_model
-    from keras_mobilenet.display.summaries import summary
-    from keras_mobilenet.images.pixel_scaling import Preprocessing
-    from keras_mobilenet.mobilenet import MobileNet
-    from keras_mobilenet.models.model_files import preprocessing_of, set_preprocessing
-    from keras_mobilenet.models.preprocessing import (
-        decode_predictions,
-        preprocess_input,
-        scale_pixels,
-    )
-    from keras_mobilenet.nets.costs.latency import estimate_latency
-    from keras_mobilenet.nets.costs.layers import layer_costs
-    from keras_mobilenet.nets.costs.memory import peak_memory
-    from keras_mobilenet.nets.costs.selection import select_variant
-    from keras_mobilenet.training.finetune.finetuning import finetune
-    from keras_mobilenet.training.finetune.probing import probe
-    from keras_mobilenet.training.scratch.scratch import train
-    from keras_mobilenet.transfer.activation_maps import cam
-    from keras_mobilenet.transfer.freezing import freeze
-    from keras_mobilenet.transfer.pyramids import features
-    from keras_mobilenet.transfer.tops import replace_top
-
-__all__ = [
-    "MobileNet",
-    "Predictor",
-    "Preprocessing",
-    "cam",
-    "convert_weights",
-    "decode_predictions",
-    "estimate_latency",
-    "export",
-    "features",
-    "finetune",
-    "fold_batch_norm",
-    "freeze",
-    "inspect_weights",
-    "layer_costs",
-    "load_weights",
-    "peak_memory",
-    "plot_model",
-    "preprocess_input",
-    "preprocessing_of",
-    "probe",
-    "replace_top",
-    "save_weights",
-    "scale_pixels",
-    "select_variant",
-    "set_preprocessing",
-    "summary",
-    "train",
-]
+from typing import Any
 
 _MODULES = {
     "MobileNet": "mobilenet",
@@ -95,6 +37,7 @@ _MODULES = {
     "summary": "display.summaries",
     "train": "training.scratch.scratch",
 }
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,5 @@
 """A local server in place of that of the published files, which answers as badly as it is told."""
 
-import re
 import socket
 import struct
 import threading
@@ -20,7 +19,6 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.asked.append(self.path)
-        server.ranges.append(self.headers.get("Range"))
         self.close_connection = True
         with suppress(ConnectionError):
             server.answers[min(len(server.asked), len(server.answers)) - 1](self)
@@ -40,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(*answers):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.answers, server.asked, server.ranges = answers, [], []
+        server.answers, server.asked = answers, []
         server.sent, server.over = threading.Event(), threading.Event()
         server.url = f"http://127.0.0.1:{server.server_port}/mobilenet/"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -53,18 +51,12 @@ def serving(*answers):
             thread.join()
 
 
-def whole(body=CONTENT, tag='"1"', seconds=0.0):
-    """The whole file, or the rest of it where that is asked for and it is the same still."""
-
+def whole(body=CONTENT, seconds=0.0):
     def answer(handler):
-        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-        same = handler.headers.get("If-Range", tag) == tag
-        begin = int(asked[1]) if asked and same else 0
-        range_ = {"Content_Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"} if begin else {}
-        handler.head(206 if begin else 200, len(body) - begin, ETag=tag, **range_)
-        handler.wfile.write(body[begin:HALF])
+        handler.head(200, len(body))
+        handler.wfile.write(body[:HALF])
         handler.server.over.wait(seconds)
-        handler.wfile.write(body[max(begin, HALF) :])
+        handler.wfile.write(body[HALF:])
 
     return answer
 
@@ -77,11 +69,11 @@ def status(code, body=b"no", **headers):
     return answer
 
 
-def first_part(body=CONTENT, reset=False, stall=False, **headers):
+def first_part(body=CONTENT, reset=False, stall=False):
     """Half of the file; then the end, a reset, or nothing more."""
 
     def answer(handler):
-        handler.head(200, len(body), **({"ETag": '"1"'} | headers))
+        handler.head(200, len(body))
         handler.wfile.write(body[:HALF])
         handler.wfile.flush()
         handler.server.sent.set()
@@ -95,38 +87,9 @@ def first_part(body=CONTENT, reset=False, stall=False, **headers):
     return answer
 
 
-def trickle(handler):
-    """A byte at a time: never silent for long, and never done."""
-    handler.head(200, len(CONTENT), ETag='"1"')
-    for byte in CONTENT:
-        handler.wfile.write(bytes([byte]))
-        if handler.server.over.wait(0.02):
-            return
-
-
 def endless(handler):
     """Bytes without end, and no word of how many."""
     handler.head(200, None)
     handler.wfile.write(CONTENT)
     while not handler.server.over.is_set():
         handler.wfile.write(bytes(1 << 16))
-
-
-def piece(handler):
-    """Of the rest that was asked for, a thousand bytes only, as the headers say."""
-    begin = int(handler.headers["Range"][len("bytes=") : -1])
-    range_ = f"bytes {begin}-{begin + 999}/{len(CONTENT)}"
-    handler.head(206, 1000, ETag='"1"', Content_Range=range_)
-    handler.wfile.write(CONTENT[begin : begin + 1000])
-
-
-def rest_of_another(body, tag='"2"'):
-    """The rest that was asked for, of another file: `If-Range` was not looked at."""
-
-    def answer(handler):
-        begin = int(handler.headers["Range"][len("bytes=") : -1])
-        range_ = f"bytes {begin}-{len(body) - 1}/{len(body)}"
-        handler.head(206, len(body) - begin, ETag=tag, Content_Range=range_)
-        handler.wfile.write(body[begin:])
-
-    return answer

@@ -1,15 +1,16 @@
-"""One file over HTTPS: bounded, resumed, tried again. What it holds is for the caller to check."""
+"""One file over HTTPS: bounded, and tried again. What it holds is for the caller to check.
+
+The files are small (30 MB at most), so that a transfer that breaks off is begun anew.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
 from urllib.parse import urljoin
 
 import requests
@@ -20,7 +21,7 @@ Progress = Callable[[int, int | None], None]  # bytes done, bytes in all where k
 
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1 << 16
-SLOWEST = 1 << 10  # bytes a second, on the average of a time-out; anything slower has stalled
+_HEADERS = {"Accept-Encoding": "identity"}
 # Passing troubles, beside all of 500 and above.
 _BUSY = {408, 425, 429}
 _PASSING = (
@@ -29,7 +30,6 @@ _PASSING = (
     requests.exceptions.ChunkedEncodingError,
     urllib3.exceptions.HTTPError,
 )
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 @dataclass(frozen=True)
@@ -56,22 +56,18 @@ def fetch(url: str, path: str, *, max_bytes: int, progress: Progress | None = No
     """Fetch `url` into the file at `path`, whose content is replaced.
 
     Only `https` is fetched from, and `http` from this machine itself; a redirect that leaves the
-    scheme is refused before anything is asked of its target. A broken transfer is resumed where
-    the server proves by an `ETag` or a date that the file is still the same, and begun anew
-    otherwise.
+    scheme is refused before anything is asked of its target.
 
     Raises:
         FetchError: the address is not permitted, or did not give the whole file.
         OSError: `path` cannot be written.
     """
     _check_address(url)
-    with open(path, "wb") as file, _Session() as session:
-        part = _Part(file, max_bytes, progress or (lambda done, total: None))
+    with _Session() as session:
         for attempt in range(PATIENCE.attempts):
             try:
-                with _answer(session, url, part.headers()) as response:
-                    part.begin(response)
-                    part.receive(response)
+                with _answer(session, url) as response:
+                    _receive(response, path, max_bytes, progress)
                 return
             except FetchError as error:
                 if not error.passing or attempt == PATIENCE.attempts - 1:
@@ -96,12 +92,10 @@ class _Session(requests.Session):
 
 
 @contextmanager
-def _answer(
-    session: requests.Session, url: str, headers: dict[str, str]
-) -> Iterator[requests.Response]:
+def _answer(session: requests.Session, url: str) -> Iterator[requests.Response]:
     """Yield the answer of `url`, or of where it redirects to; errors come out as `FetchError`."""
     try:
-        with _redirected(session, url, headers) as response:
+        with _redirected(session, url) as response:
             yield response
     except requests.exceptions.SSLError as error:
         hint = "if a proxy signs its answers itself, name its certificate in REQUESTS_CA_BUNDLE"
@@ -116,10 +110,10 @@ def _reason(error: Exception) -> str:
     return str(getattr(inner, "reason", None) or error)
 
 
-def _redirected(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+def _redirected(session: requests.Session, url: str) -> requests.Response:
     for _ in range(MAX_REDIRECTS + 1):
         response = session.get(
-            url, headers=headers, stream=True, allow_redirects=False, timeout=PATIENCE.timeout
+            url, headers=_HEADERS, stream=True, allow_redirects=False, timeout=PATIENCE.timeout
         )
         if not response.is_redirect:
             return response
@@ -162,77 +156,34 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-class _Part:
-    """The part of a file that has come so far, over one attempt or several."""
-
-    def __init__(self, file: BinaryIO, max_bytes: int, progress: Progress) -> None:
-        self._file = file
-        self._max_bytes = max_bytes
-        self._progress = progress
-        self._restart()
-
-    def _restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
-        self._done = 0
-        self._total: int | None = None
-        self._validator = ""  # what tells one version of the file from another
-
-    def headers(self) -> dict[str, str]:
-        """Return what to ask with: for the rest, if it is the same file still."""
-        headers = {"Accept-Encoding": "identity"}
-        if self._done and self._validator:
-            headers |= {"Range": f"bytes={self._done}-", "If-Range": self._validator}
-        return headers
-
-    def begin(self, response: requests.Response) -> None:
-        """Prepare for an answer's body, from its status and headers."""
-        status = response.status_code
-        if status == 206 and self._continued_by(response):
-            return
-        if status in (206, 416):
-            self._restart()
-            raise FetchError("the file changed between its first part and the rest", passing=True)
-        if status != 200:
-            passing = status >= 500 or status in _BUSY
-            raise FetchError(f"{status} {response.reason}".strip(), passing=passing)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise FetchError("the answer is packed, which was not asked for")
-        self._restart()
-        length = response.headers.get("Content-Length", "")
-        self._total = int(length) if length.isdecimal() else None
-        self._validator = _validator(response)
-        self._check_size(self._total or 0)
-
-    def _continued_by(self, response: requests.Response) -> bool:
-        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        same_place = found is not None and int(found[1]) == self._done
-        same_size = found is not None and self._total in (None, int(found[2]))
-        same_file = _validator(response) in ("", self._validator)
-        return bool(self._validator) and same_place and same_size and same_file
-
-    def receive(self, response: requests.Response) -> None:
-        """Write an answer's body behind what is there."""
-        since, before = time.monotonic(), self._done
+def _receive(
+    response: requests.Response, path: str, max_bytes: int, progress: Progress | None
+) -> None:
+    """Write an answer's body into the file at `path`, if it is the whole file."""
+    total, done = _length(response), 0
+    with open(path, "wb") as file:
+        _check_size(total or 0, max_bytes)
         while chunk := response.raw.read1(CHUNK_BYTES):
-            self._file.write(chunk)
-            self._done += len(chunk)
-            self._check_size(self._done)
-            self._progress(self._done, self._total)
-            if time.monotonic() - since > PATIENCE.timeout:
-                if self._done - before < SLOWEST * PATIENCE.timeout:
-                    raise FetchError("the answer came too slowly", passing=True)
-                since, before = time.monotonic(), self._done
-        if self._total is not None and self._done != self._total:
-            reason = f"the answer ended after {self._done} of {self._total} bytes"
-            raise FetchError(reason, passing=True)
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise FetchError(f"the answer has more than {self._max_bytes} bytes")
+            done += file.write(chunk)
+            _check_size(done, max_bytes)
+            if progress is not None:
+                progress(done, total)
+    if total is not None and done != total:
+        raise FetchError(f"the answer ended after {done} of {total} bytes", passing=True)
 
 
-def _validator(response: requests.Response) -> str:
-    """Return the header that proves a file unchanged, byte for byte; a weak ETag does not."""
-    tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+def _length(response: requests.Response) -> int | None:
+    """Return the bytes that a good answer says it has, if it says."""
+    status = response.status_code
+    if status != 200:
+        passing = status >= 500 or status in _BUSY
+        raise FetchError(f"{status} {response.reason}".strip(), passing=passing)
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise FetchError("the answer is packed, which was not asked for")
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise FetchError(f"the answer has more than {max_bytes} bytes")
