@@ -90,7 +90,7 @@ def _precision(mixed: bool) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-_DECAY, _EPOCHS = 0.94, 2.5  # TF-slim's: the rate times 0.94, each 2.5 epochs
+_FALL, _EPOCHS = 0.94, 2.5  # TF-slim's: the rate times 0.94, each 2.5 epochs
 
 
 class Warmed(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
@@ -124,7 +124,7 @@ def schedule(options: Options, steps: int) -> Warmed:
     match options.schedule:
         case "paper":
             then = keras.optimizers.schedules.ExponentialDecay(
-                rate, max(1, int(_EPOCHS * steps)), _DECAY, staircase=True
+                rate, max(1, int(_EPOCHS * steps)), _FALL, staircase=True
             )
         case "cosine":
             rest = max(1, options.epochs * steps - warmup)
