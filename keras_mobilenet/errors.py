@@ -87,6 +87,17 @@ def about_file(path: str | PathLike[str], remedy: str) -> Iterator[None]:
         raise CheckpointError(fault(path, f"{error}.", remedy)) from error
 
 
+@contextmanager
+def told_as_damage(what: str, faults: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn what reading a damaged file raises into a `CheckpointError` about `what`."""
+    try:
+        yield
+    except CheckpointError:  # a ValueError, too
+        raise
+    except faults as error:
+        raise CheckpointError(f"{what} is truncated or damaged ({error})") from error
+
+
 # All controls but tab and line feed, and those that show a name in another order than its own: a
 # terminal obeys them, and HTML forbids most.
 _CONTROLS = (range(9), range(11, 32), range(127, 160))

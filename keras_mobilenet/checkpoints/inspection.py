@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from math import prod
 from os import PathLike
 
 from keras_mobilenet.checkpoints.loading import net_of_arrays, top_arrays, without_background
+from keras_mobilenet.checkpoints.published.hashes import sha256_of
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
@@ -98,7 +98,4 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
 
 
 def _sha256(path: str | PathLike[str]) -> str | None:
-    if not os.path.isfile(path):
-        return None
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path) if os.path.isfile(path) else None

@@ -28,7 +28,7 @@ def cost_chart(costs: Sequence[LayerCost], path: str | PathLike[str], *, title: 
         ValueError: matplotlib cannot write the format.
         OSError: the file cannot be written; what was at `path` is as it was.
     """
-    figure = _figure(10, 5.2)
+    figure = new_figure(10, 5.2)
     from matplotlib.patches import Patch  # noqa: PLC0415 - an extra
 
     work, weights = figure.subplots(1, 2, sharey=True)
@@ -58,7 +58,7 @@ def accuracy_chart(path: str | PathLike[str]) -> None:
         ValueError: matplotlib cannot write the format.
         OSError: the file cannot be written; what was at `path` is as it was.
     """
-    figure = _figure(8, 5.2)
+    figure = new_figure(8, 5.2)
     axes = figure.subplots()
     for alpha, colour in zip(pretrained.ALPHAS, COLOURS.values(), strict=True):
         rows = [row for row in pretrained.PRETRAINED if row.alpha == alpha]
@@ -79,7 +79,8 @@ def accuracy_chart(path: str | PathLike[str]) -> None:
     save_figure(figure, os.fspath(path))
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of a size in inches; a missing matplotlib is named."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
     except ImportError as error:

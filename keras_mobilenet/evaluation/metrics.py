@@ -171,9 +171,18 @@ def _class(label: str, confusion: _Ints, i: int) -> ClassMetrics:
         support,
         predicted,
         correct,
-        precision=share_of(correct, predicted),
-        recall=share_of(correct, support),
-        f1=share_of(2 * correct, support + predicted),
+        *precision_recall_f1(correct, predicted, support),
+    )
+
+
+def precision_recall_f1(
+    correct: int, predicted: int, support: int
+) -> tuple[float | None, float | None, float | None]:
+    """Return the three shares; None for each that there is nothing to take a share of."""
+    return (
+        share_of(correct, predicted),
+        share_of(correct, support),
+        share_of(2 * correct, support + predicted),
     )
 
 

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from keras_mobilenet.evaluation.metrics import (
     METHOD,
     CalibrationBin,
+    ClassMetrics,
     binned,
     calibration_error,
-    share_of,
+    precision_recall_f1,
     wilson_interval,
 )
 
@@ -29,16 +30,9 @@ _Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class LabelMetrics:
+class LabelMetrics(ClassMetrics):
     """How one class is told from its absence."""
 
-    label: str
-    support: int  # examples of the class
-    predicted: int  # examples taken to be of it
-    correct: int  # both at once
-    precision: float | None  # correct / predicted
-    recall: float | None  # correct / support
-    f1: float | None  # 2 correct / (support + predicted)
     average_precision: float | None  # over all thresholds; None without an example of the class
 
 
@@ -90,6 +84,7 @@ def evaluate_multi_label(
         _class(name, truth[:, i], predicted[:, i], rows[:, i]) for i, name in enumerate(names)
     )
     hits, said, there = (int(x.sum()) for x in (predicted & truth, predicted, truth))
+    precision, recall, f1 = precision_recall_f1(hits, said, there)
     bins = binned(rows.ravel(), truth.ravel())
     return MultiLabelMetrics(
         multi_label=True,
@@ -99,9 +94,9 @@ def evaluate_multi_label(
         correct=correct,
         accuracy=correct / len(truth),
         interval=wilson_interval(correct, len(truth)),
-        precision=share_of(hits, said),
-        recall=share_of(hits, there),
-        micro_f1=share_of(2 * hits, said + there),
+        precision=precision,
+        recall=recall,
+        micro_f1=f1,
         macro_f1=_mean([found.f1 for found in classes]),
         mean_average_precision=_mean([found.average_precision for found in classes]),
         log_loss=_log_loss(rows, truth),
@@ -133,16 +128,9 @@ def _checked(
 
 def _class(label: str, truth: _Bools, predicted: _Bools, scores: _Floats) -> LabelMetrics:
     support, said, hits = int(truth.sum()), int(predicted.sum()), int((truth & predicted).sum())
-    return LabelMetrics(
-        label,
-        support,
-        said,
-        hits,
-        precision=share_of(hits, said),
-        recall=share_of(hits, support),
-        f1=share_of(2 * hits, support + said),
-        average_precision=_average_precision(truth, scores) if support else None,
-    )
+    average = _average_precision(truth, scores) if support else None
+    shares = precision_recall_f1(hits, said, support)
+    return LabelMetrics(label, support, said, hits, *shares, average)
 
 
 def _average_precision(truth: _Bools, scores: _Floats) -> float:

@@ -8,7 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from checkpoint_files import random_arrays, same, weights, write_keras_2, write_keras_3
+from checkpoint_files import Trap, random_arrays, same, weights, write_keras_2, write_keras_3
 from checkpoint_files import write_safetensors as write_st
 
 from keras_mobilenet import load_weights
@@ -63,16 +63,6 @@ def test_a_file_without_permission_is_refused(refuse, good):
 
 
 # Other files under a name of ours
-
-
-class Trap:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 def zipped(**members):

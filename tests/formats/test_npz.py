@@ -7,7 +7,15 @@ import zipfile
 
 import numpy as np
 import pytest
-from checkpoint_files import random_arrays, same, weights, write_keras_archive, write_npz, zeroed
+from checkpoint_files import (
+    Trap,
+    random_arrays,
+    same,
+    weights,
+    write_keras_archive,
+    write_npz,
+    zeroed,
+)
 
 import keras_mobilenet
 from keras_mobilenet import load_weights
@@ -93,16 +101,6 @@ def with_members(path, members, packing=zipfile.ZIP_STORED):
 def with_kernel(path, content, **options):
     members = {f"{n}.npy": npy(a) for n, a in ARRAYS.items()} | {f"{KERNEL}.npy": content}
     return with_members(path, members, **options)
-
-
-class Trap:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 VALUES = bytes(3 * 3 * 3 * 8 * 4)

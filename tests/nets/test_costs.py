@@ -132,3 +132,8 @@ def test_wrong_arguments_are_named(arguments, message):
 def test_unknown_grouping_is_named():
     with pytest.raises(ValueError, match="`by` must be one of layer, part, kind. Received: by='x'"):
         cost_table(layer_costs(), by="x")
+
+
+def test_unknown_format_is_named():
+    with pytest.raises(ValueError, match="`format` must be one of text, markdown, json. Received"):
+        cost_table(layer_costs(), format="html")

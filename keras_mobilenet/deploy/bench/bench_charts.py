@@ -8,8 +8,7 @@ from typing import Any
 
 from keras_mobilenet.deploy.bench.benchmarking import Report, Result
 from keras_mobilenet.deploy.engines.choice import PRECISIONS
-from keras_mobilenet.display.charts import save_figure
-from keras_mobilenet.errors import MissingExtraError
+from keras_mobilenet.display.charts import new_figure, save_figure
 
 COLOURS = dict(zip(PRECISIONS, ("#4878a8", "#e49444", "#6a9f58"), strict=True))
 
@@ -26,14 +25,11 @@ def bench_chart(report: Report, path: str | PathLike[str]) -> None:
         ValueError: matplotlib cannot write the format.
         OSError: the file cannot be written; what was at `path` is as it was.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-        from matplotlib.patches import Patch  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("The chart", "charts") from error
     batches = list(dict.fromkeys(result.batch for result in report.results))
     rows = len(report.results) // len(batches)
-    figure = Figure(figsize=(3 + 3.2 * len(batches), 1.8 + 0.32 * rows), layout="constrained")
+    figure = new_figure(3 + 3.2 * len(batches), 1.8 + 0.32 * rows)
+    from matplotlib.patches import Patch  # noqa: PLC0415 - an extra
+
     panels = figure.subplots(1, len(batches), sharey=True, squeeze=False)[0]
     for axes, batch in zip(panels, batches, strict=True):
         _panel(axes, report, [result for result in report.results if result.batch == batch])

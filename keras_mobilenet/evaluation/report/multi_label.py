@@ -13,7 +13,14 @@ from keras_mobilenet.evaluation.multi_label_metrics import THRESHOLD, MultiLabel
 from keras_mobilenet.evaluation.report.markup import Html, element, joined
 from keras_mobilenet.evaluation.report.mistakes import MOST, name_of
 from keras_mobilenet.evaluation.report.sections import accuracy_tile, tile
-from keras_mobilenet.evaluation.report.tables import NOTHING, number, percent, plural, share, table
+from keras_mobilenet.evaluation.report.tables import (
+    NOTHING,
+    class_row,
+    number,
+    percent,
+    plural,
+    table,
+)
 
 
 @dataclass(frozen=True)
@@ -43,17 +50,7 @@ def key_numbers(metrics: MultiLabelMetrics) -> Html:
 def class_table(metrics: MultiLabelMetrics) -> Html:
     """Return precision, recall, F1 and average precision of each class."""
     heads = ("Class", "Examples", "Precision", "Recall", "F1", "Average precision")
-    rows = [
-        [
-            found.label,
-            str(found.support),
-            share(found.precision, found.correct, found.predicted),
-            share(found.recall, found.correct, found.support),
-            percent(found.f1),
-            percent(found.average_precision),
-        ]
-        for found in metrics.classes
-    ]
+    rows = [[*class_row(found), percent(found.average_precision)] for found in metrics.classes]
     caption = (
         f"An image is taken to be of each class whose probability is {THRESHOLD:g} or more. "
         "Precision: how many of those taken for the class are of it. Recall: how many of the class "

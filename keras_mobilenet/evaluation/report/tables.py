@@ -46,7 +46,7 @@ def class_table(metrics: Metrics, *, numbered: bool) -> Html:
     With `numbered`, a picture of many classes can name them by their numbers, from 1.
     """
     heads = ["Class", "Examples", "Precision", "Recall", "F1"]
-    rows = [_class_row(found) for found in metrics.classes]
+    rows = [class_row(found) for found in metrics.classes]
     if numbered:
         heads = ["No.", *heads]
         rows = [[str(i), *row] for i, row in enumerate(rows, 1)]
@@ -113,7 +113,8 @@ def _epoch_row(epoch: Epoch, position: int) -> list[Child]:
     ]
 
 
-def _class_row(found: ClassMetrics) -> list[Child]:
+def class_row(found: ClassMetrics) -> list[Child]:
+    """Return the cells of a class that every table of classes begins with."""
     return [
         found.label,
         str(found.support),

@@ -19,7 +19,7 @@ from typing import IO, Any
 import h5py
 import numpy as np
 
-from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.errors import CheckpointError, told_as_damage
 from keras_mobilenet.formats.arrays import Lazy, is_float
 from keras_mobilenet.formats.checkpoint import conventions as _conventions
 from keras_mobilenet.nets.net import Conventions
@@ -42,14 +42,12 @@ _FAULTS = (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError, 
 @contextmanager
 def opened(path: str | IO[bytes]) -> Iterator[h5py.File]:
     """Yield an HDF5 file, open for reading; h5py's errors come out as `CheckpointError`."""
-    try:
-        # locking=False: reading works on read-only and network file systems too
-        with h5py.File(path, "r", locking=False) as file:
-            yield file
-    except CheckpointError:
-        raise
-    except _FAULTS as error:
-        raise CheckpointError(f"the HDF5 file is truncated or damaged ({error})") from error
+    # locking=False: reading works on read-only and network file systems too
+    with (
+        told_as_damage("the HDF5 file", _FAULTS),
+        h5py.File(path, "r", locking=False) as file,
+    ):
+        yield file
 
 
 def group(parent: h5py.Group, name: str) -> h5py.Group:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.errors import CheckpointError, told_as_damage
 
 MAX_OBJECTS = 10_000  # operators, tensors or buffers; a MobileNet has under 200
 _MAX_AXES = 8
@@ -72,15 +71,9 @@ class Graph:
     tensors: tuple[Tensor, ...]
 
 
-@contextmanager
-def faults() -> Iterator[None]:
+def faults() -> AbstractContextManager[None]:
     """Turn what a damaged flatbuffer raises into `CheckpointError`."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except _FAULTS as error:
-        raise CheckpointError(f"the TFLite file is truncated or damaged ({error})") from error
+    return told_as_damage("the TFLite file", _FAULTS)
 
 
 def parse(content: bytes) -> Graph:
