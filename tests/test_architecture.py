@@ -131,6 +131,10 @@ def test_light_use_loads_nothing_heavy(code):
     assert HEAVY & set(loaded_by(code)) == set()
 
 
+def test_the_door_for_models_opens_without_keras():
+    assert {"keras", "tensorflow"} & set(loaded_by("import keras_mobilenet.deploy.opened")) == set()
+
+
 def test_public_names_are_all_there():
     for name in keras_mobilenet.__all__:
         assert callable(getattr(keras_mobilenet, name))

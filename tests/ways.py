@@ -35,7 +35,7 @@ COUNT = 7  # images: an odd number, more than LiteRT runs one by one
 # What rooms have in common: functions of a model, which return something or write a file.
 RETURNING = (
     copies.in_float32,
-    folding.fold_batch_norm,
+    folding.without_batch_norms,
     bias_correction.bias_corrected,
     conversion.with_preprocessing,
     conversion.of_batch,

@@ -32,7 +32,7 @@ from keras_mobilenet.errors import plain_line
 from keras_mobilenet.images.recipes import EVALUATION_CROP
 
 if TYPE_CHECKING:
-    from keras_mobilenet.deploy.classification import Classified
+    from keras_mobilenet.deploy.folders.classification import Classified
     from keras_mobilenet.deploy.folders.folder_job import Report
     from keras_mobilenet.deploy.predictor import Predictor
 
@@ -61,28 +61,29 @@ def _net(job: Job) -> Any:
     if job.model is not None:
         return _features_of(job.model) if job.features else job.model
     from keras_mobilenet.deploy.folders.embedding import features_model  # noqa: PLC0415
+    from keras_mobilenet.deploy.opened import open_model  # noqa: PLC0415
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
-    from keras_mobilenet.models.model_files import recipe_of, recipe_with, set_recipe  # noqa: PLC0415
+    from keras_mobilenet.models.model_files import set_recipe  # noqa: PLC0415
 
     names = names_in(job.labels)
     classes = 1000 if names is None else len(names)
     shape = (*job.size.known(), 3)
     model = MobileNet(shape, alpha=job.alpha, weights=job.weights, classes=classes)
-    recipe = recipe_with(recipe_of(model), classes, labels=names)
+    recipe = open_model(model).given(None, names).recipe
     set_recipe(model, replace(recipe, crop=_crop(job)))
     return features_model(model) if job.features else model
 
 
 def _features_of(path: str) -> Any:
     from keras_mobilenet.deploy.folders.embedding import features_model  # noqa: PLC0415
-    from keras_mobilenet.models.model_files import SUFFIX, load_model  # noqa: PLC0415
+    from keras_mobilenet.deploy.opened import is_exported  # noqa: PLC0415
 
-    if not path.endswith(SUFFIX):
+    if is_exported(path):
         raise ValueError(
             f"{path} was exported: only its outputs can be had, not the features before them. "
-            f"Pass the {SUFFIX} file that it was exported from."
+            "Pass the .keras file that it was exported from."
         )
-    return features_model(load_model(path))
+    return features_model(path)
 
 
 def _crop(job: Job) -> float:
@@ -198,7 +199,7 @@ def _results(job: Job, paths: list[str]) -> Iterator[Classified]:
         with _predictor(job) as predictor:
             yield from predictor.classify(paths, top=job.top)
         return
-    from keras_mobilenet.deploy.classification import classify_pictures  # noqa: PLC0415
+    from keras_mobilenet.deploy.folders.classification import classify_pictures  # noqa: PLC0415
 
     size = job.size.known()
     model = _net(job)

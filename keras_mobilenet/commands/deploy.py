@@ -120,9 +120,7 @@ def _names(text: str | None) -> list[str] | None:
 def _net(model: str | None, alpha: float, size: PictureSize) -> tuple[Any, str]:
     """Return the model to time, and words for it that say where its weights come from."""
     if model is not None and model.endswith(_SUFFIX):
-        from keras_mobilenet.models.model_files import load_model  # noqa: PLC0415 - loads Keras
-
-        return load_model(model), model
+        return model, model
     if model not in (None, IMAGENET, _NONE):
         raise ValueError(
             f"--model takes '{IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
@@ -194,10 +192,9 @@ def export_command(
 
 def _model(model: str, alpha: float, size: PictureSize, names: list[str] | None) -> Any:
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
-    from keras_mobilenet.models.model_files import SUFFIX, load_model  # noqa: PLC0415
 
-    if model.endswith(SUFFIX):
-        return load_model(model)
+    if model.endswith(_SUFFIX):
+        return model
     classes = len(names) if names and model != IMAGENET else 1000
     return MobileNet((*size.lengths, 3), alpha=alpha, weights=model, classes=classes)
 

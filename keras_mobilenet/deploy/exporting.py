@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from keras_mobilenet.deploy.engines.engine import Engine, Settings
 from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_float16, to_int8
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.deploy.graphs.conversion import (
-    check_image_model,
     import_openvino,
     of_batch,
     save_graph,
@@ -33,16 +32,16 @@ from keras_mobilenet.deploy.graphs.conversion import (
     with_preprocessing,
 )
 from keras_mobilenet.deploy.graphs.copies import in_float32
-from keras_mobilenet.deploy.graphs.folding import fold_batch_norm
+from keras_mobilenet.deploy.graphs.folding import without_batch_norms
 from keras_mobilenet.deploy.graphs.staging import check_place, staged
 from keras_mobilenet.deploy.metadata import model_info, write_recipe
+from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.formats.runtimes import tflite_model
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.images.read_ahead import all_cores
 from keras_mobilenet.images.recipes import KEY, Label, Recipe
 from keras_mobilenet.models.backends import inferred
-from keras_mobilenet.models.model_files import classes_of, recipe_of, recipe_with
 from keras_mobilenet.nets.net import Shape
 
 logger = logging.getLogger(__name__)
@@ -57,6 +56,7 @@ TOLERANCE: Mapping[str | None, float] = {
     "full_int8": 0.5,
 }
 _INT8 = ("int8", "full_int8")
+_FOLDER = "/"  # of a SavedModel, in place of a suffix
 _GENERATED = 16  # pictures, where none are given
 _COMPARED = 64  # pictures at most
 _UNKNOWN_SIZE = 224  # pixels, of the pictures that a model of any size is compared on
@@ -103,8 +103,30 @@ class _Format:
 
     engine: str  # that opens it again
     quantize: tuple[str | None, ...]
-    write: Callable[[Any, Path, Any, Any, Recipe], None]
+    write: Callable[[Opened, Path, Any, Any], None]
     operators: Callable[[Path], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What file is asked for."""
+
+    path: Path
+    format: _Format
+    quantize: str | None
+    tolerance: float
+    batch: int | None
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The pictures that an export is compared on, as each takes them that sees them."""
+
+    keras: npt.NDArray[Any]
+    file: npt.NDArray[Any]
+    converter: npt.NDArray[Any]  # takes int8 ranges from them
+    generated: bool = False
+    outputs: npt.NDArray[Any] | None = None  # Keras', where they are known already
 
 
 def export(
@@ -126,7 +148,7 @@ def export(
     Its tensors are called `input` and `output`.
 
     Args:
-        model: A Keras model with one input of pictures and one output.
+        model: A Keras model, or a `.keras` file, with one input of pictures and one output.
         path: Ends in `.tflite` (LiteRT), `.onnx`, `.xml` (OpenVINO; its weights go into a `.bin`
             beside it), or in a slash, for a SavedModel folder.
         quantize: None for float32; for LiteRT `"float16"`, `"dynamic"` (int8 weights), `"int8"` or
@@ -151,60 +173,36 @@ def export(
         MissingExtraError: the runtime or the converter is not installed.
         OSError: the file cannot be written; what was there is as it was.
     """
-    is_folder = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)
-    path = Path(path)
-    chosen = _format(path, is_folder, quantize)
-    _check_batch(batch)
-    check_image_model(model)
-    check_place(path, folder=is_folder)
-    recipe = recipe_with(recipe_of(model), classes_of(model), preprocessing, labels)
+    order = _order(path, quantize, tolerance, batch)
+    opened = open_model(model).given(preprocessing, labels)
+    check_place(order.path, folder=order.format is _FORMATS[_FOLDER])
     if include_preprocessing:
-        recipe.known_preprocessing()  # before the seconds that follow
-    model = in_float32(model)
-    allowed = TOLERANCE[quantize] if tolerance is None else tolerance
-    original, known = _samples(model, recipe, quantize, calibration, allowed)
-    generated = known is not None
-    portable = fold_batch_norm(model)
+        opened.recipe.known_preprocessing()  # before the seconds that follow
+    opened = opened.then(in_float32)
+    samples = _samples(opened, order, calibration)
+    portable = opened.then(without_batch_norms)
     if quantize is not None:
         rounding = to_float16 if quantize == "float16" else to_int8
-        portable = bias_corrected(portable, original, rounding)
-    inputs: npt.NDArray[Any] = original  # what the file takes
-    samples: npt.NDArray[Any] = original  # what a converter takes ranges from
+        portable = portable.then(bias_corrected, samples.keras, rounding)
     if include_preprocessing:
-        inputs = _pixels(original, recipe)
-        # The same pictures, without what lay between two pixels.
-        original, known = recipe.scaled(inputs), None
-        # Pixels are int8 codes already: what scales them is the range of the input's quantisation,
-        # without a CAST, which TFLite Micro has for other types only.
-        if chosen.engine == "litert" and quantize in _INT8:
-            samples = np.concatenate([original, _black_and_white(original, recipe)])
-        elif portable.inputs[0].dtype != "uint8":
-            portable, samples = with_preprocessing(portable, recipe), inputs
-        recipe = recipe.taking_pixels()
-    if chosen.engine == "litert" and batch is not None:
-        portable = of_batch(portable, batch)
-    with staged(path) as temporary:
-        chosen.write(portable, temporary, quantize, samples, recipe)
-        reference = _outputs(model, original[:_COMPARED]) if known is None else known
-        found = _run(chosen, temporary, inputs[:_COMPARED])
-        report = ExportReport(
-            path=os.fspath(path),
-            quantize=quantize,
-            bytes=sum(f.stat().st_size for f in temporary.parent.rglob("*") if f.is_file()),
-            operators=Counter(chosen.operators(temporary)),
-            difference=difference(reference, found),
-            pictures=len(found),
-            generated=generated,
-            tolerance=allowed,
-            variation=variation(reference),
-        )
+        portable, samples = _of_pixels(portable, order, samples)
+    if order.batch is not None:
+        portable = portable.then(of_batch, order.batch)
+    with staged(order.path) as temporary:
+        order.format.write(portable, temporary, quantize, samples.converter)
+        write_recipe(str(temporary), portable.recipe)
+        report = _compared(opened, order, samples, temporary)
         _check_tolerance(report)
     logger.info("%s", report)
     return report
 
 
-def _format(path: Path, is_folder: bool, quantize: str | None) -> _Format:
-    chosen = _FORMATS.get("/" if is_folder else path.suffix)
+def _order(
+    path: str | PathLike[str], quantize: str | None, tolerance: float | None, batch: Any
+) -> _Order:
+    is_folder = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)
+    path = Path(path)
+    chosen = _FORMATS.get(_FOLDER if is_folder else path.suffix)
     if chosen is None:
         raise ValueError(
             "`path` must end in .tflite, .onnx or .xml, or in a slash for a SavedModel folder. "
@@ -215,30 +213,27 @@ def _format(path: Path, is_folder: bool, quantize: str | None) -> _Format:
             f"`quantize` can be {' or '.join(map(repr, chosen.quantize))} for {path.name}. "
             f"Received: quantize={quantize!r}"
         )
-    return chosen
-
-
-def _check_batch(batch: Any) -> None:
     if batch is not None and (batch != 1 or isinstance(batch, bool)):
         raise ValueError(
             f"`batch` must be 1, or None for a file of any count. Received: batch={batch!r}"
         )
+    allowed = TOLERANCE[quantize] if tolerance is None else tolerance
+    return _Order(path, chosen, quantize, allowed, batch if chosen.engine == "litert" else None)
 
 
-def _samples(
-    model: Any, recipe: Recipe, quantize: str | None, calibration: Any, allowed: float
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any] | None]:
-    """Return inputs to compare on and take ranges from, and if they are made up, the outputs."""
-    shape = model.inputs[0].shape[1:]
-    if calibration is not None or quantize in _INT8:
-        return calibration_samples(calibration, recipe, shape), None
-    height, width, channels = shape
+def _samples(opened: Opened, order: _Order, calibration: Any) -> _Samples:
+    """Return pictures to compare on and take int8 ranges from."""
+    recipe, (height, width, channels) = opened.recipe, opened.input_shape
+    if calibration is not None or order.quantize in _INT8:
+        given = calibration_samples(calibration, recipe, opened.input_shape)
+        return _Samples(given, given, given)
     size = recipe.size or (height or _UNKNOWN_SIZE, width or _UNKNOWN_SIZE)
-    return _telling(model, recipe, (_GENERATED, *size, channels), allowed)
+    made, outputs = _telling(opened, (_GENERATED, *size, channels or 3), order.tolerance)
+    return _Samples(made, made, made, True, outputs)
 
 
 def _telling(
-    model: Any, recipe: Recipe, shape: Shape, allowed: float
+    opened: Opened, shape: Shape, allowed: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
     """Return generated inputs, and what the model puts out for them.
 
@@ -246,15 +241,15 @@ def _telling(
     """
     tried = []
     for generate in (generated_pictures, _plain_colours, _noise):
-        samples = recipe.comparable.scaled(generate(shape))
-        tried.append((samples, _outputs(model, samples)))
+        samples = opened.recipe.comparable.scaled(generate(shape))
+        tried.append((samples, _outputs(opened, samples)))
         if variation(tried[-1][1]) > allowed:
             return tried[-1]
     return max(tried, key=lambda it: variation(it[1]))
 
 
-def _outputs(model: Any, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    outputs: npt.NDArray[Any] = keras.ops.convert_to_numpy(inferred(model, samples))
+def _outputs(opened: Opened, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    outputs: npt.NDArray[Any] = keras.ops.convert_to_numpy(inferred(opened.model, samples))
     return outputs
 
 
@@ -271,9 +266,20 @@ def _noise(shape: Shape) -> npt.NDArray[np.float32]:
     return 255 * np.random.default_rng(0).random(shape, np.float32) ** (0.1 + 3 * brightness)
 
 
-def _pixels(samples: npt.NDArray[np.float32], recipe: Recipe) -> npt.NDArray[np.uint8]:
-    pixels = np.rint(recipe.known_preprocessing().inverse().scaled(samples))
-    return np.asarray(pixels.clip(0, 255), np.uint8)
+def _of_pixels(portable: Opened, order: _Order, samples: _Samples) -> tuple[Opened, _Samples]:
+    """Return a model that takes pixels, and the pictures for that."""
+    recipe, converter = portable.recipe, samples.keras
+    pixels = np.rint(recipe.known_preprocessing().inverse().scaled(samples.keras))
+    file = np.asarray(pixels.clip(0, 255), np.uint8)
+    original = recipe.scaled(file)  # the same pictures, without what lay between two pixels
+    # Pixels are int8 codes already: what scales them is the range of the input's quantisation,
+    # without a CAST, which TFLite Micro has for other types only.
+    if order.format.engine == "litert" and order.quantize in _INT8:
+        converter = np.concatenate([original, _black_and_white(original, recipe)])
+    elif portable.input_dtype != "uint8":
+        portable, converter = portable.then(with_preprocessing, recipe), file
+    portable = replace(portable, recipe=recipe.taking_pixels())
+    return portable, _Samples(original, file, converter, samples.generated)
 
 
 def _black_and_white(samples: npt.NDArray[np.float32], recipe: Recipe) -> Any:
@@ -282,13 +288,31 @@ def _black_and_white(samples: npt.NDArray[np.float32], recipe: Recipe) -> Any:
     return recipe.scaled(np.concatenate([np.zeros(shape), np.full(shape, 255.0)]))
 
 
+def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -> ExportReport:
+    """Return how far what was written is from the Keras model, on some of the samples."""
+    known = samples.outputs
+    reference = _outputs(opened, samples.keras[:_COMPARED]) if known is None else known
+    found = _run(order.format, written, samples.file[:_COMPARED])
+    return ExportReport(
+        path=os.fspath(order.path),
+        quantize=order.quantize,
+        bytes=sum(f.stat().st_size for f in written.parent.rglob("*") if f.is_file()),
+        operators=Counter(order.format.operators(written)),
+        difference=difference(reference, found),
+        pictures=len(found),
+        generated=samples.generated,
+        tolerance=order.tolerance,
+        variation=variation(reference),
+    )
+
+
 def _run(kind: _Format, path: Path, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return what a file puts out for some inputs."""
-    opened: Engine = engine_module(kind.engine).open_file(str(path), Settings(all_cores()))
+    engine: Engine = engine_module(kind.engine).open_file(str(path), Settings(all_cores()))
     try:
-        return opened.run(np.ascontiguousarray(inputs))
+        return engine.run(np.ascontiguousarray(inputs))
     finally:
-        opened.close()
+        engine.close()
 
 
 def _check_tolerance(report: ExportReport) -> None:
@@ -301,18 +325,13 @@ def _check_tolerance(report: ExportReport) -> None:
         )
 
 
-def _write_tflite(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
-    path.write_bytes(to_tflite(model, quantize, samples, pixels=recipe.takes_pixels))
-    write_recipe(str(path), recipe)
+def _write_tflite(opened: Opened, path: Path, quantize: Any, samples: Any) -> None:
+    pixels = opened.recipe.takes_pixels
+    path.write_bytes(to_tflite(opened.model, quantize, samples, pixels=pixels))
 
 
 def _tflite_operators(path: Path) -> Sequence[str]:
     return [operator.name for operator in tflite_model.parse(path.read_bytes()).operators]
-
-
-def _write_onnx(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
-    to_onnx(model, path)
-    write_recipe(str(path), recipe)
 
 
 def _onnx_operators(path: Path) -> Sequence[str]:
@@ -321,12 +340,12 @@ def _onnx_operators(path: Path) -> Sequence[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-def _write_openvino(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
-    graph = to_openvino(model)
+def _write_openvino(opened: Opened, path: Path, quantize: Any, samples: Any) -> None:
+    graph = to_openvino(opened.model)
     if quantize == "int8":
         graph = openvino_engine.quantized(graph, samples)
-    graph.set_rt_info(recipe.to_text(), [KEY])
-    for key, value in model_info(recipe).items():
+    graph.set_rt_info(opened.recipe.to_text(), [KEY])
+    for key, value in model_info(opened.recipe).items():
         graph.set_rt_info(value, ["model_info", key])
     import_openvino().save_model(graph, path, compress_to_fp16=quantize == "float16")
 
@@ -336,11 +355,6 @@ def _openvino_operators(path: Path) -> Sequence[str]:
     return [operator.get_type_name() for operator in graph.get_ordered_ops()]
 
 
-def _write_saved_model(model: Any, path: Path, quantize: Any, samples: Any, recipe: Recipe) -> None:
-    save_graph(model, path)
-    write_recipe(str(path), recipe)
-
-
 _FORMATS = {
     ".tflite": _Format(
         "litert",
@@ -348,7 +362,11 @@ _FORMATS = {
         _write_tflite,
         _tflite_operators,
     ),
-    ".onnx": _Format("onnxruntime", (None,), _write_onnx, _onnx_operators),
+    ".onnx": _Format(
+        "onnxruntime", (None,), lambda x, path, *_: to_onnx(x.model, path), _onnx_operators
+    ),
     ".xml": _Format("openvino", (None, "float16", "int8"), _write_openvino, _openvino_operators),
-    "/": _Format("keras", (None,), _write_saved_model, saved_models.operators),
+    _FOLDER: _Format(
+        "keras", (None,), lambda x, path, *_: save_graph(x.model, path), saved_models.operators
+    ),
 }

@@ -15,30 +15,22 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.classification import Classified, classify_pixels
 from keras_mobilenet.deploy.engines.choice import AUTO, engine_for, engine_for_file, engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, Precision, Settings
+from keras_mobilenet.deploy.folders.classification import Classified, classify_pixels
 from keras_mobilenet.deploy.graphs.agreement import LEAST, agreement
 from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_bfloat16, to_int8
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
-from keras_mobilenet.deploy.graphs.conversion import check_image_model
 from keras_mobilenet.deploy.graphs.copies import in_float32
-from keras_mobilenet.deploy.graphs.folding import fold_batch_norm
-from keras_mobilenet.deploy.metadata import read_recipe
-from keras_mobilenet.errors import AgreementWarning, PrecisionError, about_file
+from keras_mobilenet.deploy.graphs.folding import without_batch_norms
+from keras_mobilenet.deploy.opened import Opened, is_exported, open_exported, open_model
+from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.images.images import as_channels, read_picture
 from keras_mobilenet.images.inputs import is_one_image, pixels_of
 from keras_mobilenet.images.pixel_scaling import PIXELS, Preprocessing
 from keras_mobilenet.images.read_ahead import all_cores
-from keras_mobilenet.images.recipes import Label, Recipe, check_classes
+from keras_mobilenet.images.recipes import Label, Recipe
 from keras_mobilenet.images.value_ranges import doubt
-from keras_mobilenet.models.model_files import (
-    SUFFIX,
-    classes_of,
-    load_model,
-    recipe_of,
-    recipe_with,
-)
 
 Path = str | PathLike[str]
 # Engines of a process that this one was forked from: to free one is to wait for its threads.
@@ -110,37 +102,22 @@ class Predictor:
         self._locks: dict[int, threading.Lock] = {}  # one a process: see `_lock`
         self._warned = False
         self.agreement: float | None = None
-        if isinstance(model, (str, PathLike)) and not os.fspath(model).endswith(SUFFIX):
-            self.name = os.fspath(model)
-            self.engine = engine_for_file(self.name, engine, precision)
-            compiled = engine_module(self.engine).open_file(_existing(self.name), settings)
-            _check_precision(self.name, compiled, precision)
-            told = _fitting(self.name, read_recipe(self.name), _classes(compiled))
-            recipe = told or Recipe(_size(compiled), preprocessing=None)
-            recipe = recipe_with(recipe, _classes(compiled), preprocessing, labels)
-            self.recipe = _as_the_engine_says(recipe, compiled)
+        if is_exported(model):
+            self.engine = engine_for_file(os.fspath(model), engine, precision)
+            opened = open_exported(model, self.engine, settings).given(preprocessing, labels)
         else:
-            if isinstance(model, (str, PathLike)):
-                model = load_model(_existing(os.fspath(model)))
-            self.name = model.name
-            check_image_model(model)
-            recipe = recipe_with(recipe_of(model), classes_of(model), preprocessing, labels)
+            opened = open_model(model).given(preprocessing, labels)
             self.engine = engine_for(engine, precision or "float32")
-            compiled, self.agreement = _compiled(model, self.engine, settings, calibration, recipe)
-            self.recipe = _as_the_engine_says(recipe, compiled)
+            opened, self.agreement = _compiled(opened, self.engine, settings, calibration)
+        compiled: Engine = opened.model
+        self.name = opened.name
+        self.recipe = _as_the_engine_says(opened.recipe, compiled)
         self.precision = compiled.precision
         self._takes_uint8 = compiled.input_dtype == np.uint8
         self._engine: Engine | None = compiled
         self.input_shape = compiled.input_shape
         if self.agreement is not None and self.agreement < LEAST:
-            warnings.warn(
-                f"{self.name}: in {self.precision} with {self.engine} the first class is that of "
-                f"float32 on {self.agreement:.0%} of the calibration pictures. Calibrate with "
-                "pictures like those that the model will see, or pass another `engine` or "
-                "precision='float32'.",
-                AgreementWarning,
-                stacklevel=2,
-            )
+            self._warn_of_agreement(self.agreement)
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """Return what `model.predict` returns for `x`, of shape `(count, classes)`.
@@ -228,6 +205,15 @@ class Predictor:
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, engine={self.engine!r}, precision={self.precision!r})"
 
+    def _warn_of_agreement(self, agreement: float) -> None:
+        warnings.warn(
+            f"{self.name}: in {self.precision} with {self.engine} the first class is that of "
+            f"float32 on {agreement:.0%} of the calibration pictures. Calibrate with pictures like "
+            "those that the model will see, or pass another `engine` or precision='float32'.",
+            AgreementWarning,
+            stacklevel=3,
+        )
+
     def _read(self, images: Iterable[Any]) -> npt.NDArray[Any]:
         arrays = [x if _is_array(x) else self._pixels(x) for x in images]
         if not arrays:
@@ -305,38 +291,21 @@ class Predictor:
 
 
 def _compiled(
-    model: Any, engine: str, settings: Settings, calibration: Any, recipe: Recipe
-) -> tuple[Engine, float | None]:
-    folded, samples = fold_batch_norm(in_float32(model)), None
+    opened: Opened, engine: str, settings: Settings, calibration: Any
+) -> tuple[Opened, float | None]:
+    folded, samples = opened.then(in_float32).then(without_batch_norms), None
     portable = folded
     rounding = {"int8": to_int8, "bfloat16": to_bfloat16}.get(settings.precision or "")
     if rounding is not None and (settings.precision == "int8" or calibration is not None):
-        samples = calibration_samples(calibration, recipe, model.inputs[0].shape[1:])
-        portable = bias_corrected(folded, samples, rounding)
-    compiled: Engine = engine_module(engine).compile_model(portable, settings, samples)
-    return compiled, None if samples is None else agreement(folded, compiled, samples)
+        samples = calibration_samples(calibration, opened.recipe, opened.input_shape)
+        portable = folded.then(bias_corrected, samples, rounding)
+    compiled: Engine = engine_module(engine).compile_model(portable.model, settings, samples)
+    agreed = None if samples is None else agreement(folded.model, compiled, samples)
+    return replace(portable, model=compiled), agreed
 
 
 def _is_array(x: Any) -> bool:
     return hasattr(x, "shape") and not is_one_image(x)
-
-
-def _check_precision(name: str, engine: Engine, precision: Precision | None) -> None:
-    if precision not in (None, engine.precision):
-        engine.close()
-        raise PrecisionError(
-            f"{name} computes in {engine.precision}, as it was exported. Received: "
-            f"precision={precision!r}. Leave `precision` out, or export the model again with "
-            "another `quantize`."
-        )
-
-
-def _fitting(path: str, recipe: Recipe | None, classes: int | None) -> Recipe | None:
-    """Return a file's recipe, if it names as many classes as the file puts out."""
-    if recipe is not None:
-        with about_file(path, "Export it again."):
-            check_classes(recipe, classes)
-    return recipe
 
 
 def _as_the_engine_says(recipe: Recipe, engine: Engine) -> Recipe:
@@ -356,24 +325,9 @@ def _as_the_engine_says(recipe: Recipe, engine: Engine) -> Recipe:
     return recipe
 
 
-def _existing(path: str) -> str:
-    if not os.path.exists(path):
-        raise ValueError(f"No file or folder of the name {path!r} exists.")
-    return path
-
-
 def _positive(argument: str, value: int | None) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ValueError(
             f"`{argument}` must be a positive integer or None. Received: {argument}={value!r}"
         )
     return value
-
-
-def _size(engine: Engine) -> tuple[int, int] | None:
-    height, width = engine.input_shape[:2]
-    return None if height is None or width is None else (height, width)
-
-
-def _classes(engine: Engine) -> int | None:
-    return engine.output_shape[0] if len(engine.output_shape) == 1 else None

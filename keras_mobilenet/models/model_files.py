@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import weakref
 import zipfile
-from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -25,10 +24,8 @@ from keras_mobilenet.images.pixel_scaling import Preprocessing, as_preprocessing
 from keras_mobilenet.images.recipes import (
     KEY,
     MAX_BYTES,
-    Label,
     Recipe,
     check_classes,
-    checked_labels,
     recipe_from,
 )
 from keras_mobilenet.models.frozen import (
@@ -54,24 +51,6 @@ def recipe_of(model: Any) -> Recipe:
     return Recipe(_size_of(model), preprocessing=preprocessing_in_graph(model), labels=labels)
 
 
-def recipe_with(
-    recipe: Recipe,
-    classes: int | None,
-    preprocessing: Preprocessing | str | None = None,
-    labels: Sequence[Label] | None = None,
-) -> Recipe:
-    """Return a recipe with what a caller gave in place of what was known.
-
-    Raises:
-        ValueError: it is no preprocessing, or there are not as many labels as classes.
-    """
-    if preprocessing is not None:
-        recipe = replace(recipe, preprocessing=as_preprocessing(preprocessing))
-    if labels is not None:
-        recipe = replace(recipe, labels=checked_labels(labels, classes))
-    return recipe
-
-
 def preprocessing_of(model: Any) -> Preprocessing | None:
     """Return how pixels become a Keras model's input; None where it is not known.
 
@@ -93,7 +72,8 @@ def set_preprocessing(model: Any, preprocessing: Preprocessing | str) -> None:
     Raises:
         ValueError: it is neither.
     """
-    set_recipe(model, recipe_with(recipe_of(model), None, preprocessing))
+    known = as_preprocessing(preprocessing)
+    set_recipe(model, replace(recipe_of(model), preprocessing=known))
 
 
 def set_recipe(model: Any, recipe: Recipe) -> None:

@@ -168,7 +168,7 @@ def test_warnings_of_libraries_stay_off_the_screen(net, tmp_path, monkeypatch, c
         return read(*_args, **_options)
 
     read = images.read_picture
-    monkeypatch.setattr("keras_mobilenet.deploy.classification.read_picture", warn)
+    monkeypatch.setattr("keras_mobilenet.deploy.folders.classification.read_picture", warn)
     with pytest.raises(SystemExit, match="0"):
         main()
     assert capfd.readouterr().err == "warning: ours\n"

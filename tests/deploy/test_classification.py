@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_mobilenet import MobileNet, preprocess_input
-from keras_mobilenet.deploy.classification import classify_pictures
+from keras_mobilenet.deploy.folders.classification import classify_pictures
 from keras_mobilenet.images.images import read_picture
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.read_ahead import BATCH

@@ -227,7 +227,7 @@ def test_export_that_computes_something_else_is_not_kept(
     exports(name, tmp_path)
     path = f"{tmp_path}/{name}"
     before = contents(tmp_path)
-    monkeypatch.setattr(exporting, "fold_batch_norm", lambda _: net(seed=9))
+    monkeypatch.setattr(exporting, "without_batch_norms", lambda _: net(seed=9))
     with pytest.raises(AccuracyError, match="does not compute what the model does.*Nothing was"):
         export(model, path)
     assert contents(tmp_path) == before

@@ -442,7 +442,8 @@ import sys
 import openvino_telemetry as telemetry
 told = []
 telemetry.Telemetry.send_event = lambda *args, **more: told.append(args)
-from keras_mobilenet.deploy import conversion, openvino_engine
+from keras_mobilenet.deploy.engines import openvino_engine
+from keras_mobilenet.deploy.graphs import conversion
 conversion.import_openvino()
 openvino_engine._import_nncf()
 assert sys.modules["openvino_telemetry"] is telemetry

@@ -17,7 +17,7 @@ from keras_mobilenet import (
     replace_top,
     set_preprocessing,
 )
-from keras_mobilenet.deploy.classification import classify_pictures
+from keras_mobilenet.deploy.folders.classification import classify_pictures
 from keras_mobilenet.models.model_files import load_model, recipe_of, save_model
 from keras_mobilenet.nets.v1 import BLOCKS
 

@@ -16,10 +16,8 @@ from keras_mobilenet.deploy.bench.timing import Timings, interleaved
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
 from keras_mobilenet.deploy.engines.engine import Precision, chunks
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
-from keras_mobilenet.deploy.graphs.conversion import check_image_model
+from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.display.summaries import layer_rows
-from keras_mobilenet.images.recipes import Recipe
-from keras_mobilenet.models.model_files import recipe_of
 from keras_mobilenet.nets.arguments import positive_int
 
 BATCHES = (1, 8, 64)
@@ -90,7 +88,7 @@ def bench(
     a NumPy array in, a NumPy array out.
 
     Args:
-        model: A Keras model that takes pictures.
+        model: A Keras model that takes pictures, or a `.keras` file.
         name: What the report calls it; its own name by default.
         engines: Some of `deploy.engines.ENGINES`; None for all that are installed.
         precisions: Some of `"float32"`, `"bfloat16"`, `"int8"`; None for all.
@@ -105,7 +103,7 @@ def bench(
         ValueError: an argument is wrong, or the model does not take one batch of pictures.
         MissingExtraError: an engine that was asked for by name is not installed.
     """
-    check_image_model(model)
+    opened = open_model(model)
     pairs = chosen_pairs(engines, precisions)
     batches = tuple(
         positive_int("batches", batch, "Pass some, such as (1, 8, 64).") for batch in batches
@@ -114,18 +112,17 @@ def bench(
         raise ValueError("`batches` holds no batch size. Pass some, such as (1, 8, 64).")
     rounds = positive_int("rounds", rounds, "Each contender has that many turns.")
     rounds += rounds % 2
-    shape, recipe = model.inputs[0].shape[1:], recipe_of(model)
-    inputs = _inputs(pictures, recipe, shape)
-    if model.inputs[0].dtype == "uint8":  # the scaling is in its graph
+    inputs = _inputs(pictures, opened)
+    if opened.input_dtype == "uint8":  # the scaling is in its graph
         inputs = inputs.astype(np.uint8)
     int8 = any(precision == "int8" for _, precision in pairs)
-    samples = _inputs(calibration, recipe, shape) if int8 else None
+    samples = _inputs(calibration, opened) if int8 else None
     with ExitStack() as closing:
         # Before anything else, and after it: a machine that slows down has its best once.
         progress("measuring the machine's peak")
         peaks = [measured_peak()]
         found = invited(
-            model,
+            opened,
             pairs,
             samples=samples,
             optional=engines is None,
@@ -141,10 +138,10 @@ def bench(
         peaks.append(measured_peak())
     seen = {result.precision for result in results}
     return Report(
-        model=name or model.name,
+        model=name or opened.name,
         machine=this_machine(*PACKAGES),
         peak=max(peaks, key=lambda peak: peak.gflops),
-        flops=_flops(model),
+        flops=_flops(opened.model),
         rounds=rounds,
         pictures=len(inputs),
         results=tuple(results),
@@ -160,13 +157,14 @@ def bench(
     )
 
 
-def _inputs(pictures: Any, recipe: Recipe, shape: Sequence[int | None]) -> Array:
+def _inputs(pictures: Any, opened: Opened) -> Array:
     """Return pictures as the model's inputs, generated ones where there are none."""
+    shape = opened.input_shape
     if pictures is not None:
-        return calibration_samples(pictures, recipe, tuple(shape))
-    height, width = recipe.size or (224, 224)
+        return calibration_samples(pictures, opened.recipe, shape)
+    height, width = opened.recipe.size or (224, 224)
     sizes = (_GENERATED, shape[0] or height, shape[1] or width, shape[2] or 3)
-    return recipe.comparable.scaled(generated_pictures(sizes))
+    return opened.recipe.comparable.scaled(generated_pictures(sizes))
 
 
 def _measured(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.choice import ENGINES, PRECISIONS, engine_module
 from keras_mobilenet.deploy.engines.engine import Precision
+from keras_mobilenet.deploy.opened import Opened
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import AgreementWarning, BackendError, MissingExtraError, PrecisionError
 from keras_mobilenet.models.backends import import_tensorflow
@@ -77,7 +78,7 @@ def _check_names(argument: str, names: Sequence[str] | None, known: Sequence[str
 
 
 def invited(
-    model: Any,
+    opened: Opened,
     pairs: Sequence[tuple[str, Precision]],
     *,
     samples: Array | None,
@@ -85,10 +86,10 @@ def invited(
     closing: ExitStack,
     progress: Callable[[str], Any],
 ) -> Field:
-    """Return Keras' own two ways to run `model`, and a `Predictor` for each pair.
+    """Return Keras' own two ways to run a model, and a `Predictor` for each pair.
 
     Args:
-        model: A Keras model.
+        opened: The Keras model.
         pairs: Engines and precisions.
         samples: Inputs that int8 ranges are taken from.
         optional: Whether an engine that is not installed is left out, with its reason.
@@ -100,9 +101,9 @@ def invited(
         PrecisionError: likewise, the processor does not compute in a precision.
         BackendError: likewise, an engine needs another backend of Keras.
     """
-    found = Field([Contender(KERAS, "float32", _keras_predict(model))])
+    found = Field([Contender(KERAS, "float32", _keras_predict(opened.model))])
     try:
-        found.contenders.append(_traced(model))
+        found.contenders.append(_traced(opened.model))
     except BackendError as error:
         found.skipped[TRACED] = str(error)
     for engine, precision in pairs:
@@ -112,7 +113,7 @@ def invited(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AgreementWarning)  # the report tells it
                 predictor = Predictor(
-                    model, engine=engine, precision=precision, calibration=samples
+                    opened, engine=engine, precision=precision, calibration=samples
                 )
         except (BackendError, MissingExtraError, PrecisionError) as error:
             if not optional:

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_mobilenet.deploy.graphs.conversion import check_image_model
+from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.models.cuts import backwards, free_name, names_in
-from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.model_files import set_recipe
 
 _POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
@@ -20,7 +20,7 @@ def features_model(model: Any) -> keras.Model:
     A model without a top, whose output has a height and a width, gets average pooling.
 
     Args:
-        model: A functional Keras model of pictures.
+        model: A functional Keras model of pictures, or a `.keras` file.
 
     Returns:
         A model of shape `(batch, height, width, channels)` to `(batch, features)`, with the
@@ -29,11 +29,12 @@ def features_model(model: Any) -> keras.Model:
     Raises:
         ValueError: `model` is of another kind, or pools nowhere.
     """
-    check_image_model(model)
+    opened = open_model(model)
+    model = opened.model
     flatten = keras.layers.Flatten(name=free_name("features", names_in(model)))
     pooled = flatten(_pooled(model))
     features = keras.Model(model.inputs[0], pooled, name=f"{model.name}_features")
-    set_recipe(features, replace(recipe_of(model), labels=None))
+    set_recipe(features, replace(opened.recipe, labels=None))
     return features
 
 

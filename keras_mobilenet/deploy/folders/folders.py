@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.classification import Classified, classify_pixels
+from keras_mobilenet.deploy.folders.classification import (
+    Classified,
+    classify_pixels,
+    pixels_or_fault,
+)
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.errors import PictureError
 from keras_mobilenet.images.listing import list_pictures
 from keras_mobilenet.images.read_ahead import BATCH, ReadAhead
 
@@ -102,20 +105,8 @@ def embed_paths(
 def _embedded(
     predictor: Predictor, chunk: list[str], ahead: ReadAhead[str, npt.NDArray[np.uint8]]
 ) -> Iterator[Embedded]:
-    opened = [_pixels_or_fault(path, ahead) for path in chunk]
-    pixels = [item for item in opened if not isinstance(item, str)]
+    found = [pixels_or_fault(path, ahead.read) for path in chunk]
+    pixels = [pixels for pixels, _ in found if pixels is not None]
     rows: Any = iter(predictor.predict(np.stack(pixels)) if pixels else ())
-    for path, item in zip(chunk, opened, strict=True):
-        if isinstance(item, str):
-            yield Embedded(path, None, item)
-        else:
-            yield Embedded(path, next(rows).reshape(-1))
-
-
-def _pixels_or_fault(
-    path: str, ahead: ReadAhead[str, npt.NDArray[np.uint8]]
-) -> npt.NDArray[np.uint8] | str:
-    try:
-        return ahead.read(path)
-    except PictureError as error:
-        return str(error)
+    for path, (_, fault) in zip(chunk, found, strict=True):
+        yield Embedded(path, None if fault else next(rows).reshape(-1), fault)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_mobilenet.deploy.classification import Classified
+from keras_mobilenet.deploy.folders.classification import Classified
 from keras_mobilenet.deploy.folders.folders import Embedded
 from keras_mobilenet.errors import MissingExtraError, unicode_text
 

@@ -37,22 +37,6 @@ _TELEMETRY = "openvino_telemetry"
 _CALIBRATION = 100  # pictures: TensorFlow's converter takes a tenth of a second for each
 
 
-def check_image_model(model: Any) -> None:
-    """Raise unless `model` takes one batch of pictures and puts out one tensor.
-
-    Raises:
-        ValueError: it does not.
-    """
-    inputs: Any = getattr(model, "inputs", None) or ()
-    outputs: Any = getattr(model, "outputs", None) or ()
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
-        raise ValueError(
-            "A model with one input of shape (batch, height, width, channels) and one output is "
-            f"needed. Received: {type(model).__name__} with inputs "
-            f"{[tuple(x.shape) for x in inputs]} and outputs {[tuple(y.shape) for y in outputs]}"
-        )
-
-
 def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
     """Return `model` with the scaling of pixels, `uint8`, in its graph."""
     pixels = _input_around(model, model.inputs[0].shape[1:], dtype="uint8")

@@ -58,17 +58,23 @@ def fold_batch_norm(model: Any) -> keras.Model:
         AccuracyError: the outputs differ by more than rounding, in float32 and before the last
             activation.
     """
+    folded = without_batch_norms(model)
+    set_recipe(folded, recipe_of(model))
+    return folded
+
+
+def without_batch_norms(model: Any) -> keras.Model:
+    """Return what `fold_batch_norm` does, on its own: no preprocessing nor labels go with it."""
     _check_functional(model)
     left: list[str] = []
     folded = _folded(model, left)
     check_rounding(in_float32(model), in_float32(folded))
-    set_recipe(folded, recipe_of(model))
     if left:
         warnings.warn(
             f"Batch norms of model {model.name!r} that cannot be folded: {', '.join(left)}. "
             "They stay as they are.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return folded
 

@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import PictureError
 from keras_mobilenet.images.images import read_picture
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.images.read_ahead import BATCH
 from keras_mobilenet.images.recipes import Label
-from keras_mobilenet.models.model_files import classes_of, recipe_of, recipe_with
 from keras_mobilenet.models.preprocessing import decode_predictions
 
 
@@ -55,12 +55,12 @@ def classify_pictures(
     Raises:
         ValueError: that is not known, or the model has no names for its classes.
     """
-    recipe = recipe_with(recipe_of(model), classes_of(model), preprocessing, labels)
-    scaled, names = recipe.known_preprocessing().scaled, recipe.known_labels()
+    opened = open_model(model).given(preprocessing, labels)
+    scaled, names = opened.recipe.known_preprocessing().scaled, opened.recipe.known_labels()
 
     # A plain call, not predict(): that would compile first, which takes longer than a few pictures.
     def predict(pixels: np.ndarray[Any, Any]) -> Any:
-        return model(scaled(pixels), training=False)
+        return opened.model(scaled(pixels), training=False)
 
     def read(path: str) -> np.ndarray[Any, Any]:
         return read_picture(path, size=size, crop=crop)
@@ -88,17 +88,18 @@ def classify_pixels(
     """
     remaining = iter(paths)
     while chunk := list(islice(remaining, BATCH)):
-        opened = [_read(path, read) for path in chunk]
-        pixels = [pixels for pixels, _ in opened if pixels is not None]
+        found = [pixels_or_fault(path, read) for path in chunk]
+        pixels = [pixels for pixels, _ in found if pixels is not None]
         scores = keras.ops.convert_to_numpy(predict(np.stack(pixels))) if pixels else ()
         decoded = iter(decode_predictions(scores, top, labels=labels) if pixels else ())
-        for path, (_, fault) in zip(chunk, opened, strict=True):
+        for path, (_, fault) in zip(chunk, found, strict=True):
             yield Classified(path, [] if fault else _plain(next(decoded)), fault)
 
 
-def _read(
+def pixels_or_fault(
     path: str, read: Callable[[str], np.ndarray[Any, Any]]
 ) -> tuple[np.ndarray[Any, Any] | None, str | None]:
+    """Return what `read` makes of a picture file, or None and what is wrong with it."""
     try:
         return read(path), None
     except PictureError as error:

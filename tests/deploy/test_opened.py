@@ -1,0 +1,60 @@
+"""The one door: a model is asked once, and what it said goes with it."""
+
+import numpy as np
+import pytest
+from deploy_nets import SIZE, named_net, net, pictures
+
+from keras_mobilenet import Predictor, export
+from keras_mobilenet.deploy.engines.engine import Settings
+from keras_mobilenet.deploy.graphs import copies, folding
+from keras_mobilenet.deploy.opened import open_exported, open_model
+from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS
+from keras_mobilenet.models import model_files
+
+LABELS = ("ant", "bee", "cat", "dog", "eel")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The models that somebody asks for their preprocessing and labels."""
+    models = []
+    recipe_of = model_files.recipe_of
+    for module in (model_files, folding):
+        monkeypatch.setattr(module, "recipe_of", lambda x: models.append(x) or recipe_of(x))
+    return models
+
+
+def test_export_and_predictor_ask_a_model_once(asked, tmp_path):
+    model = net()
+    export(model, tmp_path / "m.tflite", include_preprocessing=True)
+    assert asked == [model]
+    Predictor(model, engine="litert").close()
+    assert asked == [model, model]
+    Predictor(open_model(model), engine="litert").close()
+    assert asked == [model] * 3
+
+
+def test_what_the_door_found_goes_through_every_step():
+    opened = open_model(named_net(LABELS)).given("0..1", None)
+    folded = opened.then(copies.in_float32).then(folding.without_batch_norms)
+    assert folded.model is not opened.model
+    assert (folded.recipe.labels, str(folded.recipe.preprocessing)) == (LABELS, "0..1")
+    assert open_model(folded) is folded
+
+
+def test_models_files_and_exports_come_in_alike(tmp_path):
+    model = named_net(LABELS)
+    model_files.save_model(model, tmp_path / "m.keras")
+    export(model, tmp_path / "m.tflite", include_preprocessing=True)
+    kept, again = open_model(model), open_model(str(tmp_path / "m.keras"))
+    file = open_exported(tmp_path / "m.tflite", "litert", Settings(1))
+    for opened in (kept, again, file):
+        assert (opened.input_shape, opened.classes) == ((SIZE, SIZE, 3), 5)
+        assert (opened.recipe.labels, opened.recipe.size) == (LABELS, (SIZE, SIZE))
+    assert kept.recipe == again.recipe
+    assert kept.recipe.preprocessing == MINUS_ONE_TO_ONE
+    assert file.recipe.preprocessing == PIXELS
+    assert (kept.input_dtype, file.input_dtype) == ("float32", "uint8")
+    expected = model(MINUS_ONE_TO_ONE.scaled(pictures()), training=False)
+    np.testing.assert_allclose(file.model.run(pictures()), expected, atol=1e-4)
+    file.model.close()
