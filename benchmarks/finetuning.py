@@ -3,7 +3,7 @@
     python benchmarks/finetuning.py FOLDER VALIDATION WEIGHTS_DIR [--rounds N] [--epochs 10]
         [--steps 20] [--only top|tail|all]
 
-FOLDER and VALIDATION hold a folder of pictures for each class. Each side is a process of its own,
+FOLDER and VALIDATION hold a folder of images for each class. Each side is a process of its own,
 start-up and memory included, and all take turns:
 
 - top: keras.io/guides/transfer_learning, a new top on a frozen base, beside `finetune`, with
@@ -11,9 +11,9 @@ start-up and memory included, and all take turns:
 - tail: the guide's second stage, the last blocks unfrozen and a small rate, beside
   `train_from="block_12"`, both with the first stage before it and the same number of epochs;
 - all: training steps of the whole net, the guide's with batch norms in training mode, beside
-  `freeze(model, until=None)`, both with Adam and one batch of pictures.
+  `freeze(model, until=None)`, both with Adam and one batch of images.
 
-What the guide leaves open is as `finetune` has it: 224 x 224 pixels, 32 pictures a batch. Linux
+What the guide leaves open is as `finetune` has it: 224 x 224 pixels, 32 images a batch. Linux
 only.
 """
 
@@ -63,8 +63,8 @@ Told = dict[str, Any]
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="pictures to train with, a folder a class")
-    parser.add_argument("validation", type=Path, help="pictures to validate with")
+    parser.add_argument("folder", type=Path, help="images to train with, a folder a class")
+    parser.add_argument("validation", type=Path, help="images to validate with")
     parser.add_argument("weights", type=Path, help="a folder with the published weights")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=10)
@@ -121,7 +121,7 @@ def compiled(model: Any, rate: float) -> Any:
     return model
 
 
-def pictures(folder: Path) -> Any:
+def images(folder: Path) -> Any:
     import keras
 
     return keras.utils.image_dataset_from_directory(
@@ -135,7 +135,7 @@ def guide_side(options: argparse.Namespace) -> Told:
     import tensorflow as tf
 
     keras.utils.set_random_seed(0)
-    train, held = pictures(options.folder), pictures(options.validation)
+    train, held = images(options.folder), images(options.validation)
     layers = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)]
 
     def augmented(x: Any) -> Any:
@@ -187,7 +187,7 @@ def steps_side(options: argparse.Namespace) -> Told:
     from keras_mobilenet import MobileNet, freeze, preprocess_input, replace_top
 
     keras.utils.set_random_seed(0)
-    data = pictures(options.folder)
+    data = images(options.folder)
     x, y = (np.asarray(part) for part in next(iter(data)))
     classes = len(data.class_names)
     if options.side == ALL:
@@ -262,7 +262,7 @@ def show(part: str, told: Mapping[str, Sequence[Told]], options: argparse.Namesp
         seconds, peak = cost(found), max(t["peak"] for t in found)
         line = f"  {side:38} {seconds:8.2f} s"
         if part == "all":
-            line += f" a step, {BATCH / seconds:6.1f} pictures/s"
+            line += f" a step, {BATCH / seconds:6.1f} images/s"
         else:
             line += f"   accuracy {statistics.median(t['accuracy'] for t in found):.3f}"
         print(f"{line}   {peak / 1e6:6.0f} MB{within(found)}")

@@ -1,15 +1,15 @@
-"""From picture files to top-5 classes: Keras' own pipeline beside `classify_folder`.
+"""From image files to top-5 classes: Keras' own pipeline beside `classify_folder`.
 
     python benchmarks/from_files.py FOLDER [--files 2000] [--rounds N] [--weights W]
         [--calibration FOLDER]
 
-The folder's pictures are repeated, as hard links in a temporary folder. Each side lives in a
+The folder's images are repeated, as hard links in a temporary folder. Each side lives in a
 process of its own, so that its memory is its own, and waits while another has its turn:
 
 - `image_dataset_from_directory`, `preprocess_input`, `model.predict`, as Keras' guides have it;
 - `classify_folder` with a `Predictor` in float32, and one in int8.
 
-A side's first pass, over a part of the files, is not timed. The memory is the peak while pictures
+A side's first pass, over a part of the files, is not timed. The memory is the peak while images
 are classified, and that of the process' whole life, conversions included. Linux only.
 """
 
@@ -47,17 +47,17 @@ WARM_UP = 100  # files
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="pictures")
+    parser.add_argument("folder", type=Path, help="images")
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
-    parser.add_argument("--calibration", help="pictures for int8; those of the folder by default")
+    parser.add_argument("--calibration", help="images for int8; those of the folder by default")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def keras_side(options: argparse.Namespace) -> Callable[[Path], int]:
-    """Return what classifies a folder with Keras alone, and returns how many pictures it did."""
+    """Return what classifies a folder with Keras alone, and returns how many images it did."""
     import keras
 
     weights = None if options.weights == "none" else options.weights
@@ -80,7 +80,7 @@ def keras_side(options: argparse.Namespace) -> Callable[[Path], int]:
 
 
 def our_side(options: argparse.Namespace) -> Callable[[Path], int]:
-    """Return what classifies a folder with this package, and returns how many pictures it did."""
+    """Return what classifies a folder with this package, and returns how many images it did."""
     from keras_mobilenet import MobileNet
     from keras_mobilenet.deploy.folders import folders
     from keras_mobilenet.deploy.predictor import Predictor
@@ -106,9 +106,9 @@ def serve(options: argparse.Namespace) -> None:
         life = peak_bytes()
         reset_peak()
         start = time.perf_counter()
-        pictures = classify(Path(line.strip()))
+        images = classify(Path(line.strip()))
         seconds = time.perf_counter() - start
-        told = {"seconds": seconds, "pictures": pictures, "peak": peak_bytes(), "before": life}
+        told = {"seconds": seconds, "images": images, "peak": peak_bytes(), "before": life}
         print(json.dumps(told), file=answers, flush=True)
 
 
@@ -125,7 +125,7 @@ class Side:
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         )
 
-    def classify(self, folder: Path, pictures: int) -> dict[str, Any]:
+    def classify(self, folder: Path, images: int) -> dict[str, Any]:
         """Return the seconds and the peaks of a pass over a folder."""
         self._process.stdin.write(f"{folder}\n")
         self._process.stdin.flush()
@@ -133,8 +133,8 @@ class Side:
         if not answer:
             raise SystemExit(f"{self.name} ended with code {self._process.wait()}")
         told = json.loads(answer)
-        if told["pictures"] != pictures:
-            raise SystemExit(f"{self.name} classified {told['pictures']} of {pictures} pictures")
+        if told["images"] != images:
+            raise SystemExit(f"{self.name} classified {told['images']} of {images} images")
         return told
 
     def close(self) -> None:
@@ -145,17 +145,17 @@ class Side:
 
 @contextmanager
 def repeated(folder: Path, count: int) -> Iterator[Path]:
-    """Yield a temporary folder with the pictures of `folder`, over and over, `count` files."""
-    pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    if not pictures:
+    """Yield a temporary folder with the images of `folder`, over and over, `count` files."""
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not images:
         raise SystemExit(f"{folder} holds no .jpg, .jpeg or .png file")
     with tempfile.TemporaryDirectory(prefix="keras-mobilenet-") as name:
-        for i, picture in enumerate(itertools.islice(itertools.cycle(pictures), count)):
-            target = Path(name) / f"{i:05}{picture.suffix}"
+        for i, image in enumerate(itertools.islice(itertools.cycle(images), count)):
+            target = Path(name) / f"{i:05}{image.suffix}"
             try:
-                os.link(picture.resolve(), target)
+                os.link(image.resolve(), target)
             except OSError:  # another file system
-                shutil.copy(picture, target)
+                shutil.copy(image, target)
         yield Path(name)
 
 
@@ -185,7 +185,7 @@ def main() -> None:
     told = measured(options)
     times = {name: Timings(tuple(t["seconds"] for t in passes)) for name, passes in told.items()}
     show(f"{options.files} files, median of {options.rounds} passes, taking turns", times, KERAS)
-    print("\npictures a second, and peak memory while classifying and of the process' life")
+    print("\nimages a second, and peak memory while classifying and of the process' life")
     for name, passes in told.items():
         rate = options.files / times[name].median
         peak = max(t["peak"] for t in passes)

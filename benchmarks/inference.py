@@ -1,7 +1,7 @@
 """How fast a net is in every engine, beside the engines' own interfaces called by hand.
 
     python benchmarks/inference.py [--alpha A] [--size N] [--weights W] [--batch 1,8,64]
-        [--rounds N] [--calibration FOLDER] [--pictures FOLDER] [--timm] [--json FILE]
+        [--rounds N] [--calibration FOLDER] [--images FOLDER] [--timm] [--json FILE]
         [--chart FILE] [--markdown]
 
 All take turns in one process, each goes first as often as last, and each call takes a NumPy array
@@ -26,8 +26,8 @@ from keras_mobilenet.commands.quiet import quiet
 from keras_mobilenet.deploy.bench.bench_charts import bench_chart
 from keras_mobilenet.deploy.bench.bench_tables import bench_table
 from keras_mobilenet.deploy.bench.benchmarking import BATCHES, ROUNDS, Report, Result, bench
-from keras_mobilenet.deploy.bench.candidates import Contender
-from keras_mobilenet.deploy.comparison import generated_pictures
+from keras_mobilenet.deploy.bench.candidates import Candidate
+from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.engines.choice import AUTO, engine_for
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.display.text_tables import markdown_table, text_table
@@ -43,8 +43,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
     parser.add_argument("--batch", type=batch_sizes, default=BATCHES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--calibration", help="a folder of pictures for int8's ranges")
-    parser.add_argument("--pictures", help="a folder of pictures to compare outputs on")
+    parser.add_argument("--calibration", help="a folder of images for int8's ranges")
+    parser.add_argument("--images", help="a folder of images to compare outputs on")
     parser.add_argument("--timm", action="store_true", help="timm's net in PyTorch too")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--chart", type=Path)
@@ -52,12 +52,12 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def peers(model: object, options: argparse.Namespace) -> list[Contender]:
+def peers(model: object, options: argparse.Namespace) -> list[Candidate]:
     recipe, shape = recipe_of(model), model.inputs[0].shape[1:]
     if options.calibration:
         samples = calibration_samples(options.calibration, recipe, shape)
     else:
-        samples = recipe.scaled(generated_pictures((16, *shape)))
+        samples = recipe.scaled(generated_images((16, *shape)))
     with quiet():  # delegates and sessions note what they are
         found = list(by_hand(model, samples))
     if options.timm:
@@ -103,12 +103,12 @@ def main() -> None:
         batches=options.batch,
         rounds=options.rounds,
         calibration=options.calibration,
-        pictures=options.pictures,
+        images=options.images,
         peers=peers(model, options),
         progress=lambda text: print(text, file=sys.stderr),
     )
     print(bench_table(report, format="markdown" if options.markdown else "text"))
-    headers = ["Ours", "Precision", "Best by hand", "Batch", "Pictures/s", "By hand", "Ratio",
+    headers = ["Ours", "Precision", "Best by hand", "Batch", "Images/s", "By hand", "Ratio",
                f"Target {TARGET}"]  # fmt: skip
     write = markdown_table if options.markdown else text_table
     print(f"\n{write(headers, against_peers(report), left=3)}")

@@ -2,7 +2,7 @@
 
 `python benchmarks/keras_tests.py` runs those that the installed Keras ships and that are about
 MobileNet: `applications_test` and `imagenet_utils_test`. `test_application_base` is left out: it
-fetches a picture and the published weights; `tests/` holds its facts with what is at hand.
+fetches an image and the published weights; `tests/` holds its facts with what is at hand.
 `model_visualization_test` is not in Keras' wheel: `tests/test_diagrams.py` has its cases.
 More arguments go to pytest.
 """

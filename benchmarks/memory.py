@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--engine E] [--precision P] [--alpha A] [--size N]
         [--first 1000] [--last 10000]
 
-The resident memory after 1,000 and after 10,000 predictions of single pictures; the exit code is 1
+The resident memory after 1,000 and after 10,000 predictions of single images; the exit code is 1
 if they are more than 20 MB apart. The weights are random: they take the same memory. Linux only.
 """
 

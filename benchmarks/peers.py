@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet import fold_batch_norm
-from keras_mobilenet.deploy.bench.candidates import Array, Contender
+from keras_mobilenet.deploy.bench.candidates import Array, Candidate
 from keras_mobilenet.deploy.engines.engine import Precision
 from keras_mobilenet.deploy.engines.openvino_engine import quantized
 from keras_mobilenet.deploy.graphs.conversion import INPUT, OUTPUT, to_onnx, to_openvino, to_tflite
-from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.prefetch import all_cores
 
-PER_REQUEST = (1, 4)  # pictures in each of OpenVINO's asynchronous requests
+PER_REQUEST = (1, 4)  # images in each of OpenVINO's asynchronous requests
 STREAMS = 2
 
 
-def by_hand(model: Any, samples: Array) -> Iterator[Contender]:
+def by_hand(model: Any, samples: Array) -> Iterator[Candidate]:
     """Yield the peers of every engine: float32, and int8 with its ranges from `samples`."""
     folded = fold_batch_norm(model)
-    yield Contender("LiteRT by hand", "float32", litert(to_tflite(folded)))
-    yield Contender("LiteRT by hand", "int8", litert(to_tflite(folded, "int8", samples)))
+    yield Candidate("LiteRT by hand", "float32", litert(to_tflite(folded)))
+    yield Candidate("LiteRT by hand", "int8", litert(to_tflite(folded, "int8", samples)))
     graph = to_openvino(folded)
     graphs: dict[Precision, Any] = {
         "float32": graph,
@@ -37,10 +37,10 @@ def by_hand(model: Any, samples: Array) -> Iterator[Contender]:
         "int8": quantized(graph.clone(), samples),
     }
     for precision, converted in graphs.items():
-        for pictures in PER_REQUEST:
-            predict = openvino(converted, precision, pictures)
-            yield Contender(f"OpenVINO by hand, requests of {pictures}", precision, predict)
-    yield Contender("ONNX Runtime by hand", "float32", onnx_runtime(folded))
+        for images in PER_REQUEST:
+            predict = openvino(converted, precision, images)
+            yield Candidate(f"OpenVINO by hand, requests of {images}", precision, predict)
+    yield Candidate("ONNX Runtime by hand", "float32", onnx_runtime(folded))
 
 
 def litert(content: bytes) -> Callable[[Array], Array]:
@@ -64,8 +64,8 @@ def litert(content: bytes) -> Callable[[Array], Array]:
     return predict
 
 
-def openvino(graph: Any, precision: Precision, pictures: int) -> Callable[[Array], Array]:
-    """Return a request with all threads for one picture, and a queue of requests for more."""
+def openvino(graph: Any, precision: Precision, images: int) -> Callable[[Array], Array]:
+    """Return a request with all threads for one image, and a queue of requests for more."""
     import openvino as runtime
 
     hints = {
@@ -79,23 +79,23 @@ def openvino(graph: Any, precision: Precision, pictures: int) -> Callable[[Array
         return runtime.Core().compile_model(fixed, "CPU", hints | options)
 
     request = compiled(1, {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
-    queue = runtime.AsyncInferQueue(compiled(pictures, {"NUM_STREAMS": str(STREAMS)}), STREAMS)
+    queue = runtime.AsyncInferQueue(compiled(images, {"NUM_STREAMS": str(STREAMS)}), STREAMS)
     classes = request.model_outputs[0].shape[1]
 
     def many(x: Array) -> Array:
         y = np.empty((len(x), classes), np.float32)
 
         def keep(done: Any, start: int) -> None:
-            y[start : start + pictures] = done.get_output_tensor().data
+            y[start : start + images] = done.get_output_tensor().data
 
         queue.set_callback(keep)
-        for start in range(0, len(x), pictures):
-            queue.start_async({0: x[start : start + pictures]}, start, share_inputs=True)
+        for start in range(0, len(x), images):
+            queue.start_async({0: x[start : start + images]}, start, share_inputs=True)
         queue.wait_all()
         return y
 
     def predict(x: Array) -> Array:
-        if len(x) % pictures == 0 and len(x) > 1:
+        if len(x) % images == 0 and len(x) > 1:
             return many(x)
         outputs = [request.infer({0: row[None]}, share_inputs=True)[0].copy() for row in x]
         return np.concatenate(outputs)
@@ -116,7 +116,7 @@ def onnx_runtime(folded: Any) -> Callable[[Array], Array]:
     return lambda x: session.run([OUTPUT], {INPUT: x})[0]
 
 
-def timm_net(alpha: float) -> Contender:
+def timm_net(alpha: float) -> Candidate:
     """Return timm's MobileNet V1 in PyTorch, with random weights: another net of the same work.
 
     Raises:
@@ -137,4 +137,4 @@ def timm_net(alpha: float) -> Contender:
             # The same memory, seen as NCHW: that is what channels_last is.
             return net(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
 
-    return Contender("timm (PyTorch)", "float32", predict, same_net=False)
+    return Candidate("timm (PyTorch)", "float32", predict, same_net=False)

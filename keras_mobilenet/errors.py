@@ -3,7 +3,7 @@
     ValueError
     ├── AccuracyError      a folded or exported model that does not compute what it should
     ├── CheckpointError    a file of weights that cannot be read, or does not fit the model
-    ├── PictureError       a file that is no picture, or a damaged one
+    ├── ImageError       a file that is no image, or a damaged one
     └── PrecisionError     numbers that a file or the processor cannot compute with
     OSError
     └── DownloadError      published weights that are neither at hand nor to be fetched
@@ -34,8 +34,8 @@ class CheckpointError(ValueError):
     """A file of weights cannot be read, or does not fit the model."""
 
 
-class PictureError(ValueError):
-    """A file is not a picture that can be decoded."""
+class ImageError(ValueError):
+    """A file is not an image that can be decoded."""
 
 
 class PrecisionError(ValueError):

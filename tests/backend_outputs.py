@@ -1,7 +1,7 @@
 """What the package computes under Keras' present backend: `backend_outputs.py FILE [DATA]`.
 
-Writes a .npz of named outputs for fixed weights, inputs and pictures, for `test_backends.py` to
-compare. DATA is the folder of real weights and pictures, where it is there.
+Writes a .npz of named outputs for fixed weights, inputs and images, for `test_backends.py` to
+compare. DATA is the folder of real weights and images, where it is there.
 
 Under another backend than TensorFlow, what export says there is among them, and the tests that hold
 under each of them run: all in one process, as Keras takes long to import and JAX to compile.
@@ -30,7 +30,7 @@ from keras_mobilenet import (
     save_weights,
 )
 from keras_mobilenet.errors import BackendError
-from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.images.images import read_image
 from keras_mobilenet.models.frozen import batch_norms_of
 from keras_mobilenet.models.model_files import load_model, save_model
 from keras_mobilenet.nets.v1 import Block
@@ -133,7 +133,7 @@ def real(data):
     """The published net of alpha 0.25 on four photographs."""
     model = MobileNet(alpha=0.25, weights=data / "weights/keras/mobilenet_2_5_224_tf.h5")
     paths = sorted((data / "images" / "imagenet_sample").iterdir())[::50][:4]
-    x = keras_mobilenet.preprocess_input(np.stack([read_picture(p, size=224) for p in paths]))
+    x = keras_mobilenet.preprocess_input(np.stack([read_image(p, size=224) for p in paths]))
     yield "real", model.predict_on_batch(x)
 
 

@@ -1,4 +1,4 @@
-"""Small generated pictures of three classes, and a net with weights that tell them apart."""
+"""Small generated images of three classes, and a net with weights that tell them apart."""
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,7 @@ NET = {"alpha": 0.25, "size": 32, "blocks": FEW, "engine": "keras"}  # which com
 
 
 def shapes(count, seed=0):
-    """Return `count` pictures of each class, and their class numbers."""
+    """Return `count` images of each class, and their class numbers."""
     rng = np.random.default_rng(seed)
     x, y = [], []
     for number, colour in enumerate(COLOURS.values()):

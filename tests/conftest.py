@@ -196,8 +196,8 @@ def cache(tmp_path, monkeypatch):
         monkeypatch.delenv(f"KERAS_MOBILENET_{name}", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    quick = http_files.Patience(timeout=SOON, attempts=3, pause=0.01)
-    monkeypatch.setattr(http_files, "PATIENCE", quick)
+    quick = http_files.RetryPolicy(timeout=SOON, attempts=3, pause=0.01)
+    monkeypatch.setattr(http_files, "RETRY_POLICY", quick)
     return tmp_path / "home" / "models"
 
 
@@ -206,4 +206,4 @@ def impatient(cache, monkeypatch):
     """No patience with a server that falls silent: for tests of that alone."""
     from keras_mobilenet.checkpoints.published import http_files
 
-    monkeypatch.setattr(http_files, "PATIENCE", replace(http_files.PATIENCE, timeout=1.0))
+    monkeypatch.setattr(http_files, "RETRY_POLICY", replace(http_files.RETRY_POLICY, timeout=1.0))

@@ -1,10 +1,10 @@
-"""Small nets to deploy, and pictures for them."""
+"""Small nets to deploy, and images for them."""
 
 import keras
 import numpy as np
 
 from keras_mobilenet import MobileNet, preprocess_input
-from keras_mobilenet.deploy.comparison import generated_pictures, variation
+from keras_mobilenet.deploy.comparison import generated_images, variation
 from keras_mobilenet.images.recipes import recipe_for
 from keras_mobilenet.models.model_files import set_recipe
 from keras_mobilenet.nets.v1 import Block
@@ -28,7 +28,7 @@ def net(shape=(SIZE, SIZE, 3), seed=1, classes=5, blocks=BLOCKS, **options):
             scale *= 4 if "conv_preds" in variable.path else 1  # classes that are told apart
             variable.assign(random.uniform(-scale, scale, variable.shape))
     *size, channels = model.inputs[0].shape[1:]
-    pixels = pictures(7, [n or SIZE for n in size], channels)
+    pixels = random_images(7, [n or SIZE for n in size], channels)
     takes_pixels = options.get("include_preprocessing") or "input_tensor" in options
     x = pixels.astype("float32") if takes_pixels else preprocess_input(pixels)
     settle(model, x)
@@ -79,12 +79,12 @@ def named_net(labels):
 
 
 def outputs_of(model):
-    """What Keras puts out for `pictures(7)`."""
-    outputs = np.asarray(model(preprocess_input(pictures(7)), training=False))
+    """What Keras puts out for `random_images(7)`."""
+    outputs = np.asarray(model(preprocess_input(random_images(7)), training=False))
     assert variation(outputs) > 0.1, "outputs that do not vary show nothing"
     return outputs
 
 
-def pictures(count=4, size=(SIZE, SIZE), channels=3, seed=0):
-    """Pixels, `uint8`, of pictures that differ."""
-    return generated_pictures((count, *size, channels), seed=seed).astype(np.uint8)
+def random_images(count=4, size=(SIZE, SIZE), channels=3, seed=0):
+    """Pixels, `uint8`, of images that differ."""
+    return generated_images((count, *size, channels), seed=seed).astype(np.uint8)

@@ -28,7 +28,7 @@ BACKGROUND_CLASSES = 1001
 SIZES = (224, 193)
 
 
-def picture(size):
+def image(size):
     """Return the input of every golden, `(1, size, size, 3)` in [-1, 1]; tests make it again."""
     random = np.random.default_rng(size)
     return random.uniform(-1, 1, (1, size, size, 3)).astype("float32")
@@ -109,7 +109,7 @@ def outputs(net, size):
     import torch
 
     with torch.no_grad():
-        found = net(torch.from_numpy(picture(size).transpose(0, 3, 1, 2).copy()))
+        found = net(torch.from_numpy(image(size).transpose(0, 3, 1, 2).copy()))
     if isinstance(found, dict):
         found = found["logits" if "logits" in found else "pooler_output"]
     elif isinstance(found, tuple):

@@ -98,8 +98,8 @@ class Net:
             x = tf.nn.bias_add(x, variables["MobilenetV1/Logits/Conv2d_1c_1x1/biases"])
             return tf.squeeze(x, (1, 2), name="SpatialSqueeze")
 
-    def logits(self, pictures):
-        return self.session.run(self.output, {self.input: pictures})
+    def logits(self, images):
+        return self.session.run(self.output, {self.input: images})
 
     def save(self, path, version, named=None):
         """Save all variables, or those of `named` under its names; version 1 is one file."""

@@ -186,8 +186,8 @@ def test_same_model_under_a_dtype_policy(policy):
 @pytest.mark.parametrize("include_top", [True, False])
 def test_same_model_on_an_input_tensor(include_top):
     def make(build):
-        picture = keras.Input((96, 96, 3), dtype="uint8", name="picture")
-        scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaled")(picture)
+        image = keras.Input((96, 96, 3), dtype="uint8", name="image")
+        scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaled")(image)
         return build(
             input_tensor=scaled, alpha=0.25, weights=None, include_top=include_top, classes=10
         )

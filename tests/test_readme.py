@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = re.compile(
     r"```(?:python\n(.*?)```(?:\n\n```\n(.*?)```)?|\n(\$ keras-mobilenet .*?)```)", re.S
 )
-ALONE = "# a program of its own"
+SINGLE = "# a program of its own"
 LONG = {"finetune", "train", "export"}  # minutes, on images of your own
 
 
@@ -47,14 +47,14 @@ def test_examples_print_what_the_page_says(page, shared_data, tmp_path, monkeypa
     weights = shared_data / "weights" / "keras"
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(weights))
     for name in ("parrot.jpg", "cat.bmp", "hot_dog.jpg"):
-        shutil.copy(shared_data / "images" / "pictures" / name, tmp_path)
+        shutil.copy(shared_data / "images" / "images" / name, tmp_path)
     shutil.copy(weights / "mobilenet_2_5_224_tf.h5", tmp_path)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for code, expected in examples(page):
         if code.startswith("$ "):
             printed = CliRunner().invoke(app, shlex.split(code)[2:]).output
-        elif code.startswith(ALONE):
+        elif code.startswith(SINGLE):
             printed = by_itself(code)
         else:
             capfd.readouterr()
@@ -69,7 +69,7 @@ def test_every_job_has_an_example():
         "README.md", "adapt.md", "command-line.md", "devices.md", "look.md", "ship.md", "weights.md"
     }  # fmt: skip
     ship = ROOT / "docs" / "ship.md"
-    assert len([code for code, _ in examples(ship) if code.startswith(ALONE)]) == 4
+    assert len([code for code, _ in examples(ship) if code.startswith(SINGLE)]) == 4
 
 
 def by_itself(code):

@@ -17,7 +17,7 @@ from unittest import mock
 
 import keras
 import numpy as np
-from deploy_nets import BLOCKS, SIZE, given, pictures, settle, unsettled
+from deploy_nets import BLOCKS, SIZE, given, random_images, settle, unsettled
 
 from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top
 from keras_mobilenet.deploy.engines.choice import ENGINES, engine_module
@@ -64,7 +64,7 @@ class Way:
 
     def images(self):
         """Pixels, `uint8`, of the channels that the model takes."""
-        return pictures(COUNT, channels=self.channels)
+        return random_images(COUNT, channels=self.channels)
 
 
 def scaled(x):

@@ -76,7 +76,7 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
         if recognise(shapes_of(checkpoint.arrays)) is None:
             remedy = "Only files of one whole MobileNet V1 are converted."
             names = ", ".join(shortened(checkpoint.arrays))
-            raise CheckpointError(fault(source, f"these arrays are not its: {names}.", remedy))
+            raise CheckpointError(fault(source, f"unexpected arrays: {names}.", remedy))
         arrays, notes = dict(checkpoint.arrays), list(checkpoint.notes)
         if checkpoint.background:
             arrays, dropped = without_background(arrays, top_arrays(net_of_arrays(arrays)))

@@ -17,7 +17,7 @@ _OTHERS = {  # the names of keras.applications' layers that tell each
 }
 
 
-def misfit(
+def mismatch_message(
     path: str | PathLike[str],
     comparison: Comparison,
     origin: Origin | None,

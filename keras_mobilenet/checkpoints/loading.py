@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.checkpoints.load_errors import misfit, other_conventions
+from keras_mobilenet.checkpoints.load_errors import mismatch_message, other_conventions
 from keras_mobilenet.checkpoints.model_weights import (
     assign,
     conventions_of,
@@ -103,7 +103,7 @@ def load_weights(
         comparison = compare(expected, shapes_of(arrays))
         origin = recognise(shapes_of(checkpoint.arrays))
         if not comparison.fitting or (strict and not _fits(comparison, expected)):
-            raise CheckpointError(misfit(path, comparison, origin, expected))
+            raise CheckpointError(mismatch_message(path, comparison, origin, expected))
         values = _read(path, comparison.fitting, arrays, variables)
         cast = [name for name in values if arrays[name].dtype != values[name].dtype]
     assign(variables, values)
@@ -240,7 +240,7 @@ def without_background(
 def adapted_stem(kernel: np.ndarray[Any, Any], channels: int) -> np.ndarray[Any, Any]:
     """Return the stem's kernel, `(3, 3, in, filters)`, for another number of input channels.
 
-    For one channel the kernels are summed: a grey picture then gives exactly what its repetition
+    For one channel the kernels are summed: a grey image then gives exactly what its repetition
     in all channels gave. For more they are repeated in turn, cut, and scaled by in / channels,
     which keeps the size of the outputs, as timm's `adapt_input_conv` does.
     """

@@ -1,6 +1,6 @@
-"""The command `keras-mobilenet classify`: a few pictures on the screen, or a folder into a file.
+"""The command `keras-mobilenet classify`: a few images on the screen, or a folder into a file.
 
-Keras, NumPy and the engines are imported when pictures are classified, so that `--help` answers at
+Keras, NumPy and the engines are imported when images are classified, so that `--help` answers at
 once.
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def _classify(ctx: typer.Context, **options: Any) -> None:
-    """Print what each picture shows, the most probable class first; with --out, write it."""
+    """Print what each image shows, the most probable class first; with --out, write it."""
     job = Job(**options)
     given = [o for o in options if ctx.get_parameter_source(o).name == "COMMANDLINE"]  # type: ignore[union-attr]
     check(job, given)
@@ -109,13 +109,13 @@ def _into_file(job: Job, out: str) -> Report:
     _check_sources(job)
     with _predictor(job) as predictor, _progress(job) as progress:
         return write_results(
-            predictor, job.pictures, out, top=job.top, workers=job.workers, progress=progress,
+            predictor, job.images, out, top=job.top, workers=job.workers, progress=progress,
             **writing,
         )  # fmt: skip
 
 
 def _check_sources(job: Job) -> None:
-    missing = [name for name in job.pictures if not os.path.exists(name)]
+    missing = [name for name in job.images if not os.path.exists(name)]
     if missing:
         raise ValueError(f"No file or folder of the name {missing[0]!r} exists.")
 
@@ -128,7 +128,7 @@ def _on_ray(job: Job) -> Report:
         raise typer.BadParameter("--crop cannot be changed with --ray; the --model says it.")
     with _progress(job) as progress:
         return classify_with_ray(
-            job.pictures,
+            job.images,
             str(job.out),
             model=_net(job),
             address=None if job.ray == DEFAULT_ADDRESS else job.ray,
@@ -142,15 +142,15 @@ def _on_ray(job: Job) -> Report:
 
 
 def _finish(job: Job, report: Report) -> None:
-    """Say what was written, and exit with 1 where pictures could not be read."""
+    """Say what was written, and exit with 1 where images could not be read."""
     before = f", {report.resumed} of them there before" if report.resumed else ""
-    note(f"wrote {job.out}: {report.done} pictures{before}")
+    note(f"wrote {job.out}: {report.done} images{before}")
     for path, fault in report.faults:
         note(plain_line(f"{path}: {fault}"))
     if report.bad:
         if (more := report.bad - len(report.faults)) > 0:
             note(f"... and {more} more")
-        note(f"{report.bad} of {report.done} pictures could not be read")
+        note(f"{report.bad} of {report.done} images could not be read")
         raise typer.Exit(1)
 
 
@@ -159,21 +159,21 @@ def _progress(job: Job) -> Iterator[Callable[[int], None]]:
     """Yield what draws a bar, whose end is known once the images are counted."""
     totals: list[int] = []
     if sys.stderr.isatty():
-        _count_meanwhile(job.pictures, totals.append)
+        _count_meanwhile(job.images, totals.append)
     with bars() as show:
         show("classifying", 0)
         yield lambda done: show("classifying", done, totals[0] if totals else None, "images")
 
 
 def _count_meanwhile(sources: list[str], tell: Callable[[int], None]) -> None:
-    """Count the pictures while the first are done: in a million files that takes seconds."""
+    """Count the images while the first are done: in a million files that takes seconds."""
     import threading  # noqa: PLC0415
 
-    from keras_mobilenet.images.listing import list_pictures  # noqa: PLC0415
+    from keras_mobilenet.images.listing import list_images  # noqa: PLC0415
 
     def count() -> None:
         with suppress(Exception):  # what is wrong, the job itself tells
-            tell(sum(1 for _ in list_pictures(sources)))
+            tell(sum(1 for _ in list_images(sources)))
 
     threading.Thread(target=count, daemon=True).start()
 
@@ -182,15 +182,15 @@ def _count_meanwhile(sources: list[str], tell: Callable[[int], None]) -> None:
 
 
 def _show(job: Job) -> None:
-    from keras_mobilenet.deploy.folders.folder_job import no_picture  # noqa: PLC0415
-    from keras_mobilenet.images.listing import list_pictures  # noqa: PLC0415
+    from keras_mobilenet.deploy.folders.folder_job import no_image  # noqa: PLC0415
+    from keras_mobilenet.images.listing import list_images  # noqa: PLC0415
 
-    paths = list(list_pictures(job.pictures))
+    paths = list(list_images(job.images))
     if not paths:
-        raise no_picture(job.pictures)
+        raise no_image(job.images)
     failed = _print(_with_progress(_results(job, paths), len(paths)), as_json=job.as_json)
     if failed:
-        note(f"{failed} of {len(paths)} pictures could not be read")
+        note(f"{failed} of {len(paths)} images could not be read")
         raise typer.Exit(1)
 
 
@@ -199,11 +199,11 @@ def _results(job: Job, paths: list[str]) -> Iterator[Classified]:
         with _predictor(job) as predictor:
             yield from predictor.classify(paths, top=job.top)
         return
-    from keras_mobilenet.deploy.folders.classification import classify_pictures  # noqa: PLC0415
+    from keras_mobilenet.deploy.folders.classification import classify_images  # noqa: PLC0415
 
     size = job.size.known()
     model = _net(job)
-    yield from classify_pictures(
+    yield from classify_images(
         model, paths, size=size, crop=_crop(job), top=job.top, preprocessing=job.preprocessing
     )
 
@@ -216,7 +216,7 @@ def _with_progress(results: Iterable[Classified], total: int) -> Iterator[Classi
 
 
 def _print(results: Iterable[Classified], *, as_json: bool) -> int:
-    """Print the results and return how many pictures could not be read."""
+    """Print the results and return how many images could not be read."""
     shown = list(results) if as_json else results
     if as_json:
         say(json.dumps([_record(result) for result in shown], indent=2))
@@ -232,9 +232,9 @@ def _print(results: Iterable[Classified], *, as_json: bool) -> int:
 
 def _record(result: Classified) -> dict[str, Any]:
     if result.fault:
-        return {"picture": result.path, "error": result.fault}
+        return {"image": result.path, "error": result.fault}
     classes = [{"id": key, "name": name, "score": p} for key, name, p in result.predictions]
-    return {"picture": result.path, "classes": classes}
+    return {"image": result.path, "classes": classes}
 
 
 def _print_bars(result: Classified) -> None:

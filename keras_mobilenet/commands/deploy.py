@@ -13,8 +13,8 @@ from keras_mobilenet.commands.options import (
     Alpha,
     AnySize,
     FormatOption,
+    ImageSize,
     Labels,
-    PictureSize,
     Precision,
     PreprocessingOption,
     names_in,
@@ -55,13 +55,13 @@ def bench_command(
         str | None,
         typer.Option(help="Some of float32, bfloat16, int8; by default all.", show_default=False),
     ] = None,
-    batch: Annotated[str, typer.Option(help="How many pictures a call gets.")] = "1,8,64",
+    batch: Annotated[str, typer.Option(help="How many images a call gets.")] = "1,8,64",
     rounds: Annotated[int, typer.Option(help="Turns of each; made even.", min=1)] = 20,
     calibration: Annotated[
-        Path | None, typer.Option(help="A folder of pictures that int8 ranges are taken from.")
+        Path | None, typer.Option(help="A folder of images that int8 ranges are taken from.")
     ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="A folder of pictures to compare the outputs on.")
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of images to compare the outputs on.")
     ] = None,
     table: FormatOption = "text",
     json_file: Annotated[
@@ -84,7 +84,7 @@ def bench_command(
             batches=batches,
             rounds=rounds,
             calibration=calibration,
-            pictures=pictures,
+            images=images,
             progress=progress,
         )
     say(bench_table(report, format=table))
@@ -117,7 +117,7 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _net(model: str | None, alpha: float, size: PictureSize) -> tuple[Any, str]:
+def _net(model: str | None, alpha: float, size: ImageSize) -> tuple[Any, str]:
     """Return the model to time, and words for it that say where its weights come from."""
     if model is not None and model.endswith(_SUFFIX):
         return model, model
@@ -154,7 +154,7 @@ def export_command(
     ],
     quantize: Annotated[Quantize | None, typer.Option(help="By default float32.")] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="A folder of pictures: int8 ranges, and to compare on.")
+        Path | None, typer.Option(help="A folder of images: int8 ranges, and to compare on.")
     ] = None,
     include_preprocessing: Annotated[
         bool, typer.Option("--include-preprocessing", help="Let the file take pixels, 0 to 255.")
@@ -190,7 +190,7 @@ def export_command(
     say(str(report))
 
 
-def _model(model: str, alpha: float, size: PictureSize, names: list[str] | None) -> Any:
+def _model(model: str, alpha: float, size: ImageSize, names: list[str] | None) -> Any:
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
 
     if model.endswith(_SUFFIX):
@@ -208,7 +208,7 @@ def latency_command(
     threads: Annotated[int | None, typer.Option(help="By default one a processor.", min=1)] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each net.", min=1)] = 10,
 ) -> None:
-    """Time the 16 published nets on this machine, a picture at a time, and write the table."""
+    """Time the 16 published nets on this machine, an image at a time, and write the table."""
     with start_up_notes_hidden():
         from keras_mobilenet.deploy.bench.latencies import measure_latencies  # noqa: PLC0415 - Keras
     with replacing(to) as temporary:  # before the minute that it takes

@@ -15,12 +15,12 @@ from keras_mobilenet.commands.options import (
     Alpha,
     AnySize,
     FormatOption,
+    ImageSize,
     NoTop,
-    PictureSize,
     bytes_in,
+    image_size,
     note,
     parameters_of,
-    picture_size,
     say,
     with_signature,
 )
@@ -100,7 +100,7 @@ def summary(
 @takes_net
 def plot_command(
     net: Net,
-    to_file: Annotated[Path, typer.Argument(help="The picture to write: .png, .svg, ...")],
+    to_file: Annotated[Path, typer.Argument(help="The image to write: .png, .svg, ...")],
     full: Annotated[bool, typer.Option("--full", help="A box a layer, not a block.")] = False,
 ) -> None:
     """Draw the net: a box a block, which fits a page, or a box a layer."""
@@ -146,16 +146,16 @@ def cost(
 
 def sizes_command(
     inputs: Annotated[
-        list[PictureSize] | None,
+        list[ImageSize] | None,
         typer.Argument(
-            parser=picture_size, metavar="[N|HxW|any]...", help="By default some examples."
+            parser=image_size, metavar="[N|HxW|any]...", help="By default some examples."
         ),
     ] = None,
     padding: Annotated[Padding | None, typer.Option(help="By default all three.")] = None,
     output_stride: Annotated[int, typer.Option(help="32, 16 or 8.")] = 32,
     table: FormatOption = "text",
 ) -> None:
-    """Print the picture's size after each stride, and where paddings make one function."""
+    """Print the image's size after each stride, and where paddings make one function."""
     text = sizes.size_table(
         [size.lengths for size in inputs] if inputs else sizes.EXAMPLES,
         paddings=sizes.PADDINGS if padding is None else (padding,),
@@ -168,7 +168,7 @@ def sizes_command(
 def select(
     ram: Annotated[str | None, typer.Option(help="For activations, as in 256kB or 1MiB.")] = None,
     flash: Annotated[str | None, typer.Option(help="For weights, as in 1MB.")] = None,
-    macs: Annotated[int | None, typer.Option(help="Multiply-accumulates a picture.")] = None,
+    macs: Annotated[int | None, typer.Option(help="Multiply-accumulates an image.")] = None,
     params: Annotated[int | None, typer.Option(help="Parameters, as `cost` counts them.")] = None,
     top1: Annotated[float | None, typer.Option(help="Least ImageNet top-1 accuracy in %.")] = None,
     dtype: Annotated[DType, typer.Option(help="Of weights and activations.")] = "int8",

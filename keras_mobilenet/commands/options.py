@@ -25,7 +25,7 @@ from keras_mobilenet.nets.net import Size as PixelSize
 
 
 @dataclass(frozen=True)
-class PictureSize:
+class ImageSize:
     """The value of --size, in pixels; None where any length goes."""
 
     height: int | None = v1.DEFAULT_SIZE
@@ -51,23 +51,23 @@ class PictureSize:
         return self.height, self.width
 
 
-DEFAULT_SIZE = PictureSize()
+DEFAULT_SIZE = ImageSize()
 
 
-def picture_size(text: Any) -> PictureSize:
+def image_size(text: Any) -> ImageSize:
     """Return what a text such as `"224"`, `"224x320"`, `"any"` or `"anyx320"` stands for.
 
     Raises:
         typer.BadParameter: it is none of those.
     """
-    if isinstance(text, PictureSize):  # the default
+    if isinstance(text, ImageSize):  # the default
         return text
     length = r"(\d{1,9}|any)"
     match = re.fullmatch(rf"{length}(?:x{length})?", str(text), re.ASCII)
     if match is None:
         raise typer.BadParameter(f"one length, height x width, or any: 224, 224x320. Not {text!r}")
     height, width = (None if n == "any" else int(n) for n in (match[1], match[2] or match[1]))
-    return PictureSize(height, width)
+    return ImageSize(height, width)
 
 
 def preprocessing(text: Any) -> Preprocessing:
@@ -101,9 +101,9 @@ Labels = Annotated[Path | None, typer.Option(help="A file with the name of a cla
 Alpha = Annotated[float, typer.Option(help="Width multiplier.")]
 Size = Annotated[int, typer.Option(help="Height and width of the input in pixels.")]
 AnySize = Annotated[
-    PictureSize,
+    ImageSize,
     typer.Option(
-        parser=picture_size,
+        parser=image_size,
         metavar="N|HxW|any",
         help="Of the input in pixels: one length, or height x width.",
     ),
@@ -184,13 +184,13 @@ DEFAULT_ADDRESS = "default"  # what `--ray` alone stands for: Ray's own choice
 class Job:
     """The command's arguments and options."""
 
-    pictures: Annotated[
-        list[str], typer.Argument(help="Picture files, folders, .txt files with a path a line.")
+    images: Annotated[
+        list[str], typer.Argument(help="Image files, folders, .txt files with a path a line.")
     ]
     alpha: Alpha = 1.0
     size: AnySize = DEFAULT_SIZE
     weights: Annotated[str, typer.Option(help="'imagenet', or a file of weights.")] = "imagenet"
-    top: Annotated[int, typer.Option(help="How many classes a picture.", min=1)] = 5
+    top: Annotated[int, typer.Option(help="How many classes an image.", min=1)] = 5
     crop: Annotated[
         float | None,
         typer.Option(
@@ -209,7 +209,7 @@ class Job:
     ] = None
     precision: Annotated[Precision | None, typer.Option(help="What to compute in.")] = None
     calibration: Annotated[
-        Path | None, typer.Option(help="A folder of pictures to take int8 ranges from.")
+        Path | None, typer.Option(help="A folder of images to take int8 ranges from.")
     ] = None
     out: Annotated[
         str | None,
@@ -221,7 +221,7 @@ class Job:
         bool, typer.Option("--features", help="The pooled embedding, not classes.")
     ] = False
     workers: Annotated[
-        int | None, typer.Option(help="Threads that decode pictures; one a processor.", min=1)
+        int | None, typer.Option(help="Threads that decode images; one a processor.", min=1)
     ] = None
     ray: Annotated[
         str | None,
@@ -234,7 +234,7 @@ class Job:
 
     @property
     def compiled(self) -> bool:
-        """Whether a `Predictor` is asked for; a few pictures are done before it is ready."""
+        """Whether a `Predictor` is asked for; a few images are done before it is ready."""
         return any((self.model, self.engine, self.precision, self.calibration, self.out))
 
     def predictor_options(self) -> dict[str, Any]:

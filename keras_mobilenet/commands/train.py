@@ -34,7 +34,7 @@ def finetune(
     folder: Annotated[Path, typer.Argument(help="A folder of class folders, or a CSV file.")],
     out: Annotated[Path | None, typer.Option(help="The folder of the run, to be made.")] = None,
     val: Annotated[
-        str, typer.Option(help="Pictures to validate with: a folder, a CSV file, or a share.")
+        str, typer.Option(help="Images to validate with: a folder, a CSV file, or a share.")
     ] = "0.2",
     train_from: Annotated[
         str, typer.Option(help="What trains: 'top', 'block_12' and all behind it, ..., 'all'.")
@@ -46,11 +46,11 @@ def finetune(
         str, typer.Option(help="'imagenet', a file of weights, or 'none'.")
     ] = "imagenet",
     epochs: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
-    batch_size: Annotated[int, typer.Option(help="Pictures a step.", min=1)] = 32,
+    batch_size: Annotated[int, typer.Option(help="Images a step.", min=1)] = 32,
     learning_rate: Annotated[float | None, typer.Option(help="The highest.")] = None,
-    augment: Annotated[
+    views: Annotated[
         int | None,
-        typer.Option(help="Views of a picture: 1 whole, 2 also mirrored, more: parts.", min=1),
+        typer.Option(help="Views of an image: 1 whole, 2 also mirrored, more: parts.", min=1),
     ] = None,
     class_weight: Annotated[
         Literal["none", "balanced"],
@@ -62,7 +62,7 @@ def finetune(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Only say which alpha and size suit the pictures.")
+        bool, typer.Option("--probe", help="Only say which alpha and size suit the images.")
     ] = False,
     table: FormatOption = "text",
 ) -> None:
@@ -79,11 +79,11 @@ def finetune(
         from keras_mobilenet.training.finetune.finetuning import AUTO_CACHE  # noqa: PLC0415
         from keras_mobilenet.training.finetune.finetuning import finetune as train  # noqa: PLC0415
     with resumable(out), drawn() as report, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about pictures; the run names them all
+        warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train(
             folder, out=out, validation=validation(val), train_from=train_from, alpha=alpha,
             size=size, channels=1 if grey else 3, weights=None if weights == "none" else weights,
-            epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, augment=augment,
+            epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, views=views,
             class_weight=None if class_weight == "none" else class_weight, seed=seed,
             cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
         )  # fmt: skip
@@ -106,10 +106,10 @@ def _score_table(scores: tuple[ProbeScore, ...], table: Format) -> str:
         import json  # noqa: PLC0415
 
         return json.dumps([vars(score) for score in scores], indent=2)
-    headers = ["alpha", "size", "accuracy %", "+-", "pictures/s"]
+    headers = ["alpha", "size", "accuracy %", "+-", "images/s"]
     rows = [
-        [f"{s.alpha:g}", str(s.size), f"{100 * s.accuracy:.1f}", f"{100 * s.deviation:.1f}",
-         f"{s.pictures_per_second:.0f}"]
+        [f"{s.alpha:g}", str(s.size), f"{100 * s.accuracy:.1f}", f"{100 * s.std:.1f}",
+         f"{s.images_per_second:.0f}"]
         for s in scores
     ]  # fmt: skip
     return written(headers, rows, table)
@@ -124,7 +124,7 @@ def start_up() -> Iterator[None]:
     """Have TensorFlow, imported within, hide its notes and use oneDNN.
 
     On processors without AVX-512's VNNI it leaves oneDNN off by itself, and trains the whole net
-    at 15 to 17 pictures a second where it could do 26.
+    at 15 to 17 images a second where it could do 26.
     """
     if "tensorflow" not in sys.modules:  # which would not heed it, while child processes would
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -161,25 +161,25 @@ def tell(run: Run, out: Path) -> None:
         right = round(run.accuracy * len(run.validation))
         say(
             f"validation {what} {100 * run.accuracy:.1f} % "
-            f"({right} of {len(run.validation)} pictures)"
+            f"({right} of {len(run.validation)} images)"
         )
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.timings.items())
     note(f"time: {times}")
     say(f"wrote {out / 'model.keras'}")
-    note(f"try: keras-mobilenet classify --model {shlex.quote(str(out / 'model.keras'))} PICTURE")
+    note(f"try: keras-mobilenet classify --model {shlex.quote(str(out / 'model.keras'))} IMAGE")
 
 
 def train(
     folder: Annotated[Path, typer.Argument(help="A folder of class folders, or a CSV file.")],
     out: Annotated[Path, typer.Option(help="The folder of the run, to be made.")],
     val: Annotated[
-        str, typer.Option(help="Pictures to validate with: a folder, a CSV file, or a share.")
+        str, typer.Option(help="Images to validate with: a folder, a CSV file, or a share.")
     ] = "0.2",
     alpha: Alpha = 1.0,
     size: Size = v1.DEFAULT_SIZE,
-    epochs: Annotated[int, typer.Option(help="How often each picture is shown.", min=1)] = 100,
+    epochs: Annotated[int, typer.Option(help="How often each image is shown.", min=1)] = 100,
     batch_size: Annotated[
-        int, typer.Option(help="Pictures a step, of all workers together.", min=2)
+        int, typer.Option(help="Images a step, of all workers together.", min=2)
     ] = 64,
     schedule: Annotated[
         Literal["paper", "cosine", "constant"],
@@ -204,8 +204,8 @@ def train(
             help="What batch norms keep a step. [default: 0.9997, less in a short training]"
         ),
     ] = None,
-    least_area: Annotated[
-        float, typer.Option(help="Share of a picture that a part of it shows at least.")
+    min_area: Annotated[
+        float, typer.Option(help="Share of an image that a part of it shows at least.")
     ] = 0.35,
     mixed_precision: Annotated[
         bool, typer.Option("--mixed-precision", help="Compute in bfloat16.")
@@ -223,12 +223,12 @@ def train(
     with start_up():
         from keras_mobilenet.training.scratch.scratch import train as train_net  # noqa: PLC0415
     with resumable(out), drawn() as report, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about pictures; the run names them all
+        warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train_net(
             folder, out=out, validation=validation(val), alpha=alpha, size=size, epochs=epochs,
             batch_size=batch_size, schedule=schedule, learning_rate=learning_rate,
             warmup=warmup, weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
-            bn_momentum=bn_momentum, least_area=least_area, mixed_precision=mixed_precision,
+            bn_momentum=bn_momentum, min_area=min_area, mixed_precision=mixed_precision,
             seed=seed, resume=resume, tensorboard=tensorboard, progress=report,
         )  # fmt: skip
     tell(run, out)

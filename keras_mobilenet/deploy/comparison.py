@@ -12,7 +12,7 @@ from PIL import Image
 from keras_mobilenet.nets.net import Shape
 
 Floats = npt.NDArray[np.floating[Any]]
-_COARSE = 7  # pixels: generated pictures are that many colours wide and high, smoothly joined
+_COARSE = 7  # pixels: generated images are that many colours wide and high, smoothly joined
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def variation(outputs: npt.ArrayLike) -> float:
     return float(np.sqrt(distance / (power or 1.0)))
 
 
-def generated_pictures(
+def generated_images(
     shape: Shape, *, low: float = 0.0, high: float = 255.0, seed: int = 0
 ) -> npt.NDArray[np.float32]:
-    """Return random pictures of shape `(count, height, width, channels)`, with values in a range.
+    """Return random images of shape `(count, height, width, channels)`, with values in a range.
 
     Neighbouring pixels are alike, as in photographs: on white noise a trained net's outputs are
     near nothing that anybody will see, and their rounding errors are many times as large.
@@ -79,8 +79,8 @@ def generated_pictures(
         _smooth(random.random((_COARSE, _COARSE), np.float32), height, width)
         for _ in range(count * channels)
     ]
-    pictures = np.stack(planes).reshape(count, channels, height, width)
-    return (low + (high - low) * pictures.transpose(0, 2, 3, 1)).astype(np.float32)
+    images = np.stack(planes).reshape(count, channels, height, width)
+    return (low + (high - low) * images.transpose(0, 2, 3, 1)).astype(np.float32)
 
 
 def _smooth(colours: npt.NDArray[np.float32], height: int, width: int) -> Any:
@@ -88,7 +88,7 @@ def _smooth(colours: npt.NDArray[np.float32], height: int, width: int) -> Any:
     return np.clip(np.asarray(image), 0.0, 1.0)
 
 
-def spread(rows: Any, most: int) -> Any:
+def evenly_spaced(rows: Any, most: int) -> Any:
     """Return at most that many rows, from all over: images often come sorted by class.
 
     One is taken from each of `most` equal stretches, at a random place that is always the same: a

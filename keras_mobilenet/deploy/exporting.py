@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures, variation
+from keras_mobilenet.deploy.comparison import Difference, difference, generated_images, variation
 from keras_mobilenet.deploy.engines import openvino_engine
 from keras_mobilenet.deploy.engines.checks import saved_models
 from keras_mobilenet.deploy.engines.choice import engine_module
@@ -39,7 +39,7 @@ from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.formats.runtimes import tflite_model
 from keras_mobilenet.images.pixel_scaling import Preprocessing
-from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.images.recipes import KEY, Label, Recipe
 from keras_mobilenet.models.backends import inferred
 from keras_mobilenet.nets.net import Shape
@@ -57,9 +57,9 @@ TOLERANCE: Mapping[str | None, float] = {
 }
 _INT8 = ("int8", "full_int8")
 _FOLDER = "/"  # of a SavedModel, in place of a suffix
-_GENERATED = 16  # pictures, where none are given
-_COMPARED = 64  # pictures at most
-_UNKNOWN_SIZE = 224  # pixels, of the pictures that a model of any size is compared on
+_GENERATED = 16  # images, where none are given
+_COMPARED = 64  # images at most
+_UNKNOWN_SIZE = 224  # pixels, of the images that a model of any size is compared on
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,20 @@ class ExportReport:
     bytes: int
     operators: Mapping[str, int]  # the file's operators, and how many there are of each
     difference: Difference  # between the file's outputs and the Keras model's
-    pictures: int  # how many were compared
+    images: int  # how many were compared
     generated: bool  # whether they were made up, where no calibration was given
     tolerance: float  # what the root mean square error was held against
-    variation: float  # of the Keras model's outputs from picture to picture, as a share of them
+    variation: float  # of the Keras model's outputs from image to image, as a share of them
 
     @property
     def tells(self) -> bool:
-        """Whether a file that puts out the same for every picture would have been refused."""
+        """Whether a file that puts out the same for every image would have been refused."""
         return self.variation > self.tolerance
 
     def __str__(self) -> str:
         kind = f" ({self.quantize})" if self.quantize else ""
         source = "generated" if self.generated else "calibration"
-        against = f"{self.pictures} {source} pictures against Keras"
+        against = f"{self.images} {source} images against Keras"
         found = f"on {against}: {self.difference}" if self.tells else self._doubt(against)
         return f"wrote {self.path}{kind}, {self.bytes:,} bytes; {found}"
 
@@ -93,7 +93,7 @@ class ExportReport:
             f"{against} do not tell whether it computes the same: its outputs differ by "
             f"{self.variation:.2g} of their size from one to another, and an error of "
             f"{self.tolerance:g} is allowed (found: {self.difference.rms_error:.2g}). Pass "
-            "`calibration`, pictures that the model tells apart"
+            "`calibration`, images that the model tells apart"
         )
 
 
@@ -120,7 +120,7 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Samples:
-    """The pictures that an export is compared on, as each takes them that sees them."""
+    """The images that an export is compared on, as each takes them that sees them."""
 
     keras: npt.NDArray[Any]
     file: npt.NDArray[Any]
@@ -144,16 +144,16 @@ def export(
     """Write `model`, its batch norms folded, as a file for another runtime.
 
     The file is opened in that runtime and compared with the Keras model before it takes its place.
-    It says how pictures become its input and how its classes are called; `Predictor` reads that.
+    It says how images become its input and how its classes are called; `Predictor` reads that.
     Its tensors are called `input` and `output`.
 
     Args:
-        model: A Keras model, or a `.keras` file, with one input of pictures and one output.
+        model: A Keras model, or a `.keras` file, with one input of images and one output.
         path: Ends in `.tflite` (LiteRT), `.onnx`, `.xml` (OpenVINO; its weights go into a `.bin`
             beside it), or in a slash, for a SavedModel folder.
         quantize: None for float32; for LiteRT `"float16"`, `"dynamic"` (int8 weights), `"int8"` or
             `"full_int8"` (input and output too); for OpenVINO `"float16"` or `"int8"`.
-        calibration: Pictures for int8, and to compare on: a folder, paths, an array of pixels,
+        calibration: Images for int8, and to compare on: a folder, paths, an array of pixels,
             `uint8`, or of inputs.
         include_preprocessing: Whether the file takes pixels, `uint8` from 0 to 255. A model that
             scales them itself does so once.
@@ -166,7 +166,7 @@ def export(
             small machines need it, or None for any count. Other files take any count.
 
     Raises:
-        ValueError: an argument is wrong, int8 is asked for without calibration pictures, pixels are
+        ValueError: an argument is wrong, int8 is asked for without calibration images, pixels are
             to be scaled, and how they become the input is not known, or the model computes with
             operators that the format has not.
         AccuracyError: the file's outputs are too far from the model's; nothing is written.
@@ -222,7 +222,7 @@ def _order(
 
 
 def _samples(opened: Opened, order: _Order, calibration: Any) -> _Samples:
-    """Return pictures to compare on and take int8 ranges from."""
+    """Return images to compare on and take int8 ranges from."""
     recipe, (height, width, channels) = opened.recipe, opened.input_shape
     if calibration is not None or order.quantize in _INT8:
         given = calibration_samples(calibration, recipe, opened.input_shape)
@@ -240,7 +240,7 @@ def _telling(
     They are of the first kind that the model tells apart, or the best of all.
     """
     tried = []
-    for generate in (generated_pictures, _plain_colours, _noise):
+    for generate in (generated_images, _plain_colours, _noise):
         samples = opened.recipe.comparable.scaled(generate(shape))
         tried.append((samples, _outputs(opened, samples)))
         if variation(tried[-1][1]) > allowed:
@@ -261,17 +261,17 @@ def _plain_colours(shape: Shape) -> npt.NDArray[np.float32]:
 
 
 def _noise(shape: Shape) -> npt.NDArray[np.float32]:
-    """Return pixels without regard to their neighbours, brighter from picture to picture."""
+    """Return pixels without regard to their neighbours, brighter from image to image."""
     brightness = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None, None]
     return 255 * np.random.default_rng(0).random(shape, np.float32) ** (0.1 + 3 * brightness)
 
 
 def _of_pixels(portable: Opened, order: _Order, samples: _Samples) -> tuple[Opened, _Samples]:
-    """Return a model that takes pixels, and the pictures for that."""
+    """Return a model that takes pixels, and the images for that."""
     recipe, converter = portable.recipe, samples.keras
     pixels = np.rint(recipe.known_preprocessing().inverse().scaled(samples.keras))
     file = np.asarray(pixels.clip(0, 255), np.uint8)
-    original = recipe.scaled(file)  # the same pictures, without what lay between two pixels
+    original = recipe.scaled(file)  # the same images, without what lay between two pixels
     # Pixels are int8 codes already: what scales them is the range of the input's quantisation,
     # without a CAST, which TFLite Micro has for other types only.
     if order.format.engine == "litert" and order.quantize in _INT8:
@@ -283,7 +283,7 @@ def _of_pixels(portable: Opened, order: _Order, samples: _Samples) -> tuple[Open
 
 
 def _black_and_white(samples: npt.NDArray[np.float32], recipe: Recipe) -> Any:
-    """Return two inputs that have the least and the largest values of all pictures."""
+    """Return two inputs that have the least and the largest values of all images."""
     shape = (1, *samples.shape[1:])
     return recipe.scaled(np.concatenate([np.zeros(shape), np.full(shape, 255.0)]))
 
@@ -299,7 +299,7 @@ def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -
         bytes=sum(f.stat().st_size for f in written.parent.rglob("*") if f.is_file()),
         operators=Counter(order.format.operators(written)),
         difference=difference(reference, found),
-        pictures=len(found),
+        images=len(found),
         generated=samples.generated,
         tolerance=order.tolerance,
         variation=variation(reference),
@@ -320,7 +320,7 @@ def _check_tolerance(report: ExportReport) -> None:
         raise AccuracyError(
             f"The export to {report.path} does not compute what the model does: "
             f"{report.difference}, where a root mean square error of {report.tolerance:g} is "
-            "allowed. Nothing was written. Calibrate with pictures like those that the model will "
+            "allowed. Nothing was written. Calibrate with images like those that the model will "
             "see, choose another `quantize`, or pass a larger `tolerance`."
         )
 

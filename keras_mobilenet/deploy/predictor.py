@@ -25,10 +25,10 @@ from keras_mobilenet.deploy.graphs.copies import in_float32
 from keras_mobilenet.deploy.graphs.folding import without_batch_norms
 from keras_mobilenet.deploy.opened import Opened, is_exported, open_exported, open_model
 from keras_mobilenet.errors import AgreementWarning
-from keras_mobilenet.images.images import as_channels, read_picture
+from keras_mobilenet.images.images import as_channels, read_image
 from keras_mobilenet.images.inputs import is_one_image, pixels_of
 from keras_mobilenet.images.pixel_scaling import PIXELS, Preprocessing
-from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.images.recipes import Label, Recipe
 from keras_mobilenet.images.value_ranges import doubt
 
@@ -42,9 +42,9 @@ class Predictor:
 
     It may be shared between threads: calls wait for each other, each uses all of `threads`. It goes
     to other processes by `pickle`, as its arguments, and by `fork`; either makes the engine anew.
-    What it computes in is its `precision`. Its `agreement` is the share of calibration pictures for
+    What it computes in is its `precision`. Its `agreement` is the share of calibration images for
     which an int8 or bfloat16 engine names the class that float32 names; None where nothing was
-    compared: in float32, without calibration pictures, of a file, of a net of features.
+    compared: in float32, without calibration images, of a file, of a net of features.
 
     Args:
         model: A Keras model, or the path of a `.keras` file or of anything that `export` wrote.
@@ -52,18 +52,18 @@ class Predictor:
             those that are installed on processors like this one: OpenVINO with AVX-512, for int8
             with VNNI, and LiteRT otherwise; for a file its own runtime.
         precision: `"float32"`, `"bfloat16"` or `"int8"`; None for float32, or a file's own.
-        calibration: Pictures for int8, and better bfloat16: a folder, paths, an array of pixels or
+        calibration: Images for int8, and better bfloat16: a folder, paths, an array of pixels or
             of inputs.
         threads: How many to use; None for all processors that the process may use. TensorFlow
             has its own setting.
-        batch_size: Pictures that go through the engine at once; None for what suits it.
+        batch_size: Images that go through the engine at once; None for what suits it.
         preprocessing: How pixels become the model's input: a `Preprocessing`, or a text such as
             `"0..1"`. None stands for what is recorded with the model, or found in its graph; where
             there is nothing of it, pixels are refused.
         labels: The classes' names; None for those that go with the model, if any.
 
     Raises:
-        ValueError: an argument is wrong, the model has not one input of pictures and one output,
+        ValueError: an argument is wrong, the model has not one input of images and one output,
             or int8 is to be calibrated with pixels, and how they become the input is not known.
         CheckpointError: the file is damaged or of another kind.
         PrecisionError: the file, or the processor, does not compute in `precision`.
@@ -129,8 +129,8 @@ class Predictor:
                 of shape `(height, width, channels)`.
 
         Raises:
-            ValueError: `x` has another shape or type, no picture, or values that are not finite.
-            PictureError: a file is no picture.
+            ValueError: `x` has another shape or type, no image, or values that are not finite.
+            ImageError: a file is no image.
         """
         if is_one_image(x):
             x = [x]
@@ -139,7 +139,7 @@ class Predictor:
         return self._run(self._inputs(np.asarray(x)))
 
     def classify(self, paths: Path | Iterable[Path], *, top: int = 5) -> Iterator[Classified]:
-        """Yield the `top` classes of each picture file, in the order of `paths`.
+        """Yield the `top` classes of each image file, in the order of `paths`.
 
         A file that cannot be read is yielded with its fault. `paths` may be endless.
 
@@ -151,23 +151,23 @@ class Predictor:
         return classify_pixels(
             self.predict,
             (os.fspath(path) for path in paths),
-            read=self.read_picture,
+            read=self.read_image,
             top=top,
             labels=self.labels(),
         )
 
-    def read_picture(self, path: Path, *, scaled: bool = False) -> npt.NDArray[np.uint8]:
-        """Return a picture file as pixels of the shape that the model takes.
+    def read_image(self, path: Path, *, scaled: bool = False) -> npt.NDArray[np.uint8]:
+        """Return an image file as pixels of the shape that the model takes.
 
         Args:
-            path: A picture file.
-            scaled: Decode large JPEG files at a fraction of their size, as `images.read_picture`.
+            path: An image file.
+            scaled: Decode large JPEG files at a fraction of their size, as `images.read_image`.
 
         Raises:
-            PictureError: the file is no picture.
+            ImageError: the file is no image.
         """
         size = self._size_to_read()
-        pixels = read_picture(path, size=size, crop=self.recipe.crop, scaled=scaled)
+        pixels = read_image(path, size=size, crop=self.recipe.crop, scaled=scaled)
         return as_channels(pixels, self.input_shape[2])
 
     def labels(self) -> Sequence[Label]:
@@ -208,7 +208,7 @@ class Predictor:
     def _warn_of_agreement(self, agreement: float) -> None:
         warnings.warn(
             f"{self.name}: in {self.precision} with {self.engine} the first class is that of "
-            f"float32 on {agreement:.0%} of the calibration pictures. Calibrate with pictures like "
+            f"float32 on {agreement:.0%} of the calibration images. Calibrate with images like "
             "those that the model will see, or pass another `engine` or precision='float32'.",
             AgreementWarning,
             stacklevel=3,
@@ -217,7 +217,7 @@ class Predictor:
     def _read(self, images: Iterable[Any]) -> npt.NDArray[Any]:
         arrays = [x if _is_array(x) else self._pixels(x) for x in images]
         if not arrays:
-            raise ValueError("`x` holds no picture.")
+            raise ValueError("`x` holds no image.")
         kinds = {(x.shape, x.dtype) for x in arrays}
         if len(kinds) > 1:
             (one, dtype), (other, another) = sorted(kinds, key=str)[:2]
@@ -248,7 +248,7 @@ class Predictor:
         if not fits or not len(x):
             raise ValueError(
                 f"`x` must be of shape (count, {', '.join(str(n or 'any') for n in expected)}), "
-                f"with at least one picture. Received: shape {x.shape}"
+                f"with at least one image. Received: shape {x.shape}"
             )
         if x.dtype == np.uint8:
             return np.ascontiguousarray(x if self._takes_uint8 else self.recipe.scaled(x))

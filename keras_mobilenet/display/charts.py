@@ -20,8 +20,8 @@ def cost_chart(costs: Sequence[LayerCost], path: str | PathLike[str], *, title: 
 
     Args:
         costs: What `layer_costs` returned.
-        path: The picture to write; its suffix names the format, such as `.png`, `.svg`, `.pdf`.
-        title: Words ahead of the totals in the picture's heading.
+        path: The image to write; its suffix names the format, such as `.png`, `.svg`, `.pdf`.
+        title: Words ahead of the totals in the image's heading.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -51,7 +51,7 @@ def accuracy_chart(path: str | PathLike[str]) -> None:
     accuracies here are those in `pretrained`, the MACs are counted.
 
     Args:
-        path: The picture to write; its suffix names the format, such as `.png`, `.svg`, `.pdf`.
+        path: The image to write; its suffix names the format, such as `.png`, `.svg`, `.pdf`.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -72,7 +72,7 @@ def accuracy_chart(path: str | PathLike[str]) -> None:
     ticks = (10, 20, 50, 100, 200, 500)
     axes.set_xticks(ticks, map(str, ticks))
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("million MACs, on a logarithmic scale; at each point the picture's size")
+    axes.set_xlabel("million MACs, on a logarithmic scale; at each point the image's size")
     axes.set_ylabel("ImageNet top-1, %, central crop of 87.5 %")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,7 @@ from keras_mobilenet.display.boxes import Box, Item, boxes_and_links, operations
 from keras_mobilenet.display.summaries import Row
 from keras_mobilenet.display.text_tables import UNKNOWN
 
-# The blue darkens each time that the picture is halved; layers of the user's own are sand.
+# The blue darkens each time that the image is halved; layers of the user's own are sand.
 _STAGES = ("#f4f8fc", "#e9f1f9", "#d9e7f4", "#c6dbef", "#b2cfea", "#9dc1e3")
 _INPUT, _TOP, _OWN = "#ffffff", "#eceff2", "#fbf1e1"
 _LINE, _GREY = "#7d93a8", "#4d5965"
@@ -27,7 +27,7 @@ def dot_source(model: Any, *, rankdir: str, dpi: int, show_trainable: bool) -> s
     Args:
         model: A built Keras model.
         rankdir: `"TB"` for a column, `"LR"` for a row.
-        dpi: Dots per inch of the picture.
+        dpi: Dots per inch of the image.
         show_trainable: Mark the boxes that do not train.
     """
     boxes, links = boxes_and_links(model)

@@ -140,7 +140,7 @@ def device_table(
     if latencies is not None:
         where = f"{latencies.engine}, {latencies.threads} threads, estimated"
         microseconds = round(1e6 * estimate_latency(layers, latencies))
-        records.append({"what": "one picture", "in": latencies.precision, "value": microseconds,
+        records.append({"what": "one image", "in": latencies.precision, "value": microseconds,
                         "unit": "microseconds", "where": where})  # fmt: skip
     if format == "json":
         return json.dumps(records, indent=2)

@@ -1,4 +1,4 @@
-"""Pictures of models, drawn with or without an installed Graphviz."""
+"""Images of models, drawn with or without an installed Graphviz."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def plot_model(
     *,
     compact: bool = False,
 ) -> Any:
-    """Draw a model into a file, and return the picture for a notebook.
+    """Draw a model into a file, and return the image for a notebook.
 
-    The picture is drawn by Graphviz' `dot` where that is installed, else by `graphviz-pure`, which
+    The image is drawn by Graphviz' `dot` where that is installed, else by `graphviz-pure`, which
     comes with this package.
 
     Args:
@@ -52,7 +52,7 @@ def plot_model(
         show_layer_names: Show the layers' names.
         rankdir: `"TB"` draws from top to bottom, `"LR"` from left to right.
         expand_nested: Draw the layers of nested models.
-        dpi: Dots per inch of a picture made of pixels.
+        dpi: Dots per inch of an image made of pixels.
         show_layer_activations: Show the activations of layers that have one.
         show_trainable: Show which layers train.
         splines: How lines are drawn: `"ortho"`, `"curved"`, `"polyline"`, `"spline"` or `"line"`.
@@ -92,10 +92,10 @@ def plot_model(
             show_trainable=show_trainable,
             splines=splines,
         ).to_string()
-    picture_format = os.path.splitext(path)[1][1:].lower() or "png"
+    image_format = os.path.splitext(path)[1][1:].lower() or "png"
     with replacing(path) as temporary:
-        _render(source, picture_format, temporary, path)
-    return _display(path, picture_format)
+        _render(source, image_format, temporary, path)
+    return _display(path, image_format)
 
 
 def _check_target(path: str) -> None:
@@ -110,11 +110,11 @@ def _check_target(path: str) -> None:
         raise PermissionError(fault(path, found, "Choose another folder, or change its mode."))
 
 
-def _render(source: str, picture_format: str, temporary: str, path: str) -> None:
-    """Write the picture of `source`, a text in Graphviz' language, into the file `temporary`."""
+def _render(source: str, image_format: str, temporary: str, path: str) -> None:
+    """Write the image of `source`, a text in Graphviz' language, into the file `temporary`."""
     complaints = {}
     for renderer in _renderers():
-        complaint = _complaint([renderer, f"-T{picture_format}", "-o", temporary], source)
+        complaint = _complaint([renderer, f"-T{image_format}", "-o", temporary], source)
         if complaint is None:
             return
         complaints[os.path.basename(renderer)] = complaint
@@ -166,13 +166,13 @@ def _format_message(path: str, formats: set[str]) -> str:
     )
 
 
-def _display(path: str, picture_format: str) -> Any:
-    if picture_format not in _SHOWN:
+def _display(path: str, image_format: str) -> Any:
+    if image_format not in _SHOWN:
         return None
     try:
         display = importlib.import_module("IPython.display")
     except ImportError:
         return None
-    if picture_format == "svg":
+    if image_format == "svg":
         return display.SVG(filename=path)
-    return display.Image(filename=path, format=picture_format)
+    return display.Image(filename=path, format=image_format)

@@ -1,4 +1,4 @@
-"""How large the picture is after each stride, for every size, `padding` and `output_stride`.
+"""How large the image is after each stride, for every size, `padding` and `output_stride`.
 
 Read off `spec` without Keras. The stem halves a length and rounds up, under every padding. A
 block's stride rounds down under `"keras"`, which pads one zero at the end, and up under `"same"`
@@ -25,7 +25,7 @@ Length = int | None
 
 @dataclass(frozen=True)
 class Stage:
-    """A place in the net where a stride makes the picture smaller, or would."""
+    """A place in the net where a stride makes the image smaller, or would."""
 
     part: str  # "stem", "block_2", ...
     stride: int  # of the input over this place's output, where lengths divide
@@ -42,7 +42,7 @@ def stage_sizes(
     """Return the size after the stem and after each block that has a stride, in graph order.
 
     Args:
-        size: Height and width of the picture in pixels, each at least 32, or None where unknown;
+        size: Height and width of the image in pixels, each at least 32, or None where unknown;
             one number for a square.
         padding: That of the strided convolutions, as in `MobileNet`.
         output_stride: 32, or 16 or 8, where the strides after it become dilations.

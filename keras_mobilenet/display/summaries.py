@@ -45,8 +45,8 @@ class Row:
     output_shapes: tuple[_Shape, ...]  # of every output of every call, each shape once
     params: int
     trainable_params: int
-    macs: int | None  # for one picture; None where they depend on the input or are not known
-    activation_bytes: int | None  # of the output for one picture
+    macs: int | None  # for one image; None where they depend on the input or are not known
+    activation_bytes: int | None  # of the output for one image
     trains: str  # "yes", "no", "in part", or "" where there is nothing to train
     depth: int = 0  # how many models the layer is nested in
 
@@ -202,7 +202,7 @@ def summary(
     Args:
         model: A built Keras model.
         format: `"text"` is the layout of Keras 2's `model.summary()`; `"markdown"`; `"json"`.
-        costs: Add columns for MACs and for the output's bytes, both for one picture.
+        costs: Add columns for MACs and for the output's bytes, both for one image.
         show_trainable: Add a column that says how much of a layer trains.
         expand_nested: Show the layers of nested models too.
         line_length: Least width of the text in characters. A column is never cut: where its
@@ -266,7 +266,7 @@ def _total_lines(totals: dict[str, int | None]) -> list[str]:
         "trainable_params": "Trainable params",
         "non_trainable_params": "Non-trainable params",
         "optimizer_params": "Optimizer params",
-        "macs": "MACs for one picture",
+        "macs": "MACs for one image",
     }
     return [f"{names[key]}: {_number(value)}" for key, value in totals.items()]
 

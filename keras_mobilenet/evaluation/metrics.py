@@ -33,7 +33,7 @@ class ClassMetrics:
 
     label: str
     support: int  # examples of the class
-    predicted: int  # examples taken for it
+    predicted: int  # examples predicted as it
     correct: int  # both at once
     precision: float | None  # correct / predicted, None where nothing is predicted
     recall: float | None  # correct / support, None where there is no example

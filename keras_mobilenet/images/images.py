@@ -1,4 +1,4 @@
-"""Picture files, read into arrays of pixels."""
+"""Image files, read into arrays of pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import PIL
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from keras_mobilenet.errors import PictureError, fault
+from keras_mobilenet.errors import ImageError, fault
 from keras_mobilenet.images.image_parts import MOST_PARTS, has_too_many_parts
 from keras_mobilenet.nets.arguments import as_int
 from keras_mobilenet.nets.net import Size
@@ -24,7 +24,7 @@ from keras_mobilenet.nets.net import Size
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SIXTEEN_BITS = 65535
 _MOST_LENGTH = 1_000_000  # pixels of a side
-_BAND = 1 << 22  # pixels that are converted at once: copies of a whole picture take gigabytes
+_BAND = 1 << 22  # pixels that are converted at once: copies of a whole image take gigabytes
 _SPARE = 2  # times the pixels needed: then the resizing hides how the JPEG was scaled
 _TURNS = {  # EXIF orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,7 +35,7 @@ _TURNS = {  # EXIF orientation -> what undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ANOTHER = "Pass a picture, such as a PNG or JPEG file."
+_ANOTHER = "Pass an image, such as a PNG or JPEG file."
 _KINDS = dict.fromkeys(  # by the brand in the head of an ISO base media file
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
 ) | dict.fromkeys((b"avif", b"avis"), "AVIF")
@@ -49,18 +49,18 @@ _SAVE_AGAIN = (
 )
 
 
-def read_picture(
+def read_image(
     path: str | PathLike[str],
     *,
     size: int | tuple[int, int] | None = None,
     crop: float | None = None,
     scaled: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Return the picture in a file as RGB pixels, 0 to 255.
+    """Return the image in a file as RGB pixels, 0 to 255.
 
-    The picture is turned upright as its EXIF data say, then cropped, then resized. Of an animation
+    The image is turned upright as its EXIF data say, then cropped, then resized. Of an animation
     it is the first frame. Transparent pixels hold arbitrary colours that nobody is meant to see:
-    the picture is laid over white. Greys of more than 8 bits are taken as 16 and keep the upper
+    the image is laid over white. Greys of more than 8 bits are taken as 16 and keep the upper
     8, as Pillow does with colours. Colour profiles are not applied.
 
     Args:
@@ -77,7 +77,7 @@ def read_picture(
         A `uint8` array of shape `(height, width, 3)`.
 
     Raises:
-        PictureError: the file is missing, is no picture, is damaged, has more pixels than
+        ImageError: the file is missing, is no image, is damaged, has more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`, takes more memory than there is, or has pixels that do not
             say what is white (floats, integers past 16 bits).
         ValueError: `size` or `crop` is out of range.
@@ -85,16 +85,16 @@ def read_picture(
     to_size, keep = _size(size), _crop(crop)
     path = os.fsdecode(path)
     _check_file(path)
-    picture, scale = _decoded(path, to_size, keep or 1.0, scaled=scaled)
-    return _fitted(picture, to_size, keep, scale)
+    rgb, scale = _decoded(path, to_size, keep or 1.0, scaled=scaled)
+    return _fitted(rgb, to_size, keep, scale)
 
 
 def _decoded(path: str, size: Size | None, keep: float, *, scaled: bool) -> tuple[Image.Image, int]:
-    """Return a file's picture, upright and in RGB, and how many times smaller it was decoded."""
+    """Return a file's image, upright and in RGB, and how many times smaller it was decoded."""
     with _decoding(path):
         if has_too_many_parts(path):
             found = f"has more than {MOST_PARTS:,} parts beside its pixels."
-            raise PictureError(fault(path, found, "Save it anew, without texts and comments."))
+            raise ImageError(fault(path, found, "Save it anew, without texts and comments."))
         with Image.open(path) as image:
             _check_format(path, image)
             smaller = size is not None and (scaled or _is_large(image))
@@ -108,26 +108,26 @@ def _is_large(image: Image.Image) -> bool:
 
 
 def _check_size(path: str, image: Image.Image) -> None:
-    """Raise for pictures that take more memory than a thread of many may have.
+    """Raise for images that take more memory than a thread of many may have.
 
-    Pillow itself refuses at twice its limit, where a transparent picture takes 2 GB.
+    Pillow itself refuses at twice its limit, where a transparent image takes 2 GB.
     """
     found = f"is too large to decode: {image.width} x {image.height}"
     if _is_large(image):
         most = f"{image.width * image.height} pixels, of which {Image.MAX_IMAGE_PIXELS} are allowed"
-        raise PictureError(fault(path, f"{found}, {most}.", _SMALLER))
+        raise ImageError(fault(path, f"{found}, {most}.", _SMALLER))
     if max(image.size) > _MOST_LENGTH:  # resizing takes 16 bytes a pixel of a side
         most = f"a side may have {_MOST_LENGTH} pixels"
-        raise PictureError(fault(path, f"{found}, and {most}.", "Cut it into several."))
+        raise ImageError(fault(path, f"{found}, and {most}.", "Cut it into several."))
 
 
 def read_bytes(
     content: bytes, *, size: int | tuple[int, int] | None = None, crop: float | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Return the image in the bytes of a file, as `read_picture` does, with all its checks.
+    """Return the image in the bytes of a file, as `read_image` does, with all its checks.
 
     Raises:
-        PictureError: they are no image, or one that `read_picture` refuses.
+        ImageError: they are no image, or one that `read_image` refuses.
         ValueError: `size` or `crop` is out of range.
     """
     # A file, not a stream: what is checked before Pillow opens it is read from a path.
@@ -135,10 +135,10 @@ def read_bytes(
         file.write(content)
         file.flush()
         try:
-            return read_picture(file.name, size=size, crop=crop)
-        except PictureError as error:
+            return read_image(file.name, size=size, crop=crop)
+        except ImageError as error:
             text = str(error).replace(file.name, f"An image of {len(content):,} bytes")
-            raise PictureError(text) from error
+            raise ImageError(text) from error
 
 
 def image_pixels(
@@ -147,21 +147,21 @@ def image_pixels(
     size: int | tuple[int, int] | None = None,
     crop: float | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Return a Pillow image as pixels, turned upright, cropped and resized as `read_picture` does.
+    """Return a Pillow image as pixels, turned upright, cropped and resized as `read_image` does.
 
     Raises:
-        PictureError: it cannot be decoded, or its pixels do not say what is white.
+        ImageError: it cannot be decoded, or its pixels do not say what is white.
         ValueError: `size` or `crop` is out of range.
     """
     to_size, keep, name = _size(size), _crop(crop), f"A Pillow image of mode {image.mode}"
     try:
         _check_size(name, image)
-        picture = _rgb(name, _upright(image))
-    except PictureError:
+        rgb = _rgb(name, _upright(image))
+    except ImageError:
         raise
     except Exception as error:  # a file that it is still to be read from is damaged
-        raise PictureError(fault(name, f"cannot be decoded: {error}.", _SAVE_AGAIN)) from error
-    return _fitted(picture, to_size, keep)
+        raise ImageError(fault(name, f"cannot be decoded: {error}.", _SAVE_AGAIN)) from error
+    return _fitted(rgb, to_size, keep)
 
 
 def fit_pixels(
@@ -170,7 +170,7 @@ def fit_pixels(
     size: int | tuple[int, int] | None = None,
     crop: float | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Return pixels that are there already, cropped and resized as `read_picture` does.
+    """Return pixels that are there already, cropped and resized as `read_image` does.
 
     Args:
         pixels: A `uint8` array of shape `(height, width, 3)`, 0 to 255.
@@ -187,26 +187,26 @@ def fit_pixels(
     shape, kind = getattr(pixels, "shape", None), getattr(pixels, "dtype", type(pixels).__name__)
     if kind != np.uint8 or shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape:
         raise ValueError(
-            "A picture must be an array of pixels, uint8 and of shape (height, width, 3). "
+            "An image must be an array of pixels, uint8 and of shape (height, width, 3). "
             f"Received: {kind}" + (f" of shape {tuple(shape)}" if shape is not None else "")
         )
     return _fitted(Image.fromarray(pixels), to_size, keep)
 
 
 def _fitted(
-    picture: Image.Image, size: Size | None, keep: float | None, scale: int = 1
+    rgb: Image.Image, size: Size | None, keep: float | None, scale: int = 1
 ) -> npt.NDArray[np.uint8]:
-    """Return the pixels of a picture, cropped and resized; it was decoded `scale` times smaller."""
-    box = _central_box(scale * picture.width, scale * picture.height, keep or 1.0)
+    """Return the pixels of an image, cropped and resized; it was decoded `scale` times smaller."""
+    box = _central_box(scale * rgb.width, scale * rgb.height, keep or 1.0)
     if scale == 1:
-        picture = picture.crop(box)
+        rgb = rgb.crop(box)
     if size is not None:
         height, width = size
-        # The crop's edges may lie within the pixels of a picture that was scaled down.
+        # The crop's edges may lie within the pixels of an image that was scaled down.
         left, upper, right, lower = (edge / scale for edge in box)
         part = None if scale == 1 else (left, upper, right, lower)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR, part)
-    return np.array(picture)
+        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR, part)
+    return np.array(rgb)
 
 
 def _scaled_down(image: Image.Image, size: Size, keep: float) -> int:
@@ -215,7 +215,7 @@ def _scaled_down(image: Image.Image, size: Size, keep: float) -> int:
         return 1  # all of it would be in memory all the same
     least = math.ceil(_SPARE * max(size) / keep)
     width = image.width
-    image.draft(None, (least, least))  # a square: EXIF may yet turn the picture
+    image.draft(None, (least, least))  # a square: EXIF may yet turn the image
     return round(width / image.width)  # 1, 2, 4 or 8; the width is rounded up
 
 
@@ -228,7 +228,7 @@ def _size(value: Any) -> Size | None:
     if height is None or width is None or min(height, width) < 1:
         raise ValueError(
             "`size` must be (height, width) in pixels, a positive integer for a square, or None "
-            f"to keep the picture's own. Received: size={value!r}"
+            f"to keep the image's own. Received: size={value!r}"
         )
     return height, width
 
@@ -254,13 +254,13 @@ def _check_file(path: str) -> None:
         status = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = getattr(error, "strerror", None) or error
-        raise PictureError(fault(path, f"cannot be read: {reason}.", "Check the path.")) from error
+        raise ImageError(fault(path, f"cannot be read: {reason}.", "Check the path.")) from error
     if stat.S_ISDIR(status.st_mode):
-        raise PictureError(_folder_fault(path))
+        raise ImageError(_folder_fault(path))
     if not stat.S_ISREG(status.st_mode):  # opening a pipe that nobody writes to never returns
-        raise PictureError(fault(path, "is a pipe or a device.", "Pass the path of a file."))
+        raise ImageError(fault(path, "is a pipe or a device.", "Pass the path of a file."))
     if status.st_size == 0:
-        raise PictureError(fault(path, "is empty (0 bytes).", "Fetch or save it again."))
+        raise ImageError(fault(path, "is empty (0 bytes).", "Fetch or save it again."))
 
 
 def _folder_fault(path: str) -> str:
@@ -269,45 +269,43 @@ def _folder_fault(path: str) -> str:
     except OSError as error:  # as the listing of the folder around it met it
         found = f"is a folder that cannot be read: {error.strerror or error}."
         return fault(path, found, "Check its permissions.")
-    return fault(path, "is a folder.", "Pass the path of one picture.")
+    return fault(path, "is a folder.", "Pass the path of one image.")
 
 
 @contextmanager
 def _decoding(path: str) -> Iterator[None]:
-    """Turn whatever Pillow raises into `PictureError`."""
+    """Turn whatever Pillow raises into `ImageError`."""
     try:
         yield
-    except PictureError:
+    except ImageError:
         raise
     except MemoryError as error:
         found = "takes more memory than there is."
-        raise PictureError(
-            fault(path, found, "Make it smaller, or decode fewer at once.")
-        ) from error
+        raise ImageError(fault(path, found, "Make it smaller, or decode fewer at once.")) from error
     except UnidentifiedImageError as error:
-        raise PictureError(fault(path, *_what_else(path))) from error
+        raise ImageError(fault(path, *_what_else(path))) from error
     except _BOMB as error:
-        raise PictureError(fault(path, f"is too large to decode: {error}", _SMALLER)) from error
+        raise ImageError(fault(path, f"is too large to decode: {error}", _SMALLER)) from error
     except PermissionError as error:
         found = f"cannot be read: {error.strerror}."
-        raise PictureError(fault(path, found, "Check its permissions.")) from error
+        raise ImageError(fault(path, found, "Check its permissions.")) from error
     except Exception as error:  # damage surfaces as nearly any type: struct.error, IndexError, ...
         found = f"cannot be decoded: {error or type(error).__name__}."
-        raise PictureError(fault(path, found, _SAVE_AGAIN)) from error
+        raise ImageError(fault(path, found, _SAVE_AGAIN)) from error
 
 
 def _what_else(path: str) -> tuple[str, str]:
-    """Return what a file is in which Pillow finds no picture, and what to do."""
+    """Return what a file is in which Pillow finds no image, and what to do."""
     with open(path, "rb") as file:
         head = file.read(60)
     kind = _KINDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
     if kind:
-        found = f"is a picture of the kind {kind}, which Pillow {PIL.__version__} cannot read here."
+        found = f"is an image of the kind {kind}, which Pillow {PIL.__version__} cannot read here."
         return found, _TO_JPEG.get(kind, _ANOTHER)
     first_line = head.decode("ascii", "replace").strip().split("\n")[0].rstrip()
     if first_line and first_line.isprintable() and first_line.isascii():
-        return f"is text, not a picture. It begins with {first_line!r}.", _ANOTHER
-    return f"is not a picture that Pillow {PIL.__version__} can read.", _ANOTHER
+        return f"is text, not an image. It begins with {first_line!r}.", _ANOTHER
+    return f"is not an image that Pillow {PIL.__version__} can read.", _ANOTHER
 
 
 def _check_format(path: str, image: Image.Image) -> None:
@@ -315,18 +313,18 @@ def _check_format(path: str, image: Image.Image) -> None:
     # Ghostscript would run what an EPS file says; the others, HDF5 among them, have no decoder.
     if image.format == "EPS" or isinstance(image, ImageFile.StubImageFile):
         found = f"is of format {image.format}, from which no pixels are read."
-        raise PictureError(fault(path, found, _ANOTHER))
+        raise ImageError(fault(path, found, _ANOTHER))
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return the picture turned by its EXIF orientation.
+    """Return the image turned by its EXIF orientation.
 
     `ImageOps.exif_transpose` also writes the EXIF data anew, which fails where a tag is damaged.
     """
     image.load()  # a PNG file may keep its EXIF data behind the pixels
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # EXIF data that nobody can read do not spoil the picture
+    except Exception:  # EXIF data that nobody can read do not spoil the image
         turn = None
     return image if turn is None else image.transpose(turn)
 
@@ -336,14 +334,14 @@ def _rgb(path: str, image: Image.Image) -> Image.Image:
         _check_range(path, image)
     elif not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    picture = Image.new("RGB", image.size)
+    rgb = Image.new("RGB", image.size)
     for top, band in _bands(image):
-        picture.paste(_on_white(_grey(band) if _is_deep(band) else band), (0, top))
-    return picture
+        rgb.paste(_on_white(_grey(band) if _is_deep(band) else band), (0, top))
+    return rgb
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the rows of a picture, some at a time, each with the number of its first."""
+    """Yield the rows of an image, some at a time, each with the number of its first."""
     rows = max(1, _BAND // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
@@ -357,7 +355,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Return whether a picture's greys have more than 8 bits."""
+    """Return whether an image's greys have more than 8 bits."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
@@ -370,7 +368,7 @@ def _check_range(path: str, image: Image.Image) -> None:
         found = (
             f"has pixels from {low} to {high} (mode {image.mode}); none of them is known as white."
         )
-        raise PictureError(fault(path, found, "Scale them to 0 to 255 and save 8-bit greys."))
+        raise ImageError(fault(path, found, "Scale them to 0 to 255 and save 8-bit greys."))
 
 
 def _grey(image: Image.Image) -> Image.Image:
@@ -395,7 +393,7 @@ def as_channels(pixels: npt.NDArray[np.uint8], channels: int | None) -> npt.NDAr
     """Return RGB pixels of shape `(..., height, width, 3)` with 3 or 1 channels.
 
     Raises:
-        PictureError: the model takes another number.
+        ImageError: the model takes another number.
     """
     if channels in (None, 3):
         return pixels
@@ -403,6 +401,6 @@ def as_channels(pixels: npt.NDArray[np.uint8], channels: int | None) -> npt.NDAr
         weights = np.array([0.299, 0.587, 0.114], np.float32)
         grey: npt.NDArray[np.uint8] = np.rint(pixels @ weights)[..., None].astype(np.uint8)
         return grey
-    raise PictureError(
-        f"The model takes {channels} channels, and picture files have 3 or 1. Pass arrays."
+    raise ImageError(
+        f"The model takes {channels} channels, and image files have 3 or 1. Pass arrays."
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from keras_mobilenet.images.images import image_pixels, read_bytes, read_picture
+from keras_mobilenet.images.images import image_pixels, read_bytes, read_image
 
 _BYTES = (bytes, bytearray, memoryview)
 
@@ -23,13 +23,13 @@ def pixels_of(x: Any, *, size: tuple[int, int], crop: float) -> npt.NDArray[np.u
     """Return one image as pixels, `uint8` and of shape `(height, width, 3)`.
 
     Raises:
-        PictureError: it cannot be read as an image.
+        ImageError: it cannot be read as an image.
         ValueError: it is of another kind.
     """
     if isinstance(x, Image.Image):
         return image_pixels(x, size=size, crop=crop)
     if isinstance(x, (str, PathLike)):
-        return read_picture(x, size=size, crop=crop)
+        return read_image(x, size=size, crop=crop)
     if hasattr(x, "read"):
         x = x.read()
     if not isinstance(x, _BYTES):

@@ -31,7 +31,7 @@ class Entry:
     is_image: bool  # by its name; so is a folder that cannot be read, as images may be in it
 
 
-def list_pictures(source: Path | Iterable[Path]) -> Iterator[str]:
+def list_images(source: Path | Iterable[Path]) -> Iterator[str]:
     """Yield the paths of the image files in `source`.
 
     A folder is walked with all its subfolders, whatever is named like an image, sorted by name at
@@ -58,7 +58,7 @@ def list_pictures(source: Path | Iterable[Path]) -> Iterator[str]:
 
 
 def walk(folder: str) -> Iterator[Entry]:
-    """Yield what is in a folder and in its folders, as `list_pictures` does, images or not."""
+    """Yield what is in a folder and in its folders, as `list_images` does, images or not."""
     levels: list[tuple[str, _Folder, Iterator[_Name]]] = []  # the folders on the way, from the top
 
     def enter(path: str) -> Iterator[Entry]:
@@ -101,7 +101,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def is_image_name(path: str) -> bool:
     """Return whether a file is an image by its name."""
-    return os.path.splitext(path)[1].lower() in picture_suffixes()
+    return os.path.splitext(path)[1].lower() in image_suffixes()
 
 
 def _lines(path: str) -> Iterator[str]:
@@ -113,7 +113,7 @@ def _lines(path: str) -> Iterator[str]:
 
 
 @cache
-def picture_suffixes() -> frozenset[str]:
+def image_suffixes() -> frozenset[str]:
     """Return the suffixes, in small letters and with the dot, of files that can be decoded."""
     suffixes = Image.registered_extensions()
     decoded = Image.OPEN.keys() - _NOT_DECODED

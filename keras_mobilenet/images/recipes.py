@@ -1,6 +1,6 @@
 """What a model's file must say beside its weights: what its input and its outputs mean.
 
-How a picture becomes the input, and the names of the classes, as one text, JSON, for which every
+How an image becomes the input, and the names of the classes, as one text, JSON, for which every
 file format has a place.
 """
 
@@ -29,13 +29,13 @@ Label = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture becomes a model's input, and what its outputs are called.
+    """How an image becomes a model's input, and what its outputs are called.
 
-    A picture is cropped about its centre to `crop` of each side and resized to `size`; what its
+    An image is cropped about its centre to `crop` of each side and resized to `size`; what its
     pixels become then is `preprocessing`.
     """
 
-    size: Size | None = None  # (height, width) in pixels, None for the picture's own
+    size: Size | None = None  # (height, width) in pixels, None for the image's own
     crop: float = EVALUATION_CROP
     preprocessing: Preprocessing | None = MINUS_ONE_TO_ONE  # None where it is not known
     labels: tuple[Label, ...] | None = None  # None where the outputs have no known names
@@ -78,7 +78,7 @@ class Recipe:
 
     @property
     def comparable(self) -> Preprocessing:
-        """What to scale generated pictures by: where nothing is known, any range does."""
+        """What to scale generated images by: where nothing is known, any range does."""
         return MINUS_ONE_TO_ONE if self.preprocessing is None else self.preprocessing
 
     @property

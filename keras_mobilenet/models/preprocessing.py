@@ -81,13 +81,13 @@ def decode_predictions(
     """Return the `top` classes of each row of `preds`, the most probable first.
 
     Args:
-        preds: Scores of shape `(pictures, classes)`.
-        top: How many classes a picture; None for all.
+        preds: Scores of shape `(images, classes)`.
+        top: How many classes an image; None for all.
         labels: The classes' names in order, or pairs of an identifier and a name. None stands
             for the 1000 ImageNet classes.
 
     Returns:
-        For each picture a list of `(identifier, name, score)`. The identifier is ImageNet's
+        For each image a list of `(identifier, name, score)`. The identifier is ImageNet's
         synset, or the name itself where `labels` has no pairs.
 
     Raises:
@@ -98,7 +98,7 @@ def decode_predictions(
     if scores.ndim != 2 or scores.shape[1] != len(pairs):
         remedy = "" if labels is not None else " For other classes pass `labels`, their names."
         raise ValueError(
-            f"`preds` must be of shape (pictures, {len(pairs)}), a score for each class.{remedy} "
+            f"`preds` must be of shape (images, {len(pairs)}), a score for each class.{remedy} "
             f"Received: shape {tuple(scores.shape)}"
         )
     if top is not None:

@@ -2,7 +2,7 @@
 
 Only what cannot be derived is written here; file names, addresses and parameters follow.
 
-Top-1 and top-5 are the ImageNet validation accuracies (50,000 pictures, in %, central crop of
+Top-1 and top-5 are the ImageNet validation accuracies (50,000 images, in %, central crop of
 87.5 %) that TF-slim's page `research/slim/nets/mobilenet_v1.md` gives for the checkpoints that
 Keras' files were converted from. Those of int8 are the page's for its 16 quantised checkpoints,
 which were trained with quantisation in mind. Keras publishes 70.4 and 89.5 for alpha 1.0 at 224.
@@ -24,7 +24,7 @@ class Pretrained:
     """One published set of weights; a file with and one without the top."""
 
     alpha: float
-    size: int  # height and width of the training pictures, in pixels
+    size: int  # height and width of the training images, in pixels
     top_1: float
     top_5: float
     top_1_int8: float  # of slim's quantised checkpoint, trained with quantisation in mind

@@ -73,7 +73,7 @@ def load_state(folder: Path, identity: str) -> State | None:
         raise ValueError(f"{path} is damaged: {error}. {remedy}") from error
     if found != identity:
         raise ValueError(
-            f"{path} is the state of a training with other settings, pictures or weights. "
+            f"{path} is the state of a training with other settings, images or weights. "
             "Pass the settings it was begun with, or another folder."
         )
     return state

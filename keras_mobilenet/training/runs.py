@@ -25,20 +25,20 @@ class Run:
     history: list[dict[str, Any]]
     # (path, true class), None in arrays; the class is a tuple of classes in a multi-label run
     validation: tuple[tuple[str | None, int | tuple[int, ...]], ...]
-    probabilities: npt.NDArray[np.float32]  # (validation pictures, classes), of the final model
+    probabilities: npt.NDArray[np.float32]  # (validation images, classes), of the final model
     settings: dict[str, Any]  # what was asked for, as JSON holds it
     timings: dict[str, float]  # seconds
     versions: dict[str, str]
     weights_hash: str  # SHA-256 of the weights that the training began with
     model: Any  # keras.Model
-    problems: tuple[str, ...]  # each names its picture or class
-    multi_label: bool = False  # whether a picture may be of several classes, or of none
+    problems: tuple[str, ...]  # each names its image or class
+    multi_label: bool = False  # whether an image may be of several classes, or of none
 
     @property
     def accuracy(self) -> float | None:
-        """The share of the validation pictures that the model takes for what they are.
+        """The share of the validation images that the model takes for what they are.
 
-        Of a multi-label picture that is all its classes and no other, at a probability of 0.5.
+        Of a multi-label image that is all its classes and no other, at a probability of 0.5.
         """
         if not self.validation:
             return None
@@ -48,7 +48,7 @@ class Run:
         return float((self.probabilities.argmax(axis=1) == truth).mean())
 
     def truth(self) -> npt.NDArray[np.bool_]:
-        """Return which classes each validation picture of a multi-label run is of."""
+        """Return which classes each validation image of a multi-label run is of."""
         rows = np.zeros(self.probabilities.shape, bool)
         for row, (_, classes) in zip(rows, self.validation, strict=True):
             row[list(classes) if isinstance(classes, tuple) else [classes]] = True
@@ -64,10 +64,10 @@ def versions() -> dict[str, str]:
 class Progress:
     """Where one stage of the work stands."""
 
-    stage: str  # what is done, as in "features of the pictures to train with"
+    stage: str  # what is done, as in "features of the images to train with"
     done: int
     total: int
-    unit: str = "pictures"
+    unit: str = "images"
     values: Mapping[str, float] = field(default_factory=dict)  # the latest, as val_accuracy
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 # Of one exchange: a worker that is dead is noticed by its heartbeat within seconds; one that is
 # stuck only by this. Workers may differ by minutes where one of them is still tracing its graph.
-_PATIENCE = 600.0
+_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Workers:
         mean = self.strategy.reduce(tf.distribute.ReduceOp.MEAN, own, axis=None)
         return np.asarray(mean) * self.count
 
-    def of_chief(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def broadcast(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the chief's values, to the bit; each must ask at the same point of its work."""
         if self.count == 1:
             return values
@@ -86,7 +86,7 @@ class Workers:
             )
 
     @contextmanager
-    def together(self, remedy: str) -> Iterator[None]:
+    def failures_as_errors(self, remedy: str) -> Iterator[None]:
         """Turn TensorFlow's words for a worker that is gone into an error that says so.
 
         Raises:
@@ -107,10 +107,10 @@ class Workers:
             ) from error
 
 
-ALONE = Workers(None)
+SINGLE = Workers(None)
 
 
-def named() -> int:
+def count_in_tf_config() -> int:
     """Return how many workers `TF_CONFIG` names, without loading TensorFlow.
 
     Raises:
@@ -146,7 +146,7 @@ def workers() -> Workers:
             f"Received: {', '.join(cluster)}, and a task of type {resolver.task_type!r}"
         )
     number = resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_PATIENCE)
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_TIMEOUT_S)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     except RuntimeError as error:

@@ -1,6 +1,6 @@
-"""Where in a picture a model sees a class.
+"""Where in an image a model sees a class.
 
-MobileNet averages its features over the picture and then weights them, in a 1 x 1 convolution, as a
+MobileNet averages its features over the image and then weights them, in a 1 x 1 convolution, as a
 user's own pooling and `Dense` layer on a net do. Both are linear, so the same weights put on the
 features before the average give the class' score place by place, with no gradient and nothing
 approximated: the map's mean is the logit.
@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.images.images import as_channels, fit_pixels, read_picture
+from keras_mobilenet.images.images import as_channels, fit_pixels, read_image
 from keras_mobilenet.images.recipes import Label
 from keras_mobilenet.models.backends import inferred
 from keras_mobilenet.models.cuts import inputs_of
@@ -29,26 +29,26 @@ from keras_mobilenet.transfer.heat_maps import overlaid
 from keras_mobilenet.transfer.linear_ends import LinearEnd, linear_end
 
 Pixels = npt.NDArray[np.uint8]
-_BATCH = 4  # pictures at once: Keras holds all that lies between, 50 MB each
+_BATCH = 4  # images at once: Keras holds all that lies between, 50 MB each
 
 
 @dataclass(frozen=True, eq=False)
 class ActivationMap:
-    """How strongly each place of a picture speaks for one class."""
+    """How strongly each place of an image speaks for one class."""
 
     array: npt.NDArray[
         np.float32
     ]  # (height, width) of the net's last features; its mean: the logit
     class_index: int
     label: str | None  # None where the model's classes have no names
-    picture: Pixels  # (height, width, 3), cropped as the model saw it, of its own resolution
+    image: Pixels  # (height, width, 3), cropped as the model saw it, of its own resolution
 
     def overlay(self, *, size: int | tuple[int, int] | None = None, alpha: float = 0.5) -> Pixels:
-        """Return the picture with the map over it, dark where it is low and bright where high.
+        """Return the image with the map over it, dark where it is low and bright where high.
 
         Args:
-            size: `(height, width)` in pixels, an int for a square, or None for the picture's own.
-            alpha: How much of the picture the map covers: 0 shows the picture, 1 the map.
+            size: `(height, width)` in pixels, an int for a square, or None for the image's own.
+            alpha: How much of the image the map covers: 0 shows the image, 1 the map.
 
         Returns:
             A `uint8` array of shape `(height, width, 3)`.
@@ -56,54 +56,54 @@ class ActivationMap:
         Raises:
             ValueError: `size` or `alpha` is out of range.
         """
-        return overlaid(fit_pixels(self.picture, size=size), self.array, alpha)
+        return overlaid(fit_pixels(self.image, size=size), self.array, alpha)
 
 
 def cam(
-    model: Any, picture: str | PathLike[str] | Pixels, *, class_: int | str | None = None
+    model: Any, image: str | PathLike[str] | Pixels, *, class_: int | str | None = None
 ) -> ActivationMap:
-    """Return where in a picture a model sees a class: its class activation map.
+    """Return where in an image a model sees a class: its class activation map.
 
     Args:
         model: A classifier that ends in global average pooling and layers that are linear until
             the last activation: of `MobileNet` or `replace_top`, or of your own on a net, flat or
             nested, as in `Sequential([base, GlobalAveragePooling2D(), Dense(5, "softmax")])`.
-        picture: A picture's file, or its pixels: `uint8` of shape `(height, width, 3)`. It is
+        image: An image's file, or its pixels: `uint8` of shape `(height, width, 3)`. It is
             cropped, resized and scaled as the model's recipe says, and made grey for a model of
             one channel.
         class_: The class' index or its name; None for the most probable one.
 
     Raises:
         ValueError: the model's top is another, or it has no such class.
-        PictureError: the file is no picture, or a damaged one.
+        ImageError: the file is no image, or a damaged one.
     """
-    (found,) = cams(model, [picture], classes=None if class_ is None else [class_])
+    (found,) = cams(model, [image], classes=None if class_ is None else [class_])
     return found
 
 
 def cams(
     model: Any,
-    pictures: Sequence[str | PathLike[str] | Pixels],
+    images: Sequence[str | PathLike[str] | Pixels],
     *,
     classes: Sequence[int | str] | None = None,
 ) -> list[ActivationMap]:
-    """Return what `cam` returns for each of some pictures, computed at once.
+    """Return what `cam` returns for each of some images, computed at once.
 
     Args:
         model: As for `cam`.
-        pictures: Files or pixels; all of them are held in memory.
-        classes: A class for each picture; None for the most probable ones.
+        images: Files or pixels; all of them are held in memory.
+        classes: A class for each image; None for the most probable ones.
 
     Raises:
         ValueError: the model's top is another, or it has no such class.
-        PictureError: a file is no picture, or a damaged one.
+        ImageError: a file is no image, or a damaged one.
     """
     end = linear_end(model)
     recipe = recipe_of(model)
-    chosen: list[int | None] = [None] * len(pictures)
+    chosen: list[int | None] = [None] * len(images)
     if classes is not None:
         chosen = [_class_index(class_, len(end.bias), recipe.labels) for class_ in classes]
-    cropped = [_pixels(picture, recipe.crop) for picture in pictures]
+    cropped = [_pixels(image, recipe.crop) for image in images]
     channels = model.inputs[0].shape[1 if end.channels_first else -1]
     inputs = [
         recipe.scaled(as_channels(fit_pixels(pixels, size=recipe.size), channels))
@@ -132,10 +132,10 @@ def _features(
         yield from values.transpose(0, 2, 3, 1) if end.channels_first else values
 
 
-def _pixels(picture: str | PathLike[str] | Pixels, crop: float) -> Pixels:
-    if isinstance(picture, (str, PathLike)):
-        return read_picture(picture, crop=crop)
-    return fit_pixels(picture, crop=crop)
+def _pixels(image: str | PathLike[str] | Pixels, crop: float) -> Pixels:
+    if isinstance(image, (str, PathLike)):
+        return read_image(image, crop=crop)
+    return fit_pixels(image, crop=crop)
 
 
 def _class_index(class_: int | str, classes: int, labels: Sequence[Label] | None) -> int:

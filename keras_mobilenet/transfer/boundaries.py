@@ -78,7 +78,7 @@ def _net(model: Any) -> FoundNet:
     return net
 
 
-def part(model: Any, start: Any, end: Any) -> keras.Model:
+def submodel(model: Any, start: Any, end: Any) -> keras.Model:
     """Return the part of a model between two tensors; its layers are the model's own.
 
     Its recipe is the model's, or takes what it is given where it begins within.

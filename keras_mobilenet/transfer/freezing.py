@@ -39,7 +39,7 @@ def freeze(
             None for nothing.
         batch_norm: `"frozen"` keeps all batch norms, trained parts' too, as they are: they never
             train and always are in inference mode, whatever `training` or `trainable` say later.
-            That is what a few hundred pictures want. `"train"` makes them ordinary layers again,
+            That is what a few hundred images want. `"train"` makes them ordinary layers again,
             and those behind `until` train.
 
     Returns:

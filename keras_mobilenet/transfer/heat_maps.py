@@ -1,4 +1,4 @@
-"""Numbers as colours over a picture."""
+"""Numbers as colours over an image."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def coloured(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def overlaid(
-    picture: npt.NDArray[np.uint8], numbers: npt.NDArray[np.float32], alpha: float
+    image: npt.NDArray[np.uint8], numbers: npt.NDArray[np.float32], alpha: float
 ) -> npt.NDArray[np.uint8]:
-    """Return a picture, `(height, width, 3)`, with a map of any `(height, width)` over it.
+    """Return an image, `(height, width, 3)`, with a map of any `(height, width)` over it.
 
-    The map is stretched over the picture, bilinear, and covers it with a share of `alpha`.
+    The map is stretched over the image, bilinear, and covers it with a share of `alpha`.
 
     Raises:
         ValueError: `alpha` is not in 0 to 1.
     """
     if isinstance(alpha, (bool, str)) or not 0 <= alpha <= 1:
         raise ValueError(f"`alpha` must be between 0 and 1. Received: alpha={alpha!r}")
-    height, width, _ = picture.shape
+    height, width, _ = image.shape
     # The numbers are stretched, not their colours, between which there may be colours of others.
     stretched = Image.fromarray(numbers).resize((width, height), Image.Resampling.BILINEAR)
     heat = Image.fromarray(coloured(np.asarray(stretched)))
-    return np.array(Image.blend(Image.fromarray(picture), heat, alpha))
+    return np.array(Image.blend(Image.fromarray(image), heat, alpha))

@@ -43,7 +43,7 @@ def replace_top(
         pooling: `"avg"`, as in MobileNet, or `"max"`.
         activation: Of the outputs: a Keras activation's name, a function, or None for logits.
         labels: The classes' names in order, or pairs of an identifier and a name. They are kept
-            in the model's file, as is how a picture becomes its input: that is as for `model`.
+            in the model's file, as is how an image becomes its input: that is as for `model`.
 
     Returns:
         A `keras.Model`, not compiled, with outputs of shape `(batch, classes)`.
@@ -106,5 +106,5 @@ def _check(classes: int, pooling: Any, activation: Any) -> None:
     if classes == 1 and function is keras.activations.softmax:
         raise ValueError(
             "`activation` must not be 'softmax' with classes=1: the softmax of one output is 1, "
-            "whatever the picture. Pass activation='sigmoid', or classes=2."
+            "whatever the image. Pass activation='sigmoid', or classes=2."
         )

@@ -22,7 +22,7 @@ def build(size=96, **arguments):
     return MobileNet((size, size, 3), **fixed | arguments)
 
 
-def pictures(size, channels=3):
+def images(size, channels=3):
     rng = np.random.default_rng(0)
     return rng.uniform(-1, 1, (2, size, size, channels)).astype("float32")
 
@@ -40,7 +40,7 @@ def test_sizes_are_those_of_the_spec(padding, size):
     ("padding", "before"), [("keras", (0, 1)), ("same", None), ("symmetric", (1, 1))]
 )
 def test_first_strided_block_pads_as_its_source_does(padding, before):
-    """Against the definition: each output is the kernel times the picture, padded by hand."""
+    """Against the definition: each output is the kernel times the image, padded by hand."""
     size = 9  # odd, where the three differ
     x = np.random.default_rng(0).normal(size=(1, size, size, 2)).astype("float32")
     model = MobileNet((64, 64, 3), alpha=0.25, padding=padding, weights=None)
@@ -72,7 +72,7 @@ def test_same_and_keras_padding_are_one_function_where_strides_are_even(size):
     assert strides_evenly((v1.halved(size), v1.halved(size)), v1.REDUCTION)
     same, ours = randomise(build(size, padding="same")), build(size)
     ours.set_weights(same.get_weights())
-    x = pictures(size)
+    x = images(size)
     np.testing.assert_allclose(ours(x), same(x), rtol=1e-4)  # two convolution algorithms
 
 
@@ -81,7 +81,7 @@ def test_same_and_keras_padding_differ_elsewhere(size):
     assert not strides_evenly((v1.halved(size), v1.halved(size)), v1.REDUCTION)
     same, ours = randomise(build(size, padding="same")), build(size)
     ours.set_weights(same.get_weights())
-    x = pictures(size)
+    x = images(size)
     assert not np.allclose(ours(x), same(x), rtol=1e-4)
 
 
@@ -93,7 +93,7 @@ def test_model_follows_its_file(padding, size, tmp_path):
     again = build(size, weights=tmp_path / "weights.safetensors")
     assert again.get_layer("conv1_bn").epsilon == 1e-5
     # "same" in a graph of Keras' padding is another algorithm for the same function
-    np.testing.assert_allclose(again(pictures(size)), source(pictures(size)), rtol=1e-4)
+    np.testing.assert_allclose(again(images(size)), source(images(size)), rtol=1e-4)
 
 
 def test_even_size_takes_a_file_of_same_padding_into_the_default_graph(tmp_path):
@@ -145,10 +145,10 @@ def rgb(tmp_path):
     return model, tmp_path / "rgb.weights.h5"
 
 
-def test_grey_net_of_a_grey_picture_is_the_rgb_net_of_its_repetition(rgb):
+def test_grey_net_of_a_grey_image_is_the_rgb_net_of_its_repetition(rgb):
     model, path = rgb
     grey = MobileNet((96, 96, 1), alpha=0.25, classes=5, weights=path, classifier_activation=None)
-    x = pictures(96, channels=1)
+    x = images(96, channels=1)
     # The sum over channels is taken once here and at every pixel there.
     np.testing.assert_allclose(grey(x), model(np.repeat(x, 3, axis=-1)), rtol=1e-4)
 

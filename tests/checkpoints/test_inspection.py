@@ -76,7 +76,7 @@ def test_damaged_values_are_not_converted(tmp_path):
 
 def test_another_net_is_not_converted(tmp_path):
     path = write_safetensors(tmp_path / "x.safetensors", {"dense/kernel": np.ones((2, 2), "f4")})
-    with pytest.raises(CheckpointError, match="these arrays are not its: dense/kernel"):
+    with pytest.raises(CheckpointError, match="unexpected arrays: dense/kernel"):
         convert_weights(path, tmp_path / "y.h5")
 
 

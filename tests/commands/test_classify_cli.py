@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from image_files import SIZE, small_model, write_images, write_model
 from interrupts import heard
-from pictures import SIZE, small_model, write_model, write_pictures
 from test_cli import fail, run
 
 import keras_mobilenet
@@ -20,23 +20,23 @@ from keras_mobilenet.commands.classify import DEFAULT_ADDRESS
 from keras_mobilenet.commands.options import _with_address
 from keras_mobilenet.deploy.graphs.conversion import to_tflite
 from keras_mobilenet.deploy.metadata import write_recipe
-from keras_mobilenet.images.images import read_picture
-from keras_mobilenet.images.read_ahead import BATCH
+from keras_mobilenet.images.images import read_image
+from keras_mobilenet.images.prefetch import BATCH
 from keras_mobilenet.models.model_files import recipe_of
 from keras_mobilenet.nets.v1 import BLOCKS
 
 COUNT = 40
-MANY = 20 * BATCH  # pictures that take seconds where each takes its time: time to stop in
+MANY = 20 * BATCH  # images that take seconds where each takes its time: time to stop in
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A folder with a model, also exported, pictures and a bad file."""
+    """A folder with a model, also exported, images and a bad file."""
     here = tmp_path_factory.mktemp("here")
     write_model(here / "net.keras")
     export_model(small_model(), here / "net.tflite")
-    write_pictures(here / "pictures", COUNT, bad=[7])
-    write_pictures(here / "good", 3)
+    write_images(here / "images", COUNT, bad=[7])
+    write_images(here / "good", 3)
     return here
 
 
@@ -47,11 +47,11 @@ def export_model(model, path):
 
 @pytest.fixture(scope="module")
 def many(here):
-    """A list of many pictures, which are a few again and again, and the results for it.
+    """A list of many images, which are a few again and again, and the results for it.
 
     Of an exported model, which is classified with in processes that need not import Keras.
     """
-    paths = write_pictures(here / "some", 2 * BATCH) * (MANY // (2 * BATCH))
+    paths = write_images(here / "some", 2 * BATCH) * (MANY // (2 * BATCH))
     (here / "many.txt").write_text("\n".join(paths))
     out = here / "many.csv"
     assert run("classify", here / "many.txt", "--model", here / "net.tflite", "--out", out,
@@ -59,7 +59,7 @@ def many(here):
     return here / "many.txt", out.read_bytes()
 
 
-# The command, where a picture takes long to open. How fast this machine is then does not matter.
+# The command, where an image takes long to open. How fast this machine is then does not matter.
 SLOWLY = """
 import time
 from PIL import Image
@@ -128,16 +128,16 @@ def test_stopped_killed_and_resumed_the_file_is_that_of_an_unbroken_run(here, ma
 
 def test_bad_files_are_listed_on_stderr_with_exit_code_1(here, tmp_path):
     out = tmp_path / "out.jsonl"
-    result = run("classify", here / "pictures", "--model", here / "net.keras", "--out", out)
+    result = run("classify", here / "images", "--model", here / "net.keras", "--out", out)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert "0007.png: is text, not a picture" in result.stderr
-    assert f"1 of {COUNT} pictures could not be read" in result.stderr
+    assert "0007.png: is text, not an image" in result.stderr
+    assert f"1 of {COUNT} images could not be read" in result.stderr
     assert lines(out) == COUNT
 
 
 def test_only_the_first_bad_files_are_listed(here, tmp_path):
-    write_pictures(tmp_path / "bad", 25, bad=range(25))
+    write_images(tmp_path / "bad", 25, bad=range(25))
     out = tmp_path / "out.csv"
     result = run("classify", tmp_path / "bad", "--model", here / "net.keras", "--out", out)
     assert result.stderr.count("is text") == 20
@@ -151,7 +151,7 @@ def test_features_are_written(here, tmp_path, suffix):
         "classify", here / "good", "--model", here / "net.keras", "--features", "--out", out
     )
     assert result.exit_code == 0
-    assert f"wrote {out}: 3 pictures" in result.stderr
+    assert f"wrote {out}: 3 images" in result.stderr
     if suffix == ".npz":
         assert np.load(out)["features"].shape == (3, 64)
 
@@ -187,7 +187,7 @@ def test_file_of_plain_keras_takes_labels_and_preprocessing(here, tmp_path):
     named = (*named, "--preprocessing")
     for text, scaling in (("0..1", 1 / 255), ("-1..1", None), ("scale=1/255,offset=0", 1 / 255)):
         result = json.loads(run(*named, text).stdout)[0]
-        pixels = read_picture(result["picture"], size=SIZE, crop=0.875)[None].astype("float32")
+        pixels = read_image(result["image"], size=SIZE, crop=0.875)[None].astype("float32")
         scores = model(pixels * scaling if scaling else pixels / 127.5 - 1)[0]
         found = {c["name"]: c["score"] for c in result["classes"]}
         assert [found[name] for name in "abc"] == pytest.approx(list(map(float, scores)), abs=1e-4)
@@ -239,9 +239,9 @@ def test_errors_are_one_message(here, tmp_path, monkeypatch, capsys, arguments, 
     assert (tmp_path / "there.csv").read_text() == "mine\n"
 
 
-def test_folder_without_pictures_is_an_error(tmp_path, monkeypatch, capsys):
+def test_folder_without_images_is_an_error(tmp_path, monkeypatch, capsys):
     error = fail(capsys, monkeypatch, "classify", tmp_path)
-    assert "There is no picture in" in error
+    assert "There is no image in" in error
 
 
 @pytest.mark.parametrize(
@@ -258,9 +258,9 @@ def test_options_that_do_not_go_together_are_exit_code_2(arguments):
     ("given", "parsed"),
     [
         (["--ray"], ["--ray", DEFAULT_ADDRESS]),
-        (["--ray", "pictures"], ["--ray", DEFAULT_ADDRESS, "pictures"]),
+        (["--ray", "images"], ["--ray", DEFAULT_ADDRESS, "images"]),
         (["--ray", "--out", "a"], ["--ray", DEFAULT_ADDRESS, "--out", "a"]),
-        (["--ray", "auto", "pictures"], ["--ray", "auto", "pictures"]),
+        (["--ray", "auto", "images"], ["--ray", "auto", "images"]),
         (["--ray", "10.0.0.1:6379"], ["--ray", "10.0.0.1:6379"]),
         (["--ray", "ray://head:10001"], ["--ray", "ray://head:10001"]),
         ([], []),

@@ -48,10 +48,10 @@ def test_summary_prints_the_models_summary():
 
 
 def test_summary_writes_other_formats_and_a_plot(tmp_path):
-    picture = tmp_path / "net.svg"
-    result = run("summary", *SMALL, "--format", "json", "--plot", picture)
+    image = tmp_path / "net.svg"
+    result = run("summary", *SMALL, "--format", "json", "--plot", image)
     assert json.loads(result.stdout)["model"] == "mobilenet_0.25_64"
-    assert picture.read_text().count("<svg") == 1
+    assert image.read_text().count("<svg") == 1
     assert "wrote" in result.stderr
 
 
@@ -70,9 +70,9 @@ def test_summary_takes_every_argument_of_the_net():
 
 @pytest.mark.parametrize("full", [(), ("--full",)])
 def test_plot_draws_blocks_or_layers(tmp_path, full):
-    picture = tmp_path / "net.svg"
-    assert run("plot", picture, *SMALL, *full).exit_code == 0
-    assert ("conv_pw_13_relu" in picture.read_text()) == bool(full)
+    image = tmp_path / "net.svg"
+    assert run("plot", image, *SMALL, *full).exit_code == 0
+    assert ("conv_pw_13_relu" in image.read_text()) == bool(full)
 
 
 @pytest.mark.parametrize("by", ["layer", "part", "kind"])
@@ -99,7 +99,7 @@ def test_chart_without_matplotlib_names_the_extra(monkeypatch, tmp_path, capsys)
 
 @pytest.fixture
 def net(tmp_path):
-    """Random weights of a small net, and a picture: what `classify` needs without a network."""
+    """Random weights of a small net, and an image: what `classify` needs without a network."""
     MobileNet((64, 64, 3), alpha=0.25, classes=2, weights=None).save_weights(
         tmp_path / "net.weights.h5"
     )
@@ -120,10 +120,10 @@ def test_classify_prints_bars(net, tmp_path):
 
 def test_classify_prints_json(net, tmp_path):
     result = run("classify", tmp_path / "good.png", *net, "--json", "--top", 1)
-    (picture,) = json.loads(result.stdout)
-    assert picture["picture"] == str(tmp_path / "good.png")
-    assert [set(row) for row in picture["classes"]] == [{"id", "name", "score"}]
-    assert picture["classes"][0]["score"] >= 0.5
+    (image,) = json.loads(result.stdout)
+    assert image["image"] == str(tmp_path / "good.png")
+    assert [set(row) for row in image["classes"]] == [{"id", "name", "score"}]
+    assert image["classes"][0]["score"] >= 0.5
 
 
 def test_names_from_outside_are_neither_markup_nor_obeyed(net, tmp_path, capsys, monkeypatch):
@@ -167,22 +167,22 @@ def test_warnings_of_libraries_stay_off_the_screen(net, tmp_path, monkeypatch, c
         warnings.warn_explicit("ours", UserWarning, "x.py", 1, module="keras_mobilenet.x")
         return read(*_args, **_options)
 
-    read = images.read_picture
-    monkeypatch.setattr("keras_mobilenet.deploy.folders.classification.read_picture", warn)
+    read = images.read_image
+    monkeypatch.setattr("keras_mobilenet.deploy.folders.classification.read_image", warn)
     with pytest.raises(SystemExit, match="0"):
         main()
     assert capfd.readouterr().err == "warning: ours\n"
 
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
-def test_bad_picture_is_reported_and_the_rest_goes_on(net, tmp_path, as_json):
+def test_bad_image_is_reported_and_the_rest_goes_on(net, tmp_path, as_json):
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"not a picture")
+    bad.write_bytes(b"not an image")
     result = run("classify", bad, tmp_path / "good.png", *net, *as_json)
     assert result.exit_code == 1
     assert "kitten" in result.stdout
     assert str(bad) in result.stderr
-    assert "1 of 2 pictures could not be read" in result.stderr
+    assert "1 of 2 images could not be read" in result.stderr
     if as_json:
         assert "error" in json.loads(result.stdout)[0]
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from deploy_nets import BLOCKS, net, pictures
+from deploy_nets import BLOCKS, net, random_images
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,13 +16,13 @@ LABELS = ("ant", "bee", "cat", "dog", "eel")
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A model, labels and pictures, in the working folder."""
+    """A model, labels and images, in the working folder."""
     monkeypatch.chdir(tmp_path)
     save_model(net(), "model.keras")
     (tmp_path / "labels.txt").write_text("\n".join(LABELS))
-    (tmp_path / "pictures").mkdir()
-    for i, pixels in enumerate(pictures(8, size=(40, 50))):
-        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
+    (tmp_path / "images").mkdir()
+    for i, pixels in enumerate(random_images(8, size=(40, 50))):
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
     return tmp_path
 
 
@@ -32,17 +32,17 @@ def run(*arguments):
 
 def test_int8_file_knows_its_labels_and_takes_pixels(folder):
     result = run(
-        *("model.keras", "m.tflite", "--quantize", "int8", "--calibration", "pictures"),
+        *("model.keras", "m.tflite", "--quantize", "int8", "--calibration", "images"),
         *("--labels", "labels.txt", "--include-preprocessing"),
     )
     assert result.exit_code == 0
     assert "wrote m.tflite (int8)" in result.stdout
-    assert "8 calibration pictures" in result.stdout
+    assert "8 calibration images" in result.stdout
     assert f" {len(BLOCKS)} DEPTHWISE_CONV_2D" in result.stderr
     with Predictor("m.tflite") as predictor:
         assert predictor.recipe.labels == LABELS
         assert predictor.recipe.takes_pixels
-        assert predictor.predict(folder / "pictures" / "0.png").shape == (1, 5)
+        assert predictor.predict(folder / "images" / "0.png").shape == (1, 5)
 
 
 def test_preprocessing_is_written_into_the_file(folder):
@@ -52,7 +52,7 @@ def test_preprocessing_is_written_into_the_file(folder):
     options = ("--preprocessing", "mean=120,110,100;std=60", "--include-preprocessing")
     for some in (options[:2], options):
         assert run("plain.keras", "m.tflite", *some).exit_code == 0
-        pixels = pictures(2, size=(8, 8))
+        pixels = random_images(2, size=(8, 8))
         with Predictor("m.tflite") as predictor:
             expected = (pixels - np.float32([120, 110, 100])) / 60
             np.testing.assert_allclose(

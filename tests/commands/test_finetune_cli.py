@@ -22,8 +22,8 @@ pytestmark = pytest.mark.builds
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_shapes(tmp_path_factory.mktemp("pictures"), 8)
+def images(tmp_path_factory):
+    return write_shapes(tmp_path_factory.mktemp("images"), 8)
 
 
 @pytest.fixture(scope="module")
@@ -40,34 +40,32 @@ def run(folder, weights, *more):
     return CliRunner().invoke(app, arguments(folder, weights, *more))
 
 
-def test_a_folder_of_pictures_becomes_a_model(pictures, weights, tmp_path):
+def test_a_folder_of_images_becomes_a_model(images, weights, tmp_path):
     from keras_mobilenet.models.model_files import load_model, recipe_of
 
     out = tmp_path / "run"
-    result = run(pictures, weights, "--out", out, "--val", 0.25)
+    result = run(images, weights, "--out", out, "--val", 0.25)
     assert result.exit_code == 0, result.output
-    assert re.search(r"validation accuracy [\d.]+ % \(\d of 6 pictures\)", result.stdout)
+    assert re.search(r"validation accuracy [\d.]+ % \(\d of 6 images\)", result.stdout)
     assert f"wrote {out / 'model.keras'}" in result.stdout
     assert recipe_of(load_model(out / "model.keras")).labels == tuple(COLOURS)
     assert {"model.keras", "history.csv", "metrics.json"} <= {p.name for p in out.iterdir()}
-    again = run(pictures, weights, "--out", out)
+    again = run(images, weights, "--out", out)
     assert again.exit_code == 1
     assert "holds a run already" in str(again.exception)
     assert "--resume" in str(again.exception)
 
 
-def test_what_is_missing_is_said(pictures, weights):
-    assert "--out RUN is needed" in run(pictures, weights).output
-    nowhere = run(pictures, weights, "--out", "x", "--val", "nowhere")
+def test_what_is_missing_is_said(images, weights):
+    assert "--out RUN is needed" in run(images, weights).output
+    nowhere = run(images, weights, "--out", "x", "--val", "nowhere")
     assert "neither a share nor a path" in nowhere.output
     assert nowhere.exit_code == 2
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on(pictures, weights, tmp_path):
+def test_ctrl_c_leaves_a_run_that_goes_on(images, weights, tmp_path):
     out = tmp_path / "run"
-    typed = arguments(
-        pictures, weights, "--out", out, "--train-from", "block_13", "--epochs", 100000
-    )
+    typed = arguments(images, weights, "--out", out, "--train-from", "block_13", "--epochs", 100000)
     with heard():
         process = subprocess.Popen(
             [sys.executable, "-m", "keras_mobilenet", *typed],
@@ -87,33 +85,33 @@ def test_ctrl_c_leaves_a_run_that_goes_on(pictures, weights, tmp_path):
     assert line == f"keras-mobilenet {' '.join(typed)} --resume"
 
 
-def test_a_full_disk_says_how_to_go_on(pictures, weights, tmp_path, monkeypatch):
+def test_a_full_disk_says_how_to_go_on(images, weights, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("keras_mobilenet.training.finetune.finetuning.finetune", full)
-    result = run(pictures, weights, "--out", tmp_path / "run")
+    result = run(images, weights, "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert "what was done is kept" in result.stderr
 
 
-def test_weights_that_are_nowhere_begin_nothing(pictures, tmp_path, cache, monkeypatch):
+def test_weights_that_are_nowhere_begin_nothing(images, tmp_path, cache, monkeypatch):
     monkeypatch.setenv("KERAS_MOBILENET_OFFLINE", "1")
-    result = run(pictures, "imagenet", "--out", tmp_path / "run")
+    result = run(images, "imagenet", "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert type(result.exception).__name__ == "DownloadError"
     assert "--resume" not in result.output
 
 
-def test_probe_prints_a_table(pictures, weights, monkeypatch):
+def test_probe_prints_a_table(images, weights, monkeypatch):
     from keras_mobilenet.training.finetune import probing
 
     scores = (probing.ProbeScore(0.25, 224, 0.9, 0.05, 24, 31.0),)
     monkeypatch.setattr(probing, "probe", lambda *_, **__: scores)
-    text = run(pictures, weights, "--probe").stdout
+    text = run(images, weights, "--probe").stdout
     assert "accuracy %" in text
     assert "90.0" in text
-    told = json.loads(run(pictures, weights, "--probe", "--format", "json").stdout)
+    told = json.loads(run(images, weights, "--probe", "--format", "json").stdout)
     assert told[0]["alpha"] == 0.25
 
 
@@ -124,7 +122,7 @@ def test_help_names_every_option_of_the_brief():
         "--val",
         "--train-from",
         "--epochs",
-        "--augment",
+        "--views",
         "--resume",
         "--probe",
     ):
@@ -132,5 +130,5 @@ def test_help_names_every_option_of_the_brief():
 
 
 def test_the_line_to_go_on_is_what_was_typed(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["x", "finetune", "my pictures", "--resume"])
-    assert to_resume(Path("run")).endswith("keras-mobilenet finetune 'my pictures' --resume")
+    monkeypatch.setattr(sys, "argv", ["x", "finetune", "my images", "--resume"])
+    assert to_resume(Path("run")).endswith("keras-mobilenet finetune 'my images' --resume")

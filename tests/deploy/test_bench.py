@@ -20,11 +20,11 @@ from keras_mobilenet.commands.deploy import _weights_are_here, batch_sizes
 from keras_mobilenet.deploy.bench import benchmarking, candidates, machine, timing
 from keras_mobilenet.deploy.bench.bench_tables import bench_table
 from keras_mobilenet.deploy.bench.benchmarking import bench
-from keras_mobilenet.deploy.bench.candidates import KERAS, Contender, chosen_pairs
+from keras_mobilenet.deploy.bench.candidates import KERAS, Candidate, chosen_pairs
 from keras_mobilenet.deploy.bench.timing import Timings, interleaved, turns
 from keras_mobilenet.deploy.engines.choice import ENGINES, engine_module, is_installed
 from keras_mobilenet.errors import MissingExtraError
-from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.nets.costs.layers import layer_costs
 
 # Keras' own, at its first export to ONNX.
@@ -188,8 +188,8 @@ def test_ratios_and_shares_are_of_the_same_batch(report):
 def test_outputs_are_compared_with_those_of_keras(report, model, hurried):
     # float32 sums in another order; the largest output is at most 1
     assert all(result.difference.max_error < 1e-5 for result in report.results)
-    wrong = Contender("wrong", "float32", lambda x: model.predict(x, verbose=0) + 0.5)
-    other = Contender("another net", "float32", lambda x: x, same_net=False)
+    wrong = Candidate("wrong", "float32", lambda x: model.predict(x, verbose=0) + 0.5)
+    other = Candidate("another net", "float32", lambda x: x, same_net=False)
     found = bench(
         model, engines=["keras"], batches=(3,), rounds=2, peers=[wrong, other]
     ).results[-2:]  # fmt: skip
@@ -199,9 +199,9 @@ def test_outputs_are_compared_with_those_of_keras(report, model, hurried):
 
 def test_outputs_are_computed_in_batches_of_the_very_size():
     seen = []
-    contender = Contender("x", "float32", lambda x: seen.append(len(x)) or x)
+    candidate = Candidate("x", "float32", lambda x: seen.append(len(x)) or x)
     inputs = np.arange(10.0).reshape(5, 2)
-    assert (benchmarking._outputs(contender, inputs, 4) == inputs).all()
+    assert (benchmarking._outputs(candidate, inputs, 4) == inputs).all()
     assert seen == [4, 4]
 
 
@@ -220,15 +220,15 @@ def test_json_holds_machine_versions_threads_and_every_time(report):
 def test_tables_have_a_row_a_result_and_the_notes(report, layout):
     table = bench_table(report, format=layout)
     assert table.count("Predictor litert") == 2
-    assert "compared on generated pictures" in table
+    assert "compared on generated images" in table
     assert str(report.machine) in table
 
 
 def test_notes_say_what_numbers_are_not_worth(report, hurried):
-    assert report.notes == ("Outputs were compared on generated pictures, not on photographs.",)
+    assert report.notes == ("Outputs were compared on generated images, not on photographs.",)
     untrained = MobileNet((32, 32, 3), 0.25, weights=None)
     pixels = np.zeros((2, 32, 32, 3), np.uint8)
-    (note,) = bench(untrained, engines=["keras"], batches=(2,), rounds=2, pictures=pixels).notes
+    (note,) = bench(untrained, engines=["keras"], batches=(2,), rounds=2, images=pixels).notes
     assert "outputs are all nearly the same" in note
 
 
@@ -276,20 +276,20 @@ SMALL = ("--model", "none", "--alpha", 0.25, "--size", 32, "--rounds", 2, "--bat
 
 
 def test_command_prints_a_table_and_writes_json_and_a_chart(tmp_path, hurried):
-    picture, record = tmp_path / "bench.svg", tmp_path / "bench.json"
+    image, record = tmp_path / "bench.svg", tmp_path / "bench.json"
     result = run(*SMALL, "--engines", "litert", "--precisions", "int8", "--json", record,
-                 "--chart", picture)  # fmt: skip
+                 "--chart", image)  # fmt: skip
     assert result.exit_code == 0, result.exception
     assert result.stdout.startswith("MobileNet, alpha 0.25, 32 x 32, random weights")
     told = json.loads(record.read_text())
     assert {row["batch"] for row in told["results"]} == {1, 3}
     assert {row["precision"] for row in told["results"]} == {"float32", "int8"}
-    assert any("int8 ranges were taken from generated pictures" in note for note in told["notes"])
-    assert "Predictor litert int8" in picture.read_text()
-    assert result.stderr.splitlines() == [f"wrote {record}", f"wrote {picture}"]
+    assert any("int8 ranges were taken from generated images" in note for note in told["notes"])
+    assert "Predictor litert int8" in image.read_text()
+    assert result.stderr.splitlines() == [f"wrote {record}", f"wrote {image}"]
 
 
-def test_command_takes_pictures_and_a_keras_file(tmp_path, model, hurried):
+def test_command_takes_images_and_a_keras_file(tmp_path, model, hurried):
     from keras_mobilenet.models.model_files import save_model
 
     file = tmp_path / "net.keras"
@@ -297,11 +297,11 @@ def test_command_takes_pictures_and_a_keras_file(tmp_path, model, hurried):
     Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
     result = run(
         "--model", file, "--engines", "litert", "--precisions", "int8", "--batch", 2,
-        "--rounds", 2, "--pictures", tmp_path, "--calibration", tmp_path, "--format", "json",
+        "--rounds", 2, "--images", tmp_path, "--calibration", tmp_path, "--format", "json",
     )  # fmt: skip
     told = json.loads(result.stdout)
     assert told["model"] == str(file)
-    assert told["pictures_compared"] == 1
+    assert told["images_compared"] == 1
     assert not any("generated" in note for note in told["notes"])
     assert any("shares are of the float32 peak" in note for note in told["notes"])
 

@@ -1,4 +1,4 @@
-"""Pictures through the whole pipeline, with the published weights."""
+"""Images through the whole pipeline, with the published weights."""
 
 from functools import cache
 
@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from keras_mobilenet import MobileNet, preprocess_input
-from keras_mobilenet.deploy.folders.classification import classify_pictures
-from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.deploy.folders.classification import classify_images
+from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.labels import imagenet_classes
-from keras_mobilenet.images.read_ahead import BATCH
+from keras_mobilenet.images.prefetch import BATCH
 from keras_mobilenet.images.recipes import EVALUATION_CROP
 from keras_mobilenet.nets.v1 import Block
 
 
 @pytest.fixture(scope="module")
 def sample(shared_data):
-    """The 200 sample pictures: in sorted order they show the classes 0, 5, 10, ..."""
+    """The 200 sample images: in sorted order they show the classes 0, 5, 10, ..."""
     return [str(path) for path in sorted((shared_data / "images/imagenet_sample").iterdir())]
 
 
@@ -32,39 +32,39 @@ def published(shared_data):
 
 
 @pytest.mark.parametrize(("alpha", "top_1", "top_5"), [(1.0, 91.5, 99.5), (0.25, 60.5, 83.0)])
-def test_sample_pictures_are_told_as_well_as_by_keras(sample, published, alpha, top_1, top_5):
+def test_sample_images_are_told_as_well_as_by_keras(sample, published, alpha, top_1, top_5):
     model, weights = published(alpha)
-    results = list(classify_pictures(model, sample, size=(224, 224), crop=EVALUATION_CROP))
+    results = list(classify_images(model, sample, size=(224, 224), crop=EVALUATION_CROP))
     truth = [imagenet_classes()[5 * i][0] for i in range(200)]
     found = [[key for key, _, _ in result.predictions] for result in results]
     first = sum(t == f[0] for t, f in zip(truth, found, strict=True))
     five = sum(t in f for t, f in zip(truth, found, strict=True))
-    # Half a percent is one picture.
+    # Half a percent is one image.
     assert 100 * first / 200 == pytest.approx(top_1, abs=0.5)
     assert 100 * five / 200 == pytest.approx(top_5, abs=0.5)
 
     reference = keras.applications.MobileNet(alpha=alpha, weights=None)
     reference.load_weights(weights)
     some = slice(None, None, 8)  # Keras' net is this one layer by layer: it need not see all
-    pixels = [read_picture(path, size=224, crop=EVALUATION_CROP) for path in sample[some]]
+    pixels = [read_image(path, size=224, crop=EVALUATION_CROP) for path in sample[some]]
     scores = np.asarray(reference(preprocess_input(np.stack(pixels))))
     by_keras = [imagenet_classes()[i][0] for i in scores.argmax(axis=1)]
     assert [f[0] for f in found[some]] == by_keras
 
 
 @pytest.mark.parametrize(
-    ("picture", "name"),
+    ("image", "name"),
     [("parrot.jpg", "macaw"), ("cat.bmp", "Egyptian_cat"), ("hot_dog.jpg", "hotdog")],
 )
-def test_single_pictures_are_told(shared_data, published, picture, name):
+def test_single_images_are_told(shared_data, published, image, name):
     model, _ = published(1.0)
-    path = str(shared_data / "images" / "pictures" / picture)
-    (result,) = classify_pictures(model, [path], size=(224, 224), crop=EVALUATION_CROP, top=1)
+    path = str(shared_data / "images" / "images" / image)
+    (result,) = classify_images(model, [path], size=(224, 224), crop=EVALUATION_CROP, top=1)
     assert result.predictions[0][1] == name
     assert result.fault is None
 
 
-def test_results_keep_their_order_across_batches_and_bad_pictures(tmp_path):
+def test_results_keep_their_order_across_batches_and_bad_images(tmp_path):
     from PIL import Image
 
     model = MobileNet((32, 32, 3), 0.25, classes=2, weights=None, blocks=[Block(64)])
@@ -72,22 +72,22 @@ def test_results_keep_their_order_across_batches_and_bad_pictures(tmp_path):
     for i in range(2 * BATCH + 3):
         paths.append(str(tmp_path / f"{i}.png"))
         if i % 7 == 3:
-            (tmp_path / f"{i}.png").write_text("no picture")
+            (tmp_path / f"{i}.png").write_text("no image")
         else:
             Image.new("RGB", (40, 30), (i, 2 * i, 0)).save(paths[-1])
-    results = list(classify_pictures(model, paths, size=(32, 32), labels=["a", "b"], top=2))
+    results = list(classify_images(model, paths, size=(32, 32), labels=["a", "b"], top=2))
     assert [result.path for result in results] == paths
     assert [i for i, r in enumerate(results) if r.fault] == list(range(3, len(paths), 7))
     for path, result in zip(paths, results, strict=True):
         if not result.fault:
-            alone = model(preprocess_input(read_picture(path, size=32)[None]))
-            # One picture and a batch of them take different kernels.
+            alone = model(preprocess_input(read_image(path, size=32)[None]))
+            # One image and a batch of them take different kernels.
             assert result.predictions[0][2] == pytest.approx(float(np.max(alone)), abs=1e-5)
 
 
-def test_only_bad_pictures_need_no_net(tmp_path):
+def test_only_bad_images_need_no_net(tmp_path):
     model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten()])
-    (result,) = classify_pictures(
+    (result,) = classify_images(
         model,
         [str(tmp_path / "none.jpg")],
         size=(32, 32),

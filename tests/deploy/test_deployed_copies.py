@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from deploy_nets import pictures
+from deploy_nets import random_images
 from keras import layers
 
 from keras_mobilenet import (
@@ -25,7 +25,7 @@ from keras_mobilenet.nets import v1
 BLOCKS = [v1.Block(32), v1.Block(48, stride=2), v1.Block(48)]
 SHAPE = (32, 32, 3)
 BFLOAT16 = {"avx512f", "amx_bf16", "bf16"}  # one of them computes in it
-PIXELS = pictures(12)
+PIXELS = random_images(12)
 X = preprocess_input(PIXELS)
 
 

@@ -1,4 +1,4 @@
-"""Folders of pictures, in Python: classes and features, in order, ahead, in bounded memory."""
+"""Folders of images, in Python: classes and features, in order, ahead, in bounded memory."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from pictures import LABELS, SIZE, small_model, write_pictures
+from image_files import LABELS, SIZE, small_model, write_images
 from PIL import Image
 
 from keras_mobilenet import MobileNet
@@ -19,10 +19,10 @@ from keras_mobilenet.deploy.folders.embedding import features_model
 from keras_mobilenet.deploy.folders.folder_job import write_results
 from keras_mobilenet.deploy.folders.folders import classify_folder, embed_folder
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.errors import MissingExtraError, PictureError
-from keras_mobilenet.images.images import read_picture
-from keras_mobilenet.images.listing import list_pictures
-from keras_mobilenet.images.read_ahead import AHEAD, BATCH, ReadAhead
+from keras_mobilenet.errors import ImageError, MissingExtraError
+from keras_mobilenet.images.images import read_image
+from keras_mobilenet.images.listing import list_images
+from keras_mobilenet.images.prefetch import BATCH, PREFETCH, Prefetcher
 from keras_mobilenet.images.recipes import recipe_for
 from keras_mobilenet.models.model_files import set_recipe
 from keras_mobilenet.models.preprocessing import preprocess_input
@@ -50,8 +50,8 @@ def embedder(model):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    write_pictures(folder, COUNT, bad=BAD)
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder, COUNT, bad=BAD)
     return folder
 
 
@@ -83,7 +83,7 @@ def test_walk_is_sorted_level_by_level_and_follows_links_but_not_back(tmp_path):
     (tmp_path / "a" / "back").symlink_to(tmp_path)
     (tmp_path / "linked").symlink_to(tmp_path / "c")
     (tmp_path / "c" / "x.webp").touch()
-    found = [os.path.relpath(path, tmp_path) for path in list_pictures(tmp_path)]
+    found = [os.path.relpath(path, tmp_path) for path in list_images(tmp_path)]
     assert found == ["a/10.jpg", "a/2.jpeg", "a.png", "b.png", "c/x.webp", "linked/x.webp"]
 
 
@@ -91,9 +91,9 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path):
     for name in ("a.png", ".a.png", "._a.png", ".ipynb_checkpoints/a.png", "b/.c/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    assert list(list_pictures(tmp_path)) == [str(tmp_path / "a.png")]
+    assert list(list_images(tmp_path)) == [str(tmp_path / "a.png")]
     hidden = tmp_path / "b" / ".c"
-    assert list(list_pictures(hidden)) == [str(hidden / "a.png")]  # who names it means it
+    assert list(list_images(hidden)) == [str(hidden / "a.png")]  # who names it means it
 
 
 def test_folders_may_lie_deeper_than_pythons_stack(tmp_path, monkeypatch):
@@ -106,19 +106,19 @@ def test_folders_may_lie_deeper_than_pythons_stack(tmp_path, monkeypatch):
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(150)
     try:
-        found = list(list_pictures("a"))
+        found = list(list_images("a"))
     finally:
         sys.setrecursionlimit(limit)
     assert found == ["a/" * 200 + "x.png"]
 
 
 def test_one_bad_entry_does_not_end_a_job(predictor, tmp_path, closed):
-    folder, out = tmp_path / "pictures", tmp_path / "out.csv"
+    folder, out = tmp_path / "images", tmp_path / "out.csv"
     for name in ("a.png", "closed/b.png", "z.png"):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         Image.new("RGB", (40, 40), "teal").save(folder / name)
     (folder / "self.png").symlink_to("self.png")
-    (folder / "self").symlink_to("self")  # not named like a picture
+    (folder / "self").symlink_to("self")  # not named like an image
     (folder / "gone.png").symlink_to("nowhere")
     report = write_results(predictor, folder, out)
     assert (report.done, report.bad) == (5, 3)
@@ -135,7 +135,7 @@ def test_walk_does_not_read_a_folder_before_it_is_there(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").touch()
-    walk = list_pictures(tmp_path)
+    walk = list_images(tmp_path)
     next(walk)
     (tmp_path / "b" / "2.png").touch()
     assert len(list(walk)) == 2
@@ -148,19 +148,19 @@ def test_decoding_never_runs_further_ahead_than_it_says(paths):
         begun.append(path)
         return path
 
-    with ReadAhead(map(str, range(1000)), read, workers=2) as ahead:
+    with Prefetcher(map(str, range(1000)), read, workers=2) as ahead:
         for path in ahead:
             taken += 1
             time.sleep(0.0005)  # a slow net
             furthest = max(furthest, len(begun) - taken)
             assert ahead.read(path) == path
-    assert AHEAD - 2 <= furthest <= AHEAD
+    assert PREFETCH - 2 <= furthest <= PREFETCH
     assert taken == 1000
 
 
 def test_slow_net_holds_the_decoding_back(predictor, paths, monkeypatch):
     begun, ahead_of_net = [], []
-    read, run = predictor.read_picture, predictor.predict
+    read, run = predictor.read_image, predictor.predict
 
     def counted(path, **options):
         begun.append(path)
@@ -171,10 +171,10 @@ def test_slow_net_holds_the_decoding_back(predictor, paths, monkeypatch):
         ahead_of_net.append(len(begun) - BATCH * (1 + len(ahead_of_net)))
         return run(x)
 
-    monkeypatch.setattr(predictor, "read_picture", counted)
+    monkeypatch.setattr(predictor, "read_image", counted)
     monkeypatch.setattr(predictor, "predict", slow)
     list(classify_folder(predictor, paths * 3))
-    assert max(ahead_of_net) <= AHEAD
+    assert max(ahead_of_net) <= PREFETCH
     assert max(ahead_of_net) >= BATCH  # and the net does not wait for it
 
 
@@ -185,22 +185,22 @@ def test_stopping_early_ends_the_threads(predictor, paths):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
-def test_scaled_jpeg_is_nearly_the_picture_and_small_files_are_the_same(tmp_path):
+def test_scaled_jpeg_is_nearly_the_image_and_small_files_are_the_same(tmp_path):
     waves = np.sin(np.arange(1200)[:, None] / 40) * np.cos(np.arange(1600)[None] / 60)
     pixels = np.stack([127 + 120 * waves, 127 - 90 * waves, 60 + 40 * waves], -1).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
     for name, height in (("large.jpg", 1200), ("small.jpg", 2 * SIZE)):
-        picture = Image.fromarray(pixels[:height])
-        picture.save(tmp_path / name, exif=exif)
+        image = Image.fromarray(pixels[:height])
+        image.save(tmp_path / name, exif=exif)
     whole, scaled = (
-        read_picture(tmp_path / "large.jpg", size=(40, 64), crop=0.875, scaled=scaled).astype(int)
+        read_image(tmp_path / "large.jpg", size=(40, 64), crop=0.875, scaled=scaled).astype(int)
         for scaled in (False, True)
     )
     error = np.abs(whole - scaled)
-    assert 0 < error[1:-1, 1:-1].max() <= 3  # of the steps of 20 levels that this picture has
+    assert 0 < error[1:-1, 1:-1].max() <= 3  # of the steps of 20 levels that this image has
     assert error.max() <= 8  # at the edge of the crop, over which the resizing now sees
-    small = [read_picture(tmp_path / "small.jpg", size=64, scaled=s) for s in (False, True)]
+    small = [read_image(tmp_path / "small.jpg", size=64, scaled=s) for s in (False, True)]
     assert np.array_equal(*small)
 
 
@@ -210,7 +210,7 @@ def test_features_are_the_models_own_pooled_output(model, embedder, folder, path
     assert [result.path for result in results] == paths
     for result in results[::10]:
         if result.fault is None:
-            pixels = read_picture(result.path, size=SIZE, crop=embedder.recipe.crop)
+            pixels = read_image(result.path, size=SIZE, crop=embedder.recipe.crop)
             expected = np.ravel(pooled(preprocess_input(pixels[None])))
             # Folding the batch norms changes the last digits.
             assert np.allclose(result.features, expected, atol=1e-5)
@@ -317,9 +317,9 @@ class Stopped(BaseException):
     """Stands for whatever ends a process; what that leaves is cut further by the test."""
 
 
-def stop_after(pictures):
+def stop_after(images):
     def progress(done):
-        if done >= pictures:
+        if done >= images:
             raise Stopped
 
     return progress
@@ -336,8 +336,8 @@ def test_cut_output_is_gone_on_with_to_the_same_bytes(
     write_results(model, folder, whole, features=features)
     with pytest.raises(Stopped):
         write_results(model, folder, out, features=features, progress=stop_after(2 * BATCH))
-    journal = out if out.exists() else tmp_path / f".out{suffix}.unfinished" / "rows.jsonl"
-    os.truncate(journal, journal.stat().st_size - cut)
+    log = out if out.exists() else tmp_path / f".out{suffix}.unfinished" / "rows.jsonl"
+    os.truncate(log, log.stat().st_size - cut)
     report = write_results(model, folder, out, features=features, resume=True)
     # What is left is gone on with behind the last whole batch.
     assert report.resumed == {0: 2, 1: 1, 30: 1, 3000: 1}[cut] * BATCH or cut == 3000
@@ -413,20 +413,20 @@ def test_resuming_another_way_is_refused(predictor, folder, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_resuming_with_other_pictures_is_refused(predictor, tmp_path, suffix):
-    folder, out = tmp_path / "pictures", tmp_path / f"out{suffix}"
-    paths = write_pictures(folder, 5)
+def test_resuming_with_other_images_is_refused(predictor, tmp_path, suffix):
+    folder, out = tmp_path / "images", tmp_path / f"out{suffix}"
+    paths = write_images(folder, 5)
     write_results(predictor, folder, out)
     before = out.read_bytes()
     os.rename(paths[1], paths[1] + ".png")
-    with pytest.raises(ValueError, match="other pictures|in one of the two only"):
+    with pytest.raises(ValueError, match="other images|in one of the two only"):
         write_results(predictor, folder, out, resume=True)
     assert out.read_bytes() == before
 
 
-def test_pictures_that_came_after_are_appended(predictor, tmp_path):
-    folder, out = tmp_path / "pictures", tmp_path / "out.csv"
-    write_pictures(folder, 5)
+def test_images_that_came_after_are_appended(predictor, tmp_path):
+    folder, out = tmp_path / "images", tmp_path / "out.csv"
+    write_images(folder, 5)
     write_results(predictor, folder, out)
     Image.new("RGB", (40, 40)).save(folder / "z.png")
     report = write_results(predictor, folder, out, resume=True)
@@ -449,7 +449,7 @@ def test_existing_output_is_neither_lost_nor_mixed(predictor, folder, tmp_path):
 
 
 def test_output_may_lie_in_the_folder(predictor, tmp_path):
-    write_pictures(tmp_path, 5)
+    write_images(tmp_path, 5)
     for suffix in (".csv", ".parquet"):
         assert write_results(predictor, tmp_path, tmp_path / f"0{suffix}").done == 5
     assert write_results(predictor, tmp_path, tmp_path / "0.csv", resume=True).resumed == 5
@@ -473,12 +473,12 @@ def test_outputs_that_cannot_be_are_refused_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_source_without_pictures_is_refused_and_loses_nothing(predictor, folder, tmp_path):
+def test_source_without_images_is_refused_and_loses_nothing(predictor, folder, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.md").touch()
     write_results(predictor, folder, tmp_path / "out.csv")
     before = (tmp_path / "out.csv").read_bytes()
-    with pytest.raises(ValueError, match="There is no picture in"):
+    with pytest.raises(ValueError, match="There is no image in"):
         write_results(predictor, tmp_path / "empty", tmp_path / "out.csv", overwrite=True)
     assert (tmp_path / "out.csv").read_bytes() == before
 
@@ -489,7 +489,7 @@ def test_full_disk_keeps_what_was_written(predictor, folder, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"cannot be written after \d+ pictures") as caught:
+        with pytest.raises(OSError, match=r"cannot be written after \d+ images") as caught:
             write_results(predictor, folder, out)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -525,9 +525,9 @@ def test_parquet_without_pyarrow_names_the_extra(predictor, folder, tmp_path, mo
 
 
 def test_folder_of_bad_files_only_is_told(predictor, tmp_path):
-    write_pictures(tmp_path, 3, bad=range(3))
+    write_images(tmp_path, 3, bad=range(3))
     results = list(classify_folder(predictor, tmp_path))
     assert all(result.fault for result in results)
-    with pytest.raises(PictureError):
-        predictor.read_picture(results[0].path)
+    with pytest.raises(ImageError):
+        predictor.read_image(results[0].path)
     assert write_results(predictor, tmp_path, tmp_path / "out.jsonl").bad == 3

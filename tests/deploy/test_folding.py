@@ -6,10 +6,10 @@ import pytest
 from keras import layers
 
 from keras_mobilenet import MobileNet, fold_batch_norm, preprocess_input
-from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
+from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
 from keras_mobilenet.deploy.graphs import folding
 from keras_mobilenet.errors import AccuracyError
-from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.images.images import read_image
 from keras_mobilenet.nets import v1
 
 BatchNorm = layers.BatchNormalization
@@ -30,7 +30,7 @@ def shake(model, seed=0):
 
 
 def outputs(model, *shape, low=-1.0):
-    return np.asarray(model(generated_pictures(shape, low=low, high=1.0), training=False))
+    return np.asarray(model(generated_images(shape, low=low, high=1.0), training=False))
 
 
 def built(channels=3, size=32, blocks=BLOCKS, **options):
@@ -84,7 +84,7 @@ def cancelling(**options):
     """A net whose classifier is nearly at right angles to its features: rounding weighs more."""
     model = built(initializer="he_normal", **options)
     pooled = keras.Model(model.input, model.get_layer("dropout").output)
-    x = generated_pictures((2, 32, 32, 3), low=-1.0, high=1.0)  # what folding compares on
+    x = generated_images((2, 32, 32, 3), low=-1.0, high=1.0)  # what folding compares on
     axes, _ = np.linalg.qr(np.asarray(pooled(x, training=False)).reshape(2, -1).T)
     classifier = model.get_layer("conv_preds")
     kernel = np.asarray(classifier.kernel)
@@ -159,7 +159,7 @@ def test_real_weights_fold_within_rounding(shared_data, monkeypatch, alpha):
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(shared_data / "weights" / "keras"))
     model = MobileNet(alpha=alpha)
     paths = sorted((shared_data / "images" / "imagenet_sample").iterdir())[::25]
-    pixels = np.stack([read_picture(path, size=224, crop=0.875) for path in paths])
+    pixels = np.stack([read_image(path, size=224, crop=0.875) for path in paths])
     x = preprocess_input(pixels)
     found = difference(model(x, training=False), fold_batch_norm(model)(x, training=False))
     assert found.relative_error < 1e-5  # of softmax' outputs, of which one is near 1
@@ -284,9 +284,9 @@ def test_difference_counts_rows_and_errors():
         difference(a, a[:1])
 
 
-def test_generated_pictures_fill_their_range():
-    pictures = generated_pictures((3, 40, 60, 3))
-    assert pictures.shape == (3, 40, 60, 3)
-    assert pictures.min() >= 0
-    assert 200 < pictures.max() <= 255
-    assert np.abs(np.diff(pictures, axis=2)).mean() < 10
+def test_generated_images_fill_their_range():
+    images = generated_images((3, 40, 60, 3))
+    assert images.shape == (3, 40, 60, 3)
+    assert images.min() >= 0
+    assert 200 < images.max() <= 255
+    assert np.abs(np.diff(images, axis=2)).mean() < 10

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from deploy_nets import SIZE, named_net, net, pictures
+from deploy_nets import SIZE, named_net, net, random_images
 
 from keras_mobilenet import Predictor, export
 from keras_mobilenet.deploy.engines.engine import Settings
@@ -55,6 +55,6 @@ def test_models_files_and_exports_come_in_alike(tmp_path):
     assert kept.recipe.preprocessing == MINUS_ONE_TO_ONE
     assert file.recipe.preprocessing == PIXELS
     assert (kept.input_dtype, file.input_dtype) == ("float32", "uint8")
-    expected = model(MINUS_ONE_TO_ONE.scaled(pictures()), training=False)
-    np.testing.assert_allclose(file.model.run(pictures()), expected, atol=1e-4)
+    expected = model(MINUS_ONE_TO_ONE.scaled(random_images()), training=False)
+    np.testing.assert_allclose(file.model.run(random_images()), expected, atol=1e-4)
     file.model.close()

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import SMALL, SOON, at_most
-from deploy_nets import SIZE, net, pictures
+from deploy_nets import SIZE, net, random_images
 
 from keras_mobilenet import Predictor, export
 from keras_mobilenet.deploy.engines.checks import opening, trial
@@ -53,7 +53,7 @@ def untried(monkeypatch):
 @pytest.mark.parametrize("name", ["m.tflite", "m.onnx", "m.xml", "m"])
 def test_our_own_files_open_without_a_trial(exported, untried, name):
     with Predictor(exported / name) as predictor:
-        assert predictor.predict(pictures()).shape == (4, 5)
+        assert predictor.predict(random_images()).shape == (4, 5)
 
 
 @pytest.mark.parametrize("name", ["segv", "over_4gb"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploy_nets import FLOAT32, OVERFLOW, ROUNDED, SIZE, named_net, net, outputs_of, pictures
+from deploy_nets import FLOAT32, OVERFLOW, ROUNDED, SIZE, named_net, net, outputs_of, random_images
 from PIL import Image
 
 from keras_mobilenet import MobileNet, Predictor, preprocess_input
@@ -20,8 +20,8 @@ from keras_mobilenet.deploy.engines import choice, processor
 from keras_mobilenet.deploy.exporting import export
 from keras_mobilenet.deploy.graphs import calibration
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
-from keras_mobilenet.errors import CheckpointError, MissingExtraError, PictureError
-from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.errors import CheckpointError, ImageError, MissingExtraError
+from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.recipes import recipe_for
 from keras_mobilenet.models.model_files import save_model
 
@@ -70,54 +70,54 @@ def exported(model, tmp_path_factory):
 
 @pytest.fixture
 def files(tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
-    for i, pixels in enumerate(pictures(3, size=(40, 50))):
+    for i, pixels in enumerate(random_images(3, size=(40, 50))):
         Image.fromarray(pixels).save(folder / f"{i}.png")
     return sorted(folder.iterdir())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_any_batch_gives_what_keras_gives(predictor, reference, count):
-    found = predictor.predict(preprocess_input(pictures(7)[:count]))
+    found = predictor.predict(preprocess_input(random_images(7)[:count]))
     assert found.dtype == np.float32
     assert difference(reference[:count], found).relative_error < FLOAT32
 
 
 def test_pixels_are_scaled(predictor, reference):
-    assert difference(reference, predictor.predict(pictures(7))).relative_error < FLOAT32
+    assert difference(reference, predictor.predict(random_images(7))).relative_error < FLOAT32
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_floats_are_cast(predictor, reference, dtype):
-    x = preprocess_input(pictures(7).astype(np.float64)).astype(dtype)
+    x = preprocess_input(random_images(7).astype(np.float64)).astype(dtype)
     assert difference(reference, predictor.predict(x)).relative_error < 2e-3  # of float16 inputs
 
 
 def test_results_are_the_callers_own(predictor):
-    first = predictor.predict(pictures(1))
+    first = predictor.predict(random_images(1))
     kept = first.copy()
-    predictor.predict(pictures(1, seed=5))
+    predictor.predict(random_images(1, seed=5))
     assert np.array_equal(first, kept)
 
 
 def test_threads_share_a_predictor(predictor, reference):
     batches = [slice(i % 4, i % 4 + 1 + i % 3) for i in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda rows: predictor.predict(pictures(7)[rows]), batches))
+        found = list(pool.map(lambda rows: predictor.predict(random_images(7)[rows]), batches))
     for rows, y in zip(batches, found, strict=True):
         assert difference(reference[rows], y).relative_error < FLOAT32
 
 
 def test_input_of_a_bad_kind_is_refused(litert):
-    x = preprocess_input(pictures(2))
+    x = preprocess_input(random_images(2))
     for bad, message in (
         (x[0], r"shape \(count, 32, 32, 3\)"),
         (x[..., :1], "shape"),
         (x[:, :16], "shape"),
-        (x[:0], "at least one picture"),
-        ([], "no picture"),
-        (pictures(1).astype(np.int32), "uint8, or floats"),
+        (x[:0], "at least one image"),
+        ([], "no image"),
+        (random_images(1).astype(np.int32), "uint8, or floats"),
         (x * np.nan, "not finite"),
         (x * np.inf, "not finite"),
     ):
@@ -128,8 +128,8 @@ def test_input_of_a_bad_kind_is_refused(litert):
 def test_pixels_as_floats_are_warned_about_once(model):
     with Predictor(model) as predictor:
         with pytest.warns(UserWarning, match=r"values of \d+ on average.*Pass pixels as uint8"):
-            predictor.predict(pictures(1).astype(np.float32))
-        predictor.predict(pictures(1).astype(np.float32))
+            predictor.predict(random_images(1).astype(np.float32))
+        predictor.predict(random_images(1).astype(np.float32))
 
 
 def test_closed_predictor_says_so(model):
@@ -137,16 +137,16 @@ def test_closed_predictor_says_so(model):
         pass
     predictor.close()
     with pytest.raises(ValueError, match="is closed"):
-        predictor.predict(pictures(1))
+        predictor.predict(random_images(1))
 
 
 @pytest.mark.filterwarnings("ignore::keras_mobilenet.errors.AgreementWarning")  # of random classes
 @pytest.mark.parametrize("engine", ["litert", "openvino"])
 def test_int8_is_near(model, reference, engine):
     with Predictor(
-        model, engine=engine, precision="int8", calibration=pictures(30, seed=3)
+        model, engine=engine, precision="int8", calibration=random_images(30, seed=3)
     ) as predictor:
-        found = difference(reference, predictor.predict(pictures(7)))
+        found = difference(reference, predictor.predict(random_images(7)))
     assert 1e-3 < found.rms_error < (OVERFLOW if engine == "openvino" else ROUNDED["int8"])
 
 
@@ -158,11 +158,11 @@ def test_int8_without_calibration_is_refused(model):
 @pytest.mark.parametrize(
     ("calibration", "message"),
     [
-        ([], "holds no picture"),
-        (pictures(1)[:0], "at least one picture"),
-        (pictures(2, size=(8, 8)), r"Received: uint8 of shape \(2, 8, 8, 3\)"),
-        (pictures(2).astype(int), "uint8 or floats"),
-        (3, "Pass some hundred pictures"),
+        ([], "holds no image"),
+        (random_images(1)[:0], "at least one image"),
+        (random_images(2, size=(8, 8)), r"Received: uint8 of shape \(2, 8, 8, 3\)"),
+        (random_images(2).astype(int), "uint8 or floats"),
+        (3, "Pass some hundred images"),
         ("no/such/folder", "is no folder"),
     ],
 )
@@ -171,9 +171,9 @@ def test_bad_calibration_is_refused(model, calibration, message):
         Predictor(model, precision="int8", calibration=calibration)
 
 
-def test_calibration_takes_pictures_from_all_over_a_folder(monkeypatch, tmp_path):
+def test_calibration_takes_images_from_all_over_a_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(calibration, "MOST", 4)
-    for i in range(6):  # sorted by class, as folders of pictures are
+    for i in range(6):  # sorted by class, as folders of images are
         Image.fromarray(np.full((SIZE, SIZE, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
     recipe = recipe_for((SIZE, SIZE), 5)
     samples = calibration_samples(tmp_path, recipe, (SIZE, SIZE, 3))
@@ -184,7 +184,7 @@ def test_calibration_takes_pictures_from_all_over_a_folder(monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["uint8", "floats", "paths", "classes in turns"])
-def test_calibration_takes_pictures_from_all_over_arrays_and_lists(monkeypatch, tmp_path, kind):
+def test_calibration_takes_images_from_all_over_arrays_and_lists(monkeypatch, tmp_path, kind):
     monkeypatch.setattr(calibration, "MOST", 20)
     levels = np.repeat([0, 200], 30) if kind != "classes in turns" else np.tile([0, 200], 30)
     some = np.broadcast_to(levels.astype(np.uint8)[:, None, None, None], (60, SIZE, SIZE, 3))
@@ -201,7 +201,7 @@ def test_calibration_takes_pictures_from_all_over_arrays_and_lists(monkeypatch, 
     assert dark == 10 if kind != "classes in turns" else 5 <= dark <= 15
 
 
-def test_calibration_passes_over_what_is_no_picture_and_tells_what_is_damaged(tmp_path):
+def test_calibration_passes_over_what_is_no_image_and_tells_what_is_damaged(tmp_path):
     for name in ("a.jpg", "sub/b.png", "._a.jpg", ".ipynb_checkpoints/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8), "teal").save(tmp_path / name)
@@ -212,7 +212,7 @@ def test_calibration_passes_over_what_is_no_picture_and_tells_what_is_damaged(tm
     (tmp_path / "c.jpg").write_bytes(b"cut short")
     with pytest.warns(UserWarning, match=r"1 of 3 calibration .*c\.jpg: is text"):
         assert len(calibration_samples(tmp_path, recipe, shape)) == 2
-    with pytest.raises(PictureError, match="c.jpg"):
+    with pytest.raises(ImageError, match="c.jpg"):
         calibration_samples([tmp_path / "c.jpg"], recipe, shape)
 
 
@@ -283,7 +283,7 @@ def test_batch_size_changes_no_result(exported, reference, name, batch_size):
     engine = "keras" if name == "m.keras" else "auto"  # for a file its own runtime
     path = exported(name)
     with Predictor(path, engine=engine, batch_size=batch_size, threads=1) as predictor:
-        assert difference(reference, predictor.predict(pictures(7))).relative_error < FLOAT32
+        assert difference(reference, predictor.predict(random_images(7))).relative_error < FLOAT32
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -291,7 +291,7 @@ def test_model_of_any_size_takes_any_size(engine):
     model = net((None, None, 3))
     with Predictor(model, engine=engine) as predictor:
         for size in ((32, 32), (64, 40), (32, 32)):
-            x = preprocess_input(pictures(3, size=size))
+            x = preprocess_input(random_images(3, size=size))
             found = difference(model(x, training=False), predictor.predict(x))
             assert found.relative_error < FLOAT32
 
@@ -302,14 +302,14 @@ def test_model_of_any_size_takes_any_size(engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_features_come_out_too(engine, options):
     model = net(**options)
-    x = preprocess_input(pictures(3))
+    x = preprocess_input(random_images(3))
     with Predictor(model, engine=engine) as predictor:
         found = predictor.predict(x)
     assert difference(model(x, training=False), found).relative_error < FLOAT32
 
 
 def test_paths_are_read_as_the_recipe_says(litert, files):
-    pixels = np.stack([read_picture(path, size=SIZE, crop=0.875) for path in files])
+    pixels = np.stack([read_image(path, size=SIZE, crop=0.875) for path in files])
     expected = litert.predict(pixels)
     assert np.array_equal(litert.predict(files), expected)
     assert np.array_equal(litert.predict(iter(map(str, files))), expected)
@@ -319,7 +319,7 @@ def test_paths_are_read_as_the_recipe_says(litert, files):
 def test_images_are_taken_as_a_server_has_them(litert, files):
     expected = litert.predict(files)
     contents = [Path(file).read_bytes() for file in files]
-    arrays = [read_picture(file, size=SIZE, crop=0.875) for file in files]
+    arrays = [read_image(file, size=SIZE, crop=0.875) for file in files]
     floats = [preprocess_input(array) for array in arrays]
     images = [Image.open(file) for file in files]
     for given in (contents, map(io.BytesIO, contents), images, arrays, tuple(floats),
@@ -330,18 +330,18 @@ def test_images_are_taken_as_a_server_has_them(litert, files):
 
 
 def test_what_is_no_image_is_refused(litert, files):
-    with pytest.raises(PictureError, match=r"An image of 10 bytes.*\n"):
-        litert.predict(b"no picture")
+    with pytest.raises(ImageError, match=r"An image of 10 bytes.*\n"):
+        litert.predict(b"no image")
     with pytest.raises(ValueError, match="must be a path, bytes.*Received: int"):
         litert.predict([1, 2])
     with pytest.raises(ValueError, match=r"arrays of one shape and type.*float32.*uint8"):
-        litert.predict([pictures(1)[0], np.zeros((SIZE, SIZE, 3), np.float32)])
+        litert.predict([random_images(1)[0], np.zeros((SIZE, SIZE, 3), np.float32)])
 
 
 def test_grey_model_reads_colour_files(files):
     with Predictor(net((SIZE, SIZE, 1))) as predictor:
-        (pixels,) = (predictor.read_picture(path) for path in files[:1])
-        grey = read_picture(files[0], size=SIZE, crop=0.875).astype(float) @ [0.299, 0.587, 0.114]
+        (pixels,) = (predictor.read_image(path) for path in files[:1])
+        grey = read_image(files[0], size=SIZE, crop=0.875).astype(float) @ [0.299, 0.587, 0.114]
         assert np.array_equal(pixels[..., 0], np.rint(grey))
         assert predictor.predict(files).shape == (3, 5)
 
@@ -349,7 +349,7 @@ def test_grey_model_reads_colour_files(files):
 def test_model_of_many_channels_reads_no_files(files):
     with (
         Predictor(net((SIZE, SIZE, 4))) as predictor,
-        pytest.raises(PictureError, match="Pass arr"),
+        pytest.raises(ImageError, match="Pass arr"),
     ):
         predictor.predict(files)
 
@@ -365,7 +365,7 @@ def test_classes_have_the_models_names(litert, files):
 
 
 def test_bad_file_does_not_stop_an_endless_stream(litert, files, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     stream = itertools.cycle([*files, tmp_path / "bad.png"])
     results = list(itertools.islice(litert.classify(stream), 100))
     assert [bool(result.fault) for result in results[:8]] == [False, False, False, True] * 2
@@ -383,7 +383,7 @@ def test_saved_model_is_opened_by_its_path(model, reference, tmp_path):
     save_model(model, tmp_path / "model.keras")
     with Predictor(tmp_path / "model.keras") as predictor:
         assert predictor.recipe.labels == LABELS
-        assert difference(reference, predictor.predict(pictures(7))).relative_error < FLOAT32
+        assert difference(reference, predictor.predict(random_images(7))).relative_error < FLOAT32
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.tflite", "m.onnx", "m.xml", "folder"])
@@ -409,7 +409,7 @@ def test_missing_file_is_refused(tmp_path):
             Predictor(tmp_path / name)
 
 
-def test_model_without_pictures_is_refused():
+def test_model_without_images_is_refused():
     import keras
 
     inputs = keras.Input((4,))
@@ -419,18 +419,18 @@ def test_model_without_pictures_is_refused():
 
 def test_nothing_is_printed(silent, model):
     with Predictor(model, engine="litert") as predictor:
-        predictor.predict(pictures(5))
+        predictor.predict(random_images(5))
 
 
 @pytest.mark.parametrize(
     ("alpha", "each"),
     [(0.25, 5), (1.0, 20), *(pytest.param(a, 1, marks=pytest.mark.slow) for a in (0.25, 1.0))],
 )
-def test_every_float32_engine_agrees_on_real_pictures(shared_data, monkeypatch, alpha, each):
+def test_every_float32_engine_agrees_on_real_images(shared_data, monkeypatch, alpha, each):
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(shared_data / "weights" / "keras"))
     model = MobileNet(alpha=alpha)
     paths = sorted((shared_data / "images" / "imagenet_sample").iterdir())[::each]
-    pixels = np.stack([read_picture(path, size=224, crop=0.875) for path in paths])
+    pixels = np.stack([read_image(path, size=224, crop=0.875) for path in paths])
     reference = model.predict(preprocess_input(pixels), verbose=0)
     for engine in ENGINES:
         with Predictor(model, engine=engine) as predictor:

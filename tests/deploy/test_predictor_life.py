@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from deploy_nets import SIZE, pictures, unsettled
+from deploy_nets import SIZE, random_images, unsettled
 
 from keras_mobilenet import MobileNet, Predictor, preprocess_input
 from keras_mobilenet.deploy import predictor as rooms
@@ -18,13 +18,13 @@ from keras_mobilenet.deploy.engines.processor import adds_int8_products, instruc
 from keras_mobilenet.deploy.exporting import export
 from keras_mobilenet.deploy.graphs import agreement
 from keras_mobilenet.errors import AgreementWarning, PrecisionError
-from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.recipes import recipe_for
 from keras_mobilenet.models.model_files import set_recipe
 from keras_mobilenet.nets.v1 import Block
 
 LABELS = ("ant", "bee", "cat", "dog", "eel")
-CALIBRATION = pictures(20, seed=3)
+CALIBRATION = random_images(20, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_bfloat16_is_near_or_refused_where_the_processor_has_none(model):
 
 
 @pytest.mark.parametrize("engine", ["litert", "openvino"])
-def test_agreement_is_that_of_the_calibration_pictures(model, engine):
+def test_agreement_is_that_of_the_calibration_images(model, engine):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AgreementWarning)
         predictor = Predictor(model, engine=engine, precision="int8", calibration=CALIBRATION)
@@ -131,11 +131,11 @@ def test_features_name_no_class():
 
 
 @pytest.mark.parametrize("alpha", [0.25, pytest.param(1.0, marks=pytest.mark.slow)])
-def test_auto_int8_agrees_with_keras_on_real_pictures(shared_data, monkeypatch, alpha):
+def test_auto_int8_agrees_with_keras_on_real_images(shared_data, monkeypatch, alpha):
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(shared_data / "weights" / "keras"))
     model, images = MobileNet(alpha=alpha), shared_data / "images"
     paths = sorted((images / "imagenet_sample").iterdir())
-    pixels = np.stack([read_picture(path, size=224, crop=0.875) for path in paths])
+    pixels = np.stack([read_image(path, size=224, crop=0.875) for path in paths])
     reference = model.predict(preprocess_input(pixels), verbose=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AgreementWarning)  # flowers are not the classes' own
@@ -209,7 +209,7 @@ def test_a_pickled_predictor_is_made_anew(model, files):
             with pickle.loads(pickle.dumps(predictor)) as copy:
                 assert repr(copy) == repr(predictor)
                 assert copy.recipe == predictor.recipe
-                x = pictures(3)
+                x = random_images(3)
                 assert np.allclose(copy.predict(x), predictor.predict(x), atol=1e-6)
 
 
@@ -221,7 +221,7 @@ def test_a_pickled_predictor_keeps_its_preprocessing_and_labels(model, files):
                 assert copy.recipe == predictor.recipe
                 assert str(copy.recipe.preprocessing) == str(predictor.recipe.preprocessing)
                 assert copy.labels() == options["labels"]
-                x = pictures(3)
+                x = random_images(3)
                 expected = predictor.predict((x / 255 - 0.5).astype("float32"))
                 assert np.allclose(copy.predict(x), expected, atol=1e-5)
             again = copy.__reduce__()[0].keywords

@@ -1,4 +1,4 @@
-"""The same job on a cluster: every picture once, whatever becomes of the machines."""
+"""The same job on a cluster: every image once, whatever becomes of the machines."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from pictures import LABELS, small_model, write_features_model, write_model, write_pictures
+from image_files import LABELS, small_model, write_features_model, write_images, write_model
 
 from keras_mobilenet.deploy.folders.folder_job import write_results
 from keras_mobilenet.deploy.folders.job_file import settings_of, write_settings
@@ -21,8 +21,8 @@ from keras_mobilenet.deploy.folders.ray_job import (
 )
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import MissingExtraError
-from keras_mobilenet.images.listing import list_pictures
-from keras_mobilenet.images.read_ahead import BATCH
+from keras_mobilenet.images.listing import list_images
+from keras_mobilenet.images.prefetch import BATCH
 
 # Ray's own: its settings warn of themselves, and it leaves pipes to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -77,11 +77,11 @@ def listening_addresses():
 
 @pytest.fixture
 def here(tmp_path):
-    """A model, pictures, and the results of one machine."""
+    """A model, images, and the results of one machine."""
     write_model(tmp_path / "net.keras")
-    write_pictures(tmp_path / "pictures", COUNT, bad=BAD)
+    write_images(tmp_path / "images", COUNT, bad=BAD)
     with Predictor(tmp_path / "net.keras") as predictor:
-        write_results(predictor, tmp_path / "pictures", tmp_path / "one.parquet", top=3)
+        write_results(predictor, tmp_path / "images", tmp_path / "one.parquet", top=3)
     return tmp_path
 
 
@@ -95,7 +95,7 @@ def rows(path):
 
 def classify(here, **options):
     return classify_with_ray(
-        here / "pictures", here / "out", model=here / "net.keras", top=3, part_size=BATCH, **options
+        here / "images", here / "out", model=here / "net.keras", top=3, part_size=BATCH, **options
     )
 
 
@@ -105,7 +105,7 @@ def write_first_part(here):
     out.mkdir()
     with Predictor(here / "net.keras") as predictor:
         write_settings(str(out), settings_of(predictor, top=3))
-        paths = list(list_pictures(here / "pictures"))[:BATCH]
+        paths = list(list_images(here / "images"))[:BATCH]
         part = out / "part-001-000000.parquet"
         write_parquet(str(part), predictor.classify(paths, top=3), top=3)
     (out / ".part-001-000001.parquet.cut.parquet").write_bytes(b"PAR1")
@@ -163,7 +163,7 @@ def test_nothing_is_lost_where_ray_cannot_be_used(here, monkeypatch):
     with pytest.raises(ValueError, match="one of the two"):
         classify(here, resume=True, overwrite=True)
     (here / "empty").mkdir()
-    with pytest.raises(ValueError, match="There is no picture"):
+    with pytest.raises(ValueError, match="There is no image"):
         classify_with_ray(here / "empty", here / "out", model=here / "net.keras", overwrite=True)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"keras-mobilenet\[ray\]"):
@@ -190,7 +190,7 @@ def test_model_travels_as_file_folder_or_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_lost_machine_loses_no_picture(here):
+def test_lost_machine_loses_no_image(here):
     # Ray's own patience with a machine that does not answer is 15 seconds.
     impatience = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
     cluster = start_cluster(_system_config=impatience)
@@ -205,7 +205,7 @@ def test_lost_machine_loses_no_picture(here):
                 cluster.remove_node(nodes.pop(), allow_graceful=False)
 
         report = classify_with_ray(
-            here / "pictures", here / "out", model=here / "net.keras", top=3, part_size=BATCH,
+            here / "images", here / "out", model=here / "net.keras", top=3, part_size=BATCH,
             address=cluster.address, progress=kill_one,
         )  # fmt: skip
     finally:
@@ -222,14 +222,14 @@ def test_features_and_failures_on_a_cluster(here):
     cluster = start_cluster()
     try:
         options = {"model": model, "features": True, "address": cluster.address}
-        classify_with_ray(here / "pictures", here / "out", **options)
+        classify_with_ray(here / "images", here / "out", **options)
         with pytest.raises(OSError, match="The work on Ray has stopped"):
             classify_with_ray(
-                here / "pictures", here / "gone", **options,
+                here / "images", here / "gone", **options,
                 progress=lambda done: os.rename(here / "gone", here / "elsewhere"),
             )  # fmt: skip
     finally:
         cluster.shutdown()
     with Predictor(model) as predictor:
-        write_results(predictor, here / "pictures", here / "f.parquet", features=True)
+        write_results(predictor, here / "images", here / "f.parquet", features=True)
     assert rows(here / "out") == rows(here / "f.parquet")

@@ -1,4 +1,4 @@
-"""Pictures of models: what is drawn, by which program, and what happens when it cannot be."""
+"""Images of models: what is drawn, by which program, and what happens when it cannot be."""
 
 import html
 import inspect
@@ -162,7 +162,7 @@ def test_kinds_of_models_in_keras_own_test_are_drawn_as_keras_draws_them(
     assert sources.pop().startswith("digraph")
 
 
-def test_a_picture_has_every_layers_name(net, tmp_path):
+def test_an_image_has_every_layers_name(net, tmp_path):
     plot_model(net, tmp_path / "model.svg", show_layer_names=True)
     words = set(re.findall(r">([^<]+)</text>", (tmp_path / "model.svg").read_text()))
     assert {layer.name for layer in net.layers} <= words
@@ -170,16 +170,16 @@ def test_a_picture_has_every_layers_name(net, tmp_path):
 
 @pytest.mark.parametrize("model", ["net", "small"])
 @pytest.mark.parametrize("compact", [False, True])
-def test_pictures_are_drawn_without_an_installed_graphviz(request, tmp_path, model, compact):
+def test_images_are_drawn_without_an_installed_graphviz(request, tmp_path, model, compact):
     assert shutil.which("dot") is None
     assert shutil.which("graphviz-pure") is None  # nor need the environment be activated
     model = request.getfixturevalue(model)
     for name in ("model.png", "model.svg", "model.jpg", "model", "model.PNG"):
         plot_model(model, tmp_path / name, compact=compact, dpi=30)
-    for name, picture_format in (("model.png", "PNG"), ("model", "PNG"), ("model.PNG", "PNG"),
+    for name, image_format in (("model.png", "PNG"), ("model", "PNG"), ("model.PNG", "PNG"),
                                  ("model.jpg", "JPEG")):  # fmt: skip
-        with Image.open(tmp_path / name) as picture:
-            assert picture.format == picture_format
+        with Image.open(tmp_path / name) as image:
+            assert image.format == image_format
     assert ElementTree.parse(tmp_path / "model.svg").getroot().tag == f"{SVG}svg"
 
 
@@ -199,12 +199,12 @@ def test_nothing_is_printed(small, tmp_path, capfd):
 # What is returned
 
 
-def test_a_notebook_is_given_the_picture(small, tmp_path):
+def test_a_notebook_is_given_the_image(small, tmp_path):
     display = pytest.importorskip("IPython.display")
-    picture = plot_model(small, tmp_path / "model.png", dpi=30)
-    assert isinstance(picture, display.Image)
-    assert picture.format == "png"
-    assert picture.data == (tmp_path / "model.png").read_bytes()
+    image = plot_model(small, tmp_path / "model.png", dpi=30)
+    assert isinstance(image, display.Image)
+    assert image.format == "png"
+    assert image.data == (tmp_path / "model.png").read_bytes()
     assert isinstance(plot_model(small, tmp_path / "model", dpi=30), display.Image)
     drawing = plot_model(small, tmp_path / "model.svg")
     assert isinstance(drawing, display.SVG)
@@ -239,8 +239,8 @@ def test_an_installed_graphviz_is_preferred(small, tmp_path, fake_dot):
 def test_where_an_installed_graphviz_fails_ours_draws(small, tmp_path, fake_dot, commands):
     fake_dot(commands)
     plot_model(small, tmp_path / "model.png", dpi=30)
-    with Image.open(tmp_path / "model.png") as picture:
-        assert picture.format == "PNG"
+    with Image.open(tmp_path / "model.png") as image:
+        assert image.format == "PNG"
 
 
 def test_without_any_program_the_error_says_what_to_install(small, tmp_path, monkeypatch):
@@ -305,7 +305,7 @@ def test_an_unwritable_folder_is_named(small, tmp_path, monkeypatch):
         ("exit 3", "dot: exit status 3"),
     ],
 )
-@pytest.mark.parametrize("before", [None, "the picture of yesterday"])
+@pytest.mark.parametrize("before", [None, "the image of yesterday"])
 def test_a_failed_drawing_leaves_all_as_it_was(
     small, tmp_path, fake_dot, monkeypatch, commands, found, before
 ):
@@ -432,7 +432,7 @@ def test_boxes_are_linked_in_a_chain(net):
 
 
 @pytest.mark.parametrize("own_top", [False, True])
-def test_the_compact_picture_fits_a_page(net, base, tmp_path, own_top):
+def test_the_compact_image_fits_a_page(net, base, tmp_path, own_top):
     model = net
     if own_top:
         inputs = keras.Input((64, 64, 3))
@@ -440,9 +440,9 @@ def test_the_compact_picture_fits_a_page(net, base, tmp_path, own_top):
         x = layers.Dropout(0.1)(layers.GlobalAveragePooling2D()(x))
         model = keras.Model(inputs, layers.Dense(3)(layers.Dense(50, "relu")(x)))
     plot_model(model, tmp_path / "model.png", compact=True)
-    with Image.open(tmp_path / "model.png") as picture:
-        assert all(n / 200 < limit for n, limit in zip(picture.size, A4, strict=True))
-        assert picture.height / picture.width > 1.4  # a column
+    with Image.open(tmp_path / "model.png") as image:
+        assert all(n / 200 < limit for n, limit in zip(image.size, A4, strict=True))
+        assert image.height / image.width > 1.4  # a column
 
 
 def test_the_resolution_and_the_direction_can_be_chosen(net, tmp_path):
@@ -459,8 +459,8 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
         model = keras.applications.MobileNet(weights=None, alpha=0.25, name="net")
         plot_model(model, tmp_path / f"{name}.svg", compact=True)
     plot_model(MobileNet(weights=None, alpha=0.25, name="net"), tmp_path / "c.svg", compact=True)
-    pictures = {path.read_bytes() for path in tmp_path.iterdir()}
-    assert len(pictures) == 1
+    images = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(images) == 1
 
 
 def test_unknown_sizes_leave_macs_open(tmp_path):

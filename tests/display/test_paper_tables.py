@@ -117,7 +117,7 @@ def test_command_prints_all_tables_or_one():
 
 def test_command_draws_the_figure(tmp_path):
     pytest.importorskip("matplotlib")
-    picture = tmp_path / "accuracy.svg"
-    result = CliRunner().invoke(app, ["paper", "--table", "6", "--figure", str(picture)])
+    image = tmp_path / "accuracy.svg"
+    result = CliRunner().invoke(app, ["paper", "--table", "6", "--figure", str(image)])
     assert "wrote" in result.stderr
-    assert "<svg" in picture.read_text()
+    assert "<svg" in image.read_text()

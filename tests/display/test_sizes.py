@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploy_nets import pictures, unsettled
+from deploy_nets import random_images, unsettled
 from random_models import randomise
 from typer.testing import CliRunner
 
@@ -183,7 +183,7 @@ def sizes_of(model):
 
 
 def scores(model, size):
-    return np.asarray(model(preprocess_input(pictures(3, size)), training=False))
+    return np.asarray(model(preprocess_input(random_images(3, size)), training=False))
 
 
 def test_weights_fold_and_features_go_with_any_size(model, tmp_path):
@@ -196,27 +196,29 @@ def test_weights_fold_and_features_go_with_any_size(model, tmp_path):
     for size in sizes_of(model):
         assert np.array_equal(scores(again, size), scores(model, size))
         assert difference(scores(model, size), scores(folded, size)).rms_error < 1e-5
-        found = features(model)(preprocess_input(pictures(1, size)))
+        found = features(model)(preprocess_input(random_images(1, size)))
         padding = "keras" if model.input_shape[2] is None else "symmetric"
         assert found["stride_32"].shape[1:3] == stage_sizes(size, padding=padding)[-1].size
 
 
 @pytest.mark.parametrize("name", ["m.tflite", "m.onnx", "m.xml", "m/"])
 def test_exports_take_the_sizes_that_the_model_takes(model, tmp_path, name):
-    report = export(model, f"{tmp_path}/{name}", calibration=pictures(4, HERE))
+    report = export(model, f"{tmp_path}/{name}", calibration=random_images(4, HERE))
     assert report.difference.rms_error < 1e-5
     with Predictor(f"{tmp_path}/{name}") as predictor:
         for size in sizes_of(model):
-            found = predictor.predict(pictures(3, size))
+            found = predictor.predict(random_images(3, size))
             assert difference(scores(model, size), found).rms_error < 1e-5
         with pytest.raises(ValueError, match="`x` must be of shape"):
-            predictor.predict(pictures(1, (40, 73)) if model.input_shape[2] else pictures(1)[0])
+            predictor.predict(
+                random_images(1, (40, 73)) if model.input_shape[2] else random_images(1)[0]
+            )
 
 
 @pytest.mark.parametrize("name", ["m.tflite", "m.xml"])
 def test_int8_takes_the_sizes_that_the_model_takes(model, tmp_path, name):
-    export(model, f"{tmp_path}/{name}", quantize="int8", calibration=pictures(20, HERE))
+    export(model, f"{tmp_path}/{name}", quantize="int8", calibration=random_images(20, HERE))
     with Predictor(f"{tmp_path}/{name}") as predictor:
         for size in sizes_of(model):
-            found = predictor.predict(pictures(3, size))
+            found = predictor.predict(random_images(3, size))
             assert difference(scores(model, size), found).rms_error < 0.2  # int8, and not broken

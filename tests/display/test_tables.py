@@ -84,7 +84,7 @@ def test_nested_layers_are_shown_on_demand(nested):
 
 
 def test_costs_are_those_of_the_net(mobilenet, nested):
-    assert folded(summary(mobilenet, costs=True))[-2] == "MACs for one picture: 568,740,352"
+    assert folded(summary(mobilenet, costs=True))[-2] == "MACs for one image: 568,740,352"
     rows = layer_rows(nested)
     assert rows[0].macs == sum(row.macs for row in layer_rows(nested.layers[0]))
     assert rows[1].macs == 256 * 3
@@ -93,7 +93,7 @@ def test_costs_are_those_of_the_net(mobilenet, nested):
 def test_unknown_sizes_leave_macs_unknown():
     model = MobileNet((None, None, 3), alpha=0.25, include_top=False, weights=None)
     lines = folded(summary(model, costs=True))
-    assert lines[-2] == "MACs for one picture: ?"
+    assert lines[-2] == "MACs for one image: ?"
     assert "conv1 (Conv2D) (None, None, None, 8) 216 ? ?" in lines
 
 

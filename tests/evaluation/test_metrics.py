@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras_mobilenet.evaluation.metrics import BINS, evaluate, wilson_interval
 
 ABC = ("a", "b", "c")
-#                  true 0, taken for 0    0 for 1           1 for 1           1 for 0
+#                  true 0, predicted as 0    0 for 1           1 for 1           1 for 0
 ROWS = np.array([[0.9, 0.05, 0.05], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.5, 0.25, 0.25]])
 TRUE = [0, 0, 1, 1]
 

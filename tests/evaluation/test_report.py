@@ -61,7 +61,7 @@ def history(epochs=4, stages=("top", "block 13")):
 
 
 def probabilities(true, taken, classes):
-    """Return rows whose highest number is at the class it is taken for, each of another height."""
+    """Return rows whose highest number is at the predicted class, each of another height."""
     rows = np.full((len(true), classes), 0.1, "float32")
     rows[np.arange(len(true)), taken] += np.linspace(0.5, 5, len(true))
     return rows / rows.sum(axis=1, keepdims=True)
@@ -79,7 +79,7 @@ def run_of(labels=FLOWERS, n=30, wrong=6, model=None, paths=None, **changes):
         history=history(),
         validation=validation,
         probabilities=probabilities(true, taken, len(labels)),
-        settings={"alpha": 0.25, "size": [64, 64], "seed": 7, "augment": True, "patience": None},
+        settings={"alpha": 0.25, "size": [64, 64], "seed": 7, "views": True, "patience": None},
         timings={"features": 12.34, "total": 125.0},
         versions={"keras": "3.15.1"},
         weights_hash="0f" * 32,
@@ -105,8 +105,8 @@ def model():
     return net
 
 
-def pictures(folder, n, size=(300, 200), name="{}.jpg"):
-    """Return the paths of pictures of noise, which compress worst."""
+def noise_images(folder, n, size=(300, 200), name="{}.jpg"):
+    """Return the paths of images of noise, which compress worst."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     paths = [folder / name.format(i) for i in range(n)]
@@ -119,7 +119,7 @@ def pictures(folder, n, size=(300, 200), name="{}.jpg"):
 def full(tmp_path_factory, model):
     """A page with everything that a page can have."""
     folder = tmp_path_factory.mktemp("full")
-    paths = pictures(folder / "noise", 40)
+    paths = noise_images(folder / "noise", 40)
     run = run_of(n=40, wrong=30, model=model, paths=paths, problems=("a.jpg: is empty (0 bytes)",))
     return run, page_of(folder, run)
 
@@ -188,26 +188,26 @@ def test_epochs_and_stages_are_told(full):
 
 def test_what_it_takes_to_train_again_is_told(full):
     run, page = full
-    for words in (run.weights_hash, "seed7", "size64, 64", "augmentyes", "patiencenone",
+    for words in (run.weights_hash, "seed7", "size64, 64", "viewsyes", "patiencenone",
                   "keras3.15.1", "total2 min 05 s", "features12.3 s", run.problems[0]):  # fmt: skip
         assert words in page.words
 
 
-def test_surest_mistakes_come_first_with_picture_and_map(full):
+def test_surest_mistakes_come_first_with_image_and_map(full):
     run, page = full
     assert len(page.all("img")) == 48
     assert "24 of 30 mistakes" in page.words
-    shown = [float(x) for x in re.findall(r"taken for \w+, ([\d.]+) %", page.words)]
+    shown = [float(x) for x in re.findall(r"predicted as \w+, ([\d.]+) %", page.words)]
     assert shown == sorted(shown, reverse=True)
     wrong = run.probabilities.argmax(1) != [class_ for _, class_ in run.validation]
     top = np.sort(run.probabilities.max(1)[wrong])[::-1][:24]
     assert shown == pytest.approx(100 * top, abs=0.051)
-    picture, overlay = (b64decode(x["src"].partition(",")[2]) for x in page.all("img")[:2])
-    assert Image.open(BytesIO(picture)).size == Image.open(BytesIO(overlay)).size == (224, 150)
-    assert picture != overlay
+    photo, overlay = (b64decode(x["src"].partition(",")[2]) for x in page.all("img")[:2])
+    assert Image.open(BytesIO(photo)).size == Image.open(BytesIO(overlay)).size == (224, 150)
+    assert photo != overlay
 
 
-def test_folders_above_a_picture_are_not_told(full):
+def test_folders_above_an_image_are_not_told(full):
     run, page = full
     assert "noise/" in page.words
     assert run.validation[0][0].rpartition("/noise/")[0] not in page.text
@@ -220,7 +220,7 @@ def test_same_run_gives_the_same_file(tmp_path):
 
 def test_names_from_outside_stay_words(tmp_path, model):
     labels = (HOSTILE, f"{HOSTILE}2", "x\x00\x1b\ud800\u202ey")
-    paths = pictures(tmp_path / "\"'><b>", 6, name=BAD_FILE)
+    paths = noise_images(tmp_path / "\"'><b>", 6, name=BAD_FILE)
     steps = history(stages=(HOSTILE,))
     run = run_of(labels, 6, 6, model, paths, history=steps, settings={HOSTILE: HOSTILE},
                  timings={HOSTILE: 1.0}, versions={HOSTILE: HOSTILE}, weights_hash=HOSTILE,
@@ -268,7 +268,7 @@ def test_no_mistake_is_told_as_such(tmp_path):
     assert page.all("img") == []
 
 
-def test_arrays_have_rows_in_place_of_pictures(tmp_path):
+def test_arrays_have_rows_in_place_of_images(tmp_path):
     run = run_of(wrong=2)
     page = page_of(tmp_path, run)
     assert page.all("img") == []
@@ -278,23 +278,25 @@ def test_arrays_have_rows_in_place_of_pictures(tmp_path):
     assert {row[0] for row in rows} == {f"example {i}" for i in wrong}
 
 
-def test_picture_that_is_gone_has_a_row(tmp_path, model):
-    paths = pictures(tmp_path / "rose", 3)
+def test_image_that_is_gone_has_a_row(tmp_path, model):
+    paths = noise_images(tmp_path / "rose", 3)
     (tmp_path / "rose" / "0.jpg").unlink()
     page = page_of(tmp_path, run_of(n=3, wrong=3, model=model, paths=paths))
     assert len(page.all("img")) == 4
     assert [row[0] for row in page.table("Example")] == ["rose/0.jpg"]
 
 
-def test_model_without_an_exact_map_has_its_pictures_alone(tmp_path):
+def test_model_without_an_exact_map_has_its_images_alone(tmp_path):
     net = MobileNet((64, 64, 3), 0.25, weights=None, include_top=False, pooling="max")
-    paths = pictures(tmp_path / "rose", 3)
+    paths = noise_images(tmp_path / "rose", 3)
     page = page_of(tmp_path, run_of(n=3, wrong=2, model=net, paths=paths))
     assert len(page.all("img")) == 2
 
 
-def test_small_and_narrow_pictures_keep_their_pixels(tmp_path, model):
-    paths = pictures(tmp_path / "rose", 2, size=(16, 16)) + pictures(tmp_path / "x", 1, (2000, 3))
+def test_small_and_narrow_images_keep_their_pixels(tmp_path, model):
+    paths = noise_images(tmp_path / "rose", 2, size=(16, 16)) + noise_images(
+        tmp_path / "x", 1, (2000, 3)
+    )
     page = page_of(tmp_path, run_of(n=3, wrong=3, model=model, paths=paths))
     sizes = {(image["width"], image["height"]) for image in page.all("img")}
     assert sizes == {("14", "14"), ("224", "1")}  # 7/8 of each side, as the model saw it

@@ -24,7 +24,7 @@ FILES = ["v1", *V2_FILES, "frozen.pb"]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def pictures(size):
+def images(size):
     return np.random.default_rng(1).uniform(-1, 1, (2, size, size, 3)).astype("float32")
 
 
@@ -37,7 +37,7 @@ def slim(tmp_path_factory):
     net.save(folder / "v1", 1)
     net.save(folder / "v2", 2)
     net.freeze(folder / "frozen.pb")
-    logits = {size: net.logits(pictures(size)) for size in (224, 225)}
+    logits = {size: net.logits(images(size)) for size in (224, 225)}
     net.close()
     return folder, logits
 
@@ -77,7 +77,7 @@ def test_logits_are_those_of_tensorflow(slim, name, size):
     folder, logits = slim
     model = MobileNet((size, size, 3), alpha=ALPHA, weights=folder / name,
                       classifier_activation=None)  # fmt: skip
-    found, wanted = np.asarray(model(pictures(size))), logits[size][:, 1:]
+    found, wanted = np.asarray(model(images(size))), logits[size][:, 1:]
     # Two programs of float32 convolutions: 1e-5 is found.
     assert abs(found - wanted).max() < 1e-4 * abs(wanted).max()
 
@@ -126,20 +126,20 @@ def test_moving_averages_go_before_the_variables(tmp_path, version):
 def test_a_net_without_gamma_gets_ones_and_a_note(tmp_path):
     net = Net({n: a for n, a in slim_arrays(ALPHA).items() if not n.endswith("gamma")})
     net.save(tmp_path / "x", 2)
-    wanted = net.logits(pictures(64))[:, 1:]
+    wanted = net.logits(images(64))[:, 1:]
     net.close()
     model = MobileNet((64, 64, 3), alpha=ALPHA, weights=tmp_path / "x", classifier_activation=None)
-    assert abs(np.asarray(model(pictures(64))) - wanted).max() < 1e-4 * abs(wanted).max()
+    assert abs(np.asarray(model(images(64))) - wanted).max() < 1e-4 * abs(wanted).max()
     assert "gamma of 1" in str(load_weights(model, tmp_path / "x"))
 
 
 def test_a_graph_of_unfused_batch_norms_is_read(tmp_path):
     net = Net(slim_arrays(ALPHA), fused=False)
     path = net.freeze(tmp_path / "x.pb")
-    wanted = net.logits(pictures(64))[:, 1:]
+    wanted = net.logits(images(64))[:, 1:]
     net.close()
     model = MobileNet((64, 64, 3), alpha=ALPHA, weights=path, classifier_activation=None)
-    assert abs(np.asarray(model(pictures(64))) - wanted).max() < 1e-4 * abs(wanted).max()
+    assert abs(np.asarray(model(images(64))) - wanted).max() < 1e-4 * abs(wanted).max()
 
 
 def test_a_graph_with_another_activation_is_refused(tmp_path):

@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 from checkpoint_files import random_arrays, weights
-from make_goldens import ALPHA, CLASSES, FOLDER, SIZES, picture
+from make_goldens import ALPHA, CLASSES, FOLDER, SIZES, image
 from safetensors.numpy import load_file, save_file
 
 import keras_mobilenet
@@ -44,7 +44,7 @@ def built(name, size=224, **arguments):
 
 def difference(model, name, size):
     """The largest difference to what the real library put out, over its largest output."""
-    found, expected = np.asarray(model(picture(size)))[0], np.array(OUTPUTS[name][str(size)])
+    found, expected = np.asarray(model(image(size)))[0], np.array(OUTPUTS[name][str(size)])
     return abs(found - expected).max() / abs(expected).max()
 
 

@@ -9,7 +9,7 @@ from conftest import SMALL, SOON, at_most
 from keras_mobilenet import MobileNet, load_weights, preprocess_input
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.registry import open_checkpoint
-from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.images.images import read_image
 
 CLASSES = 7
 NETS = {  # how a net pads, its size, and whether it is quantised
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-def pictures(size, count=4):
+def images(size, count=4):
     return np.random.default_rng(1).uniform(-1, 1, (count, size, size, 3)).astype("float32")
 
 
@@ -53,7 +53,7 @@ def converted(model, size, quantized):
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if quantized:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([p[None]] for p in pictures(size, 8))
+        converter.representative_dataset = lambda: ([p[None]] for p in images(size, 8))
         converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()
 
@@ -96,7 +96,7 @@ def test_a_converted_net_computes_what_the_model_did(made):
     padding, size, quantized = NETS[kind]
     ours = MobileNet((size, size, 3), alpha=0.25, weights=path, classes=CLASSES,
                      classifier_activation=None)  # fmt: skip
-    found, wanted = np.asarray(ours(pictures(size))), np.asarray(model(pictures(size)))
+    found, wanted = np.asarray(ours(images(size))), np.asarray(model(images(size)))
     # The converter folds in float32: 4e-6 is found. Kernels of 8 bits: 2e-2.
     tolerance = 0.05 if quantized else 1e-4
     assert abs(found - wanted).max() < tolerance * abs(wanted).max()
@@ -122,21 +122,21 @@ def test_the_batch_norms_made_up_add_the_bias_and_nothing_else(int8, target):
 @pytest.mark.parametrize(
     ("alpha", "size", "share"), [(0.75, 192, 0.95), (0.5, 160, 0.93), (0.25, 128, 0.88)]
 )
-def test_published_quantised_nets_tell_pictures_as_their_float_reference(
+def test_published_quantised_nets_tell_images_as_their_float_reference(
     shared_data, alpha, size, share
 ):
     import tensorflow as tf
 
     path = shared_data / f"weights/tflite/mobilenet_v1_{alpha}_{size}_quant.tflite"
     paths = sorted((shared_data / "images/imagenet_sample").iterdir())
-    pixels = np.stack([read_picture(p, size=size, crop=0.875) for p in paths])
+    pixels = np.stack([read_image(p, size=size, crop=0.875) for p in paths])
 
     interpreter = tf.lite.Interpreter(str(path))
     interpreter.allocate_tensors()
     entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     theirs = []
-    for picture in pixels:
-        interpreter.set_tensor(entry["index"], picture[None])
+    for image in pixels:
+        interpreter.set_tensor(entry["index"], image[None])
         interpreter.invoke()
         theirs.append(interpreter.get_tensor(end["index"])[0, 1:].argmax())
 

@@ -4,7 +4,7 @@ import deploy_nets
 import keras
 import numpy as np
 import pytest
-from deploy_nets import SIZE, pictures
+from deploy_nets import SIZE, random_images
 from keras import layers
 from keras.applications import mobilenet as reference
 
@@ -17,7 +17,7 @@ from keras_mobilenet import (
     replace_top,
     set_preprocessing,
 )
-from keras_mobilenet.deploy.folders.classification import classify_pictures
+from keras_mobilenet.deploy.folders.classification import classify_images
 from keras_mobilenet.models.model_files import load_model, recipe_of, save_model
 from keras_mobilenet.nets.v1 import BLOCKS
 
@@ -148,13 +148,13 @@ def test_names_of_imagenet_are_those_of_the_nets_own_classifier_only():
 def scaling():
     """A model with a Rescaling behind its input, and what Keras puts out for pixels."""
     model = net(None, input_tensor=minus_one_to_one()(inputs()))
-    return model, np.asarray(model([pictures(7).astype("float32")], training=False))
+    return model, np.asarray(model([random_images(7).astype("float32")], training=False))
 
 
 def test_predictor_gives_pixels_to_a_model_that_scales_them(scaling):
     model, expected = scaling
     with Predictor(model, engine="litert") as predictor:
-        np.testing.assert_allclose(predictor.predict(pictures(7)), expected, atol=1e-5)
+        np.testing.assert_allclose(predictor.predict(random_images(7)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["m.tflite", "m.xml"])
@@ -164,7 +164,7 @@ def test_export_scales_pixels_once(scaling, tmp_path, name):
         export(model, tmp_path / name, include_preprocessing=included)
         with Predictor(tmp_path / name) as predictor:
             assert predictor.recipe.takes_pixels
-            np.testing.assert_allclose(predictor.predict(pictures(7)), expected, atol=1e-5)
+            np.testing.assert_allclose(predictor.predict(random_images(7)), expected, atol=1e-5)
             assert (predictor._engine.input_dtype == np.uint8) == included
 
 
@@ -181,23 +181,23 @@ def test_what_is_not_known_is_not_guessed(unknown, tmp_path):
         with Predictor(model, engine="litert") as predictor:
             np.testing.assert_allclose(predictor.predict(x), unknown(x), atol=1e-5)
             with pytest.raises(ValueError, match=UNKNOWN):
-                predictor.predict(pictures(2))
+                predictor.predict(random_images(2))
     with pytest.raises(ValueError, match=UNKNOWN):
         export(unknown, tmp_path / "m.tflite", include_preprocessing=True)
     with pytest.raises(ValueError, match=UNKNOWN):
-        Predictor(unknown, engine="litert", precision="int8", calibration=pictures(2))
+        Predictor(unknown, engine="litert", precision="int8", calibration=random_images(2))
     with pytest.raises(ValueError, match=UNKNOWN):
-        classify_pictures(unknown, ["a.png"], size=(SIZE, SIZE), labels=list("abcd"))
+        classify_images(unknown, ["a.png"], size=(SIZE, SIZE), labels=list("abcd"))
 
 
 def test_what_is_said_is_used_and_recorded(unknown, tmp_path):
     model = keras.models.clone_model(unknown)
-    expected = np.asarray(model(pictures(3) / np.float32(255)))
+    expected = np.asarray(model(random_images(3) / np.float32(255)))
     with Predictor(model, engine="litert", preprocessing="0..1") as predictor:
-        np.testing.assert_allclose(predictor.predict(pictures(3)), expected, atol=1e-5)
+        np.testing.assert_allclose(predictor.predict(random_images(3)), expected, atol=1e-5)
     export(model, tmp_path / "m.tflite", preprocessing="0..1", labels=list("abcd"))
     with Predictor(tmp_path / "m.tflite") as predictor:
-        np.testing.assert_allclose(predictor.predict(pictures(3)), expected, atol=1e-5)
+        np.testing.assert_allclose(predictor.predict(random_images(3)), expected, atol=1e-5)
         assert predictor.labels() == tuple("abcd")
     with Predictor(tmp_path / "m.tflite", labels=list("efgh"), preprocessing="none") as predictor:
         assert predictor.labels() == tuple("efgh")
@@ -210,8 +210,8 @@ def test_what_is_said_is_used_and_recorded(unknown, tmp_path):
         assert preprocessing_of(copy).std == pytest.approx((60, 61, 62))
     export(model, tmp_path / "m.tflite", include_preprocessing=True)
     with Predictor(tmp_path / "m.tflite") as predictor:
-        scaled = (pictures(3) - np.float32([120, 110, 100])) / np.float32([60, 61, 62])
-        np.testing.assert_allclose(predictor.predict(pictures(3)), model(scaled), atol=1e-5)
+        scaled = (random_images(3) - np.float32([120, 110, 100])) / np.float32([60, 61, 62])
+        np.testing.assert_allclose(predictor.predict(random_images(3)), model(scaled), atol=1e-5)
         assert predictor.recipe.takes_pixels
 
 

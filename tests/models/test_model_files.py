@@ -1,4 +1,4 @@
-"""A model's file says how pictures become its input, and what its classes are called."""
+"""A model's file says how images become its input, and what its classes are called."""
 
 import zipfile
 

@@ -101,8 +101,8 @@ def test_second_net_of_a_process_is_known_by_its_layers():
     boxes, _ = boxes_and_links(net)
     assert [box.part for box in boxes[-2:]] == ["block_13", "top"]
     assert len(boxes[-1].items) == 5
-    picture = np.zeros((32, 32, 3), np.uint8)
-    assert cam(replace_top(net, 4), picture, class_=1).array.shape == (1, 1)
+    image = np.zeros((32, 32, 3), np.uint8)
+    assert cam(replace_top(net, 4), image, class_=1).array.shape == (1, 1)
 
 
 def test_own_pool_of_a_tops_name_is_not_drawn_into_the_top():

@@ -27,7 +27,7 @@ def build(size, output_stride, padding="keras", **arguments):
 
 @functools.cache
 def net(output_stride, padding):
-    """Return a net for pictures of any size; all of one padding have the same weights."""
+    """Return a net for images of any size; all of one padding have the same weights."""
     return randomise(build(None, output_stride, padding))
 
 

@@ -187,7 +187,7 @@ def test_diagram_has_a_box_for_each_part(model):
     assert drawn == [*net.parts, *(["top"] if net.top else [])]
 
 
-AHEAD = {
+PREFETCH = {
     "on the user's input": ["Rescaling"],
     "preprocessing": ["Rescaling"],
     "nested behind layers": ["Rescaling"],
@@ -198,7 +198,7 @@ AHEAD = {
 def test_what_stands_between_the_input_and_the_net_is_told(model, request):
     way = request.node.callspec.params["model"]
     found = [type(operation).__name__ for operation in find_net(model).ahead]
-    assert found == AHEAD.get(way, [])
+    assert found == PREFETCH.get(way, [])
 
 
 def test_layers_of_other_nets_and_users_are_no_mobilenet():

@@ -122,7 +122,7 @@ def test_top_none_gives_all_classes():
 
 @pytest.mark.parametrize("shape", [(1000,), (1, 1001), (1, 10), (1, 1, 1000)])
 def test_wrong_shape_is_named(shape):
-    with pytest.raises(ValueError, match="must be of shape \\(pictures, 1000\\).*Received: shape"):
+    with pytest.raises(ValueError, match="must be of shape \\(images, 1000\\).*Received: shape"):
         decode_predictions(np.zeros(shape))
 
 

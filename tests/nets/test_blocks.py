@@ -124,11 +124,11 @@ def test_new_top_stands_on_all_blocks(net):
     assert trainable_summary(mine).startswith(f"trains block_{len(blocks)} to conv_preds: ")
     with pytest.raises(ValueError, match=f"`until` must be .*block_{len(blocks)}, all, None"):
         freeze(mine, until=f"block_{len(blocks) + 1}")
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype("uint8")
-    seen = cam(mine, picture, class_=1)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype("uint8")
+    seen = cam(mine, image, class_=1)
     logits = keras.Model(mine.inputs, mine.get_layer("reshape_2").output)
     recipe = recipe_of(mine)
-    x = recipe.scaled(fit_pixels(fit_pixels(picture, crop=recipe.crop), size=recipe.size))
+    x = recipe.scaled(fit_pixels(fit_pixels(image, crop=recipe.crop), size=recipe.size))
     found = float(np.asarray(logits([x[None]]))[0, 1])
     assert seen.array.mean() == pytest.approx(found, rel=1e-4)
 
@@ -171,20 +171,20 @@ FEW = [Block(64), Block(128, stride=2), Block(128, separable=False), Block(256, 
 
 
 def test_own_net_is_trained_from_scratch_and_then_fine_tuned(tmp_path):
-    pictures = write_shapes(tmp_path / "pictures", 8)
+    images = write_shapes(tmp_path / "images", 8)
     net = {"blocks": FEW, "alpha": 0.25, "size": 32}
-    trained = train(pictures, out=tmp_path / "train", epochs=1, batch_size=6, **net)
+    trained = train(images, out=tmp_path / "train", epochs=1, batch_size=6, **net)
     names = fixed_names(MobileNet((32, 32, 3), 0.25, blocks=FEW, weights=None))
     assert fixed_names(trained.model) == names
     assert trained.settings["blocks"] == [[64, 1, True], [128, 2, True], [128, 1, False],
                                           [256, 2, True]]  # fmt: skip
     with pytest.raises(ValueError, match="state of a training with other settings"):
-        train(pictures, out=tmp_path / "train", epochs=1, batch_size=6, resume=True,
+        train(images, out=tmp_path / "train", epochs=1, batch_size=6, resume=True,
               **net | {"blocks": FEW[:3]})  # fmt: skip
 
     weights = tmp_path / "train" / "model.keras"
     tuned = finetune(
-        pictures, weights=weights, train_from="block_4", epochs=1, learning_rate=1e-3,
+        images, weights=weights, train_from="block_4", epochs=1, learning_rate=1e-3,
         validation=None, engine="keras", **net,
     )  # fmt: skip
     assert fixed_names(tuned.model) == names
@@ -206,9 +206,9 @@ def test_own_net_is_trained_from_scratch_and_then_fine_tuned(tmp_path):
     ],
 )
 def test_wrong_arguments_for_an_own_net_are_named(arguments, message, tmp_path):
-    pictures = write_shapes(tmp_path / "pictures", 2)
+    images = write_shapes(tmp_path / "images", 2)
     with pytest.raises(ValueError, match=message):
-        finetune(pictures, **arguments)
+        finetune(images, **arguments)
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])

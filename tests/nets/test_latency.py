@@ -95,7 +95,7 @@ def test_cost_tells_what_a_device_needs(table, tmp_path):
     minimal = peak_memory(costs, runtime="minimal").bytes
     assert values["RAM, input and output of a layer", "float32"] == minimal
     assert values["weights", "float16"] == weight_bytes(costs, "float16")
-    assert values["one picture", "float32"] == pytest.approx(1e6 * seconds(costs), rel=1e-3)
+    assert values["one image", "float32"] == pytest.approx(1e6 * seconds(costs), rel=1e-3)
     with pytest.raises(ValueError, match="Received: format='html'"):
         device_table(costs, format="html")
 

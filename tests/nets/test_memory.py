@@ -30,14 +30,14 @@ def test_peak_is_the_arena_that_litert_took(alpha, size, dtype, arena):
 def converted(model, dtype, size):
     import tensorflow as tf
 
-    def pictures():
+    def images():
         rng = np.random.default_rng(0)
         yield [rng.uniform(-1, 1, (1, size, size, 3)).astype("float32")]
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if dtype == "int8":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = pictures
+        converter.representative_dataset = images
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()

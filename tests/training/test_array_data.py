@@ -19,9 +19,9 @@ def source_of(data, **options):
     return read_source(data, **{"validation": None, "seed": 0, **options})
 
 
-def classes_of(pictures):
+def classes_of(images):
     """The classes in the order of `X`, whose images are all there."""
-    index = {picture.pixels.tobytes(): picture.class_index for picture in pictures}
+    index = {image.pixels.tobytes(): image.class_index for image in images}
     return [index[x.tobytes()] for x in X]
 
 
@@ -29,8 +29,8 @@ def contents(images):
     return sorted((x.shape, x.tobytes()) for x in images)
 
 
-def pixels_of(pictures):
-    return contents(picture.pixels for picture in pictures)
+def pixels_of(images):
+    return contents(image.pixels for image in images)
 
 
 class Batches(keras.utils.PyDataset):
@@ -86,7 +86,7 @@ def test_names_as_classes_are_sorted_labels(dtype):
     source = source_of((X, names), validation=(X[:2], ["red", "blue"]))
     assert source.labels == NAMES
     assert classes_of(source.train) == Y[::-1].tolist()
-    assert [picture.class_index for picture in source.validation] == [2, 0]
+    assert [image.class_index for image in source.validation] == [2, 0]
     other = source_of((X, names), labels=("red", "green", "blue"))
     assert classes_of(other.train) == (2 - Y[::-1]).tolist()
     with pytest.raises(ValueError, match=r"`validation` has classes without a label: white\. The"):

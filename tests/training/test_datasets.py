@@ -13,8 +13,8 @@ from keras_mobilenet.training.data.datasets import Dataset, read_dataset
 from keras_mobilenet.training.data.splits import split
 
 
-def picture(path, content=None):
-    """Nothing opens it: a name of a picture and something in it will do."""
+def image(path, content=None):
+    """Nothing opens it: a name of an image and something in it will do."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(os.fsencode(path) if content is None else content)
     return str(path)
@@ -23,7 +23,7 @@ def picture(path, content=None):
 def folder(root, counts):
     for label, count in counts.items():
         for i in range(count):
-            picture(root / label / f"{i:02}.jpg")
+            image(root / label / f"{i:02}.jpg")
     return root
 
 
@@ -38,10 +38,10 @@ def told(match, *args, **options):
 
 def test_folder_of_class_folders_is_read(tmp_path):
     root = folder(tmp_path, {"b": 3, "a": 2})
-    picture(root / "a" / "deeper" / "still" / "x.PNG")
-    picture(root / "a" / ".hidden.jpg")
-    picture(root / "a" / ".cache" / "y.jpg")
-    picture(root / ".git" / "z.jpg")
+    image(root / "a" / "deeper" / "still" / "x.PNG")
+    image(root / "a" / ".hidden.jpg")
+    image(root / "a" / ".cache" / "y.jpg")
+    image(root / ".git" / "z.jpg")
     data = read_dataset(root, validation=None)
     assert data == Dataset(("a", "b"), data.train, (), ())
     a, b = [("00.jpg", 0), ("01.jpg", 0), ("x.PNG", 0)], [(f"0{i}.jpg", 1) for i in range(3)]
@@ -49,9 +49,9 @@ def test_folder_of_class_folders_is_read(tmp_path):
 
 
 def test_csv_file_is_read_from_its_own_folder(tmp_path, monkeypatch):
-    root = folder(tmp_path / "pictures", {"a": 2, "b": 2})
+    root = folder(tmp_path / "images", {"a": 2, "b": 2})
     table = tmp_path / "table.csv"
-    lines = [f"{i},pictures/{c}/0{i}.jpg, rose {c} " for c in "ab" for i in range(2)]
+    lines = [f"{i},images/{c}/0{i}.jpg, rose {c} " for c in "ab" for i in range(2)]
     table.write_text("\ufeff" + "\r\n".join(["id, path,label", *lines, ""]), encoding="utf-8")
     monkeypatch.chdir(root)
     data = read_dataset(table, validation=None)
@@ -60,13 +60,13 @@ def test_csv_file_is_read_from_its_own_folder(tmp_path, monkeypatch):
 
 
 def test_pairs_are_read_whatever_the_suffix(tmp_path):
-    pairs = [(Path(picture(tmp_path / f"{label}{i}")), label) for label in "ba" for i in range(2)]
+    pairs = [(Path(image(tmp_path / f"{label}{i}")), label) for label in "ba" for i in range(2)]
     data = read_dataset(pairs, validation=None)
     assert names(data.train) == [("a0", 0), ("a1", 0), ("b0", 1), ("b1", 1)]
 
 
-def test_picture_listed_twice_counts_once(tmp_path):
-    pairs = [(picture(tmp_path / f"{label}{i}.jpg"), label) for label in "ab" for i in range(2)]
+def test_image_listed_twice_counts_once(tmp_path):
+    pairs = [(image(tmp_path / f"{label}{i}.jpg"), label) for label in "ab" for i in range(2)]
     assert read_dataset(pairs + pairs[:3]) == read_dataset(pairs)
 
 
@@ -94,8 +94,8 @@ def test_seed_fixes_the_split(tmp_path):
 def test_another_class_leaves_the_split_of_the_others(tmp_path):
     root = folder(tmp_path, {"a": 30, "b": 30})
     before = read_dataset(root).validation
-    picture(root / "c" / "0.jpg")
-    picture(root / "c" / "1.jpg")
+    image(root / "c" / "0.jpg")
+    image(root / "c" / "1.jpg")
     assert set(before) < set(read_dataset(root).validation)
 
 
@@ -111,26 +111,26 @@ def test_groups_stay_whole_and_each_class_trains(sizes, share, seed):
     assert {label for _, label in train} == {label for _, label in sizes}
 
 
-def test_equal_pictures_are_on_one_side(tmp_path):
+def test_equal_images_are_on_one_side(tmp_path):
     root = folder(tmp_path, {"a": 6, "b": 6})
     for i in range(6):
-        picture(root / "a" / f"copy{i}.jpg", (root / "a" / f"0{i}.jpg").read_bytes())
+        image(root / "a" / f"copy{i}.jpg", (root / "a" / f"0{i}.jpg").read_bytes())
     data = read_dataset(root, validation=0.5)
     held = {Path(path).read_bytes() for path, _ in data.validation}
     assert len(held) == 6
     assert held.isdisjoint(Path(path).read_bytes() for path, _ in data.train)
 
 
-def test_pictures_of_one_content_in_two_classes_are_told_and_never_validated_with(tmp_path):
+def test_images_of_one_content_in_two_classes_are_told_and_never_validated_with(tmp_path):
     root = folder(tmp_path, {"a": 4, "b": 4})
-    twin = picture(root / "b" / "twin.jpg", (root / "a" / "02.jpg").read_bytes())
+    twin = image(root / "b" / "twin.jpg", (root / "a" / "02.jpg").read_bytes())
     for seed in range(5):
-        data = told("one picture in several classes", root, validation=0.5, seed=seed)
+        data = told("one image in several classes", root, validation=0.5, seed=seed)
         assert twin not in dict(data.validation)
-    assert data.problems == (f"{root}/a/02.jpg = {twin}: is one picture in several classes",)
+    assert data.problems == (f"{root}/a/02.jpg = {twin}: is one image in several classes",)
 
 
-def test_pictures_to_validate_with_can_be_given(tmp_path):
+def test_images_to_validate_with_can_be_given(tmp_path):
     root = folder(tmp_path / "train", {"a": 2, "b": 2, "c": 2})
     other = folder(tmp_path / "val", {"c": 2, "a": 2})
     data = read_dataset(root, validation=other)
@@ -140,11 +140,11 @@ def test_pictures_to_validate_with_can_be_given(tmp_path):
     assert read_dataset(root, validation=pairs) == data
 
 
-def test_picture_on_both_given_sides_is_told(tmp_path):
+def test_image_on_both_given_sides_is_told(tmp_path):
     root, other = folder(tmp_path / "train", {"a": 2, "b": 2}), tmp_path / "val"
-    twin = picture(other / "a" / "twin.jpg", (root / "a" / "01.jpg").read_bytes())
+    twin = image(other / "a" / "twin.jpg", (root / "a" / "01.jpg").read_bytes())
     data = told("to train and to validate with \\(1\\): .*01.jpg = ", root, validation=other)
-    first = f"{root}/a/01.jpg = {twin}: is one picture to train and to validate with"
+    first = f"{root}/a/01.jpg = {twin}: is one image to train and to validate with"
     assert data.problems[0] == first
     assert len(data.validation) == 1
 
@@ -152,9 +152,9 @@ def test_picture_on_both_given_sides_is_told(tmp_path):
 def test_files_left_out_are_told(tmp_path):
     root = folder(tmp_path, {"a": 2, "b": 2})
     for i in range(5):
-        picture(root / "a" / f"notes{i}.txt")
-    picture(root / "a" / "empty.jpg", b"")
-    picture(root / "loose.jpg")
+        image(root / "a" / f"notes{i}.txt")
+    image(root / "a" / "empty.jpg", b"")
+    image(root / "loose.jpg")
     (root / "c").mkdir()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -162,9 +162,9 @@ def test_files_left_out_are_told(tmp_path):
     assert data.labels == ("a", "b")
     assert len(data.train) == 4
     assert sorted(str(warning.message) for warning in caught) == [
-        f"is a class without pictures (1): {root}/c",
+        f"is a class without images (1): {root}/c",
         f"is empty (0 bytes) (1): {root}/a/empty.jpg",
-        f"is no picture, by its name (5): {root}/a/notes0.txt, {root}/a/notes1.txt, "
+        f"is no image, by its name (5): {root}/a/notes0.txt, {root}/a/notes1.txt, "
         f"{root}/a/notes2.txt ... and 2 more",
         f"is not in a class folder (1): {root}/loose.jpg",
     ]
@@ -172,7 +172,7 @@ def test_files_left_out_are_told(tmp_path):
     assert len(data.problems) == 8
 
 
-def test_folder_that_cannot_be_read_is_no_class_without_pictures(tmp_path, closed):
+def test_folder_that_cannot_be_read_is_no_class_without_images(tmp_path, closed):
     root = folder(tmp_path, {"a": 2, "b": 2, "closed": 2})
     data = told("is a folder that cannot be read", root, validation=None)
     assert data.labels == ("a", "b")
@@ -197,14 +197,14 @@ def test_class_whose_name_is_no_utf_8_is_refused(tmp_path):
 
 
 def test_missing_files_are_told(tmp_path):
-    good = [(picture(tmp_path / f"{label}{i}.jpg"), label) for label in "ab" for i in range(2)]
+    good = [(image(tmp_path / f"{label}{i}.jpg"), label) for label in "ab" for i in range(2)]
     data = told("is missing \\(1\\): gone.jpg", [*good, ("gone.jpg", "a")], validation=None)
     assert data.problems == ("gone.jpg: is missing",)
 
 
-def test_class_of_one_picture_is_told_and_trains(tmp_path):
-    data = told("with one picture", folder(tmp_path, {"a": 1, "b": 2}), validation=0.9)
-    assert data.problems == ("a: is a class with one picture, which is trained with",)
+def test_class_of_one_image_is_told_and_trains(tmp_path):
+    data = told("with one image", folder(tmp_path, {"a": 1, "b": 2}), validation=0.9)
+    assert data.problems == ("a: is a class with one image, which is trained with",)
     assert names(data.train)[0] == ("00.jpg", 0)
 
 
@@ -235,8 +235,8 @@ def test_wrong_share_is_refused(tmp_path, share):
     ("data", "match"),
     [
         ("nowhere", "`data` must be a folder .* There is nothing at 'nowhere'"),
-        ([], "`data` has no picture in it: 0 pairs"),
-        ([("x.jpg", "a"), ("y.jpg", "b")], "no picture in it: 2 pairs\n  x.jpg: is missing\n  y"),
+        ([], "`data` has no image in it: 0 pairs"),
+        ([("x.jpg", "a"), ("y.jpg", "b")], "no image in it: 2 pairs\n  x.jpg: is missing\n  y"),
         ([("x.jpg", 1)], "pairs of a path and a label, both as text. Received: \\('x.jpg', 1\\)"),
         (["x.jpg"], "Received: 'x.jpg'"),
         (7, "Received: int"),
@@ -248,7 +248,7 @@ def test_what_is_no_data_is_refused(data, match):
 
 
 def test_folder_without_folders_is_refused(tmp_path):
-    picture(tmp_path / "a.jpg")
+    image(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="has no folders in it"):
         read_dataset(tmp_path)
 
@@ -272,7 +272,7 @@ def test_damaged_csv_file_is_refused(tmp_path, content, match):
 def test_flowers_are_read(shared_data):
     flowers = shared_data / "images" / "flowers"
     # A fault of the published data set, not of ours.
-    twins = "one picture in several classes \\(1\\): .*/roses/15922772266.* = .*/tulips/15922772266"
+    twins = "one image in several classes \\(1\\): .*/roses/15922772266.* = .*/tulips/15922772266"
     data = told(twins, flowers / "train", validation=flowers / "val")
     assert data.labels == ("daisy", "dandelion", "roses", "sunflowers", "tulips")
     assert len(data.problems) == 1

@@ -12,20 +12,20 @@ from keras_mobilenet.nets.v1 import BLOCKS
 
 pytestmark = [pytest.mark.builds, pytest.mark.slow]
 TOLERANCE = 1e-4  # of the loss of each step of the top and of each epoch; 1.4e-5 was measured
-# 37 pictures to train with: batches of 7 are 4 and 3 for two workers, the last one 1 and none.
+# 37 images to train with: batches of 7 are 4 and 3 for two workers, the last one 1 and none.
 SCRIPT = """
 import json, os, signal, sys
 import keras
 from keras_mobilenet import finetune
 
-pictures, weights, out, train_from, kill = sys.argv[1:]
+images, weights, out, train_from, kill = sys.argv[1:]
 
 class Kill(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if kill == "kill" and epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-run = finetune(pictures, weights=weights, out=out, train_from=train_from, alpha=0.25, size=32,
+run = finetune(images, weights=weights, out=out, train_from=train_from, alpha=0.25, size=32,
                epochs=3, batch_size=7, learning_rate=1e-4, weight_decay=0.01, validation=0.25,
                class_weight={"red": 3.0}, engine="keras", resume=True, callbacks=[Kill()])
 print("history", json.dumps(run.history))
@@ -34,8 +34,8 @@ print("history", json.dumps(run.history))
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    pictures = write_shapes(tmp_path_factory.mktemp("pictures"), 16)
-    return pictures, write_weights(tmp_path_factory.mktemp("weights") / "net.weights.h5", BLOCKS)
+    images = write_shapes(tmp_path_factory.mktemp("images"), 16)
+    return images, write_weights(tmp_path_factory.mktemp("weights") / "net.weights.h5", BLOCKS)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def source_of(y, **options):
 
 
 def classes_of(source):
-    found = {picture.pixels.tobytes(): picture.classes for picture in source.train}
+    found = {image.pixels.tobytes(): image.classes for image in source.train}
     return [found[x.tobytes()] for x in X]
 
 
@@ -59,7 +59,7 @@ def test_one_hot_rows_are_single_classes_unless_asked():
     assert not source_of(ONE_HOT).multi_label
     assert source_of(ONE_HOT, multi_label=True).multi_label
     held = source_of(ROWS, validation=(X[:2], ONE_HOT[:2]))
-    assert [picture.classes for picture in held.validation] == [(0,), (1,)]
+    assert [image.classes for image in held.validation] == [(0,), (1,)]
 
 
 def test_lists_of_names_are_multi_label():
@@ -83,7 +83,7 @@ def test_what_does_not_go_with_one_class_an_image_is_refused(y, options, match):
 
 
 def test_files_are_of_one_class(tmp_path):
-    with pytest.raises(ValueError, match="give each picture one class"):
+    with pytest.raises(ValueError, match="give each image one class"):
         read_source(tmp_path, validation=None, seed=0, multi_label=True)
 
 
@@ -203,7 +203,7 @@ def trained(weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     run = finetune(
         coloured(60, 0), validation=coloured(30, 1), labels=NAMES, weights=weights, out=out,
-        train_from="block_5", epochs=1, augment=1, learning_rate=1e-4, class_weight="balanced",
+        train_from="block_5", epochs=1, views=1, learning_rate=1e-4, class_weight="balanced",
         **NET,
     )  # fmt: skip
     return run, out
@@ -247,5 +247,5 @@ def test_the_report_says_how_each_class_fares(trained):
     page = (out / "report.html").read_text()
     for words in ("Macro F1", "Micro F1", "Mean average precision", "All classes right"):
         assert words in page
-    assert "What is taken for what" not in page
+    assert "Confusion matrix" not in page
     assert all(name in page for name in NAMES)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from keras_mobilenet import finetune, train
 from keras_mobilenet.commands.app import app
-from keras_mobilenet.errors import BackendError, PictureError
+from keras_mobilenet.errors import BackendError, ImageError
 from keras_mobilenet.evaluation.metrics import evaluate
 from keras_mobilenet.models.model_files import load_model, recipe_of
 from keras_mobilenet.nets.v1 import Block
@@ -25,7 +25,7 @@ from keras_mobilenet.training.workers import Workers
 
 pytestmark = pytest.mark.builds
 # At the published rate what so short a training ends with depends on how a machine rounds; at this
-# one every machine, seed and number of threads that was tried tells all held pictures apart.
+# one every machine, seed and number of threads that was tried tells all held images apart.
 SMALL = {
     "alpha": 1.0, "blocks": [Block(16), Block(32, stride=2), Block(64, stride=2)], "size": 32,
     "epochs": 8, "batch_size": 12, "schedule": "cosine", "learning_rate": 0.01,
@@ -34,12 +34,12 @@ KILLED = 3  # the epoch at whose beginning it is
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_shapes(tmp_path_factory.mktemp("pictures"), 20)
+def images(tmp_path_factory):
+    return write_shapes(tmp_path_factory.mktemp("images"), 20)
 
 
 @pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory):
+def finished(images, tmp_path_factory):
     """Return a run, its folder, its progress, and the folder as a kill would have left it."""
     out, killed, told = tmp_path_factory.mktemp("finished"), tmp_path_factory.mktemp("killed"), []
 
@@ -48,7 +48,7 @@ def finished(pictures, tmp_path_factory):
             shutil.copytree(out, killed, dirs_exist_ok=True)
 
     watch = keras.callbacks.LambdaCallback(on_epoch_begin=keep)
-    run = train(pictures, out=out, progress=told.append, callbacks=[watch], **SMALL)
+    run = train(images, out=out, progress=told.append, callbacks=[watch], **SMALL)
     return run, out, told, killed
 
 
@@ -69,7 +69,7 @@ def curve(history):
 
 
 @pytest.mark.backends
-def test_it_learns_what_the_pictures_show(finished):
+def test_it_learns_what_the_images_show(finished):
     run, *_ = finished
     assert run.accuracy > 0.8  # chance is a third
     assert run.history[-1]["loss"] < 0.8 < run.history[0]["loss"]
@@ -114,45 +114,45 @@ def test_a_run_has_its_files_and_tells_its_progress(finished):
     assert (recipe.labels, recipe.size, recipe.crop) == (tuple(COLOURS), (32, 32), 0.875)
 
 
-def test_the_file_classifies(finished, pictures):
-    picture = sorted((pictures / "red").iterdir())[0]
+def test_the_file_classifies(finished, images):
+    image = sorted((images / "red").iterdir())[0]
     model = str(finished[1] / "model.keras")
-    result = CliRunner().invoke(app, ["classify", "--model", model, "--top", "1", str(picture)])
+    result = CliRunner().invoke(app, ["classify", "--model", model, "--top", "1", str(image)])
     assert result.exit_code == 0, result.output
     assert "red" in result.stdout
 
 
 @pytest.mark.backends
-def test_a_killed_run_goes_on_to_the_same_curve(finished, pictures):
+def test_a_killed_run_goes_on_to_the_same_curve(finished, images):
     whole, _, _, killed = finished
     assert not (killed / "model.keras").exists()
     with pytest.raises(ValueError, match="holds a run already"):
-        train(pictures, out=killed, **SMALL)
-    with pytest.raises(ValueError, match="other settings, pictures or weights"):
-        train(pictures, out=killed, resume=True, **{**SMALL, "learning_rate": 0.2})
+        train(images, out=killed, **SMALL)
+    with pytest.raises(ValueError, match="other settings, images or weights"):
+        train(images, out=killed, resume=True, **{**SMALL, "learning_rate": 0.2})
     begun = []
     watch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(epoch))
-    run = train(pictures, out=killed, resume=True, callbacks=[watch], **SMALL)
+    run = train(images, out=killed, resume=True, callbacks=[watch], **SMALL)
     assert begun == list(range(KILLED, SMALL["epochs"]))
     assert curve(run.history) == curve(whole.history)
     assert np.array_equal(run.probabilities, whole.probabilities)
 
 
 @pytest.mark.parametrize("call", [partial(train, **SMALL), partial(finetune, weights=None)])
-def test_a_folder_in_use_is_refused(pictures, tmp_path, call):
+def test_a_folder_in_use_is_refused(images, tmp_path, call):
     with (
         filelock.FileLock(tmp_path / ".lock"),
         pytest.raises(ValueError, match="in use by another training"),
     ):
-        call(pictures, out=tmp_path)
+        call(images, out=tmp_path)
 
 
-def test_less_than_a_batch_is_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match=r"48 pictures.*smaller `batch_size`"):
-        train(pictures, out=tmp_path, **{**SMALL, "batch_size": 49})
+def test_less_than_a_batch_is_refused(images, tmp_path):
+    with pytest.raises(ValueError, match=r"48 images.*smaller `batch_size`"):
+        train(images, out=tmp_path, **{**SMALL, "batch_size": 49})
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_good_state(pictures, tmp_path, eager):
+def test_a_loss_that_is_no_number_keeps_the_last_good_state(images, tmp_path, eager):
     class Spoil(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 1:
@@ -160,18 +160,18 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(pictures, tmp_path, 
 
     small = {**SMALL, "epochs": 2, "batch_size": 24}
     with pytest.raises(FloatingPointError, match="lower learning rate"):
-        train(pictures, out=tmp_path, callbacks=[Spoil()], **small)
+        train(images, out=tmp_path, callbacks=[Spoil()], **small)
     state = np.load(tmp_path / run_state.NAME)
     assert json.loads(str(state["told"]))["epochs"] == 1
     assert all(np.isfinite(state[name]).all() for name in state.files if name != "told")
 
 
-def test_mixed_precision_trains_and_saves_float32(pictures, tmp_path, eager):
+def test_mixed_precision_trains_and_saves_float32(images, tmp_path, eager):
     small = {**SMALL, "epochs": 1, "batch_size": 24, "ema": 0.0, "validation": None}
     seen = []
     watch = keras.callbacks.Callback()
     watch.on_train_begin = lambda logs=None: seen.append(watch.model.layers[1].compute_dtype)
-    run = train(pictures, out=tmp_path, mixed_precision=True, callbacks=[watch], **small)
+    run = train(images, out=tmp_path, mixed_precision=True, callbacks=[watch], **small)
     assert seen == ["bfloat16"]
     assert {layer.compute_dtype for layer in run.model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
@@ -179,24 +179,24 @@ def test_mixed_precision_trains_and_saves_float32(pictures, tmp_path, eager):
     assert run.history[0]["val_loss"] is None
 
 
-def test_pictures_of_which_none_can_be_read_end_it(tmp_path, eager):
-    folder = write_shapes(tmp_path / "pictures", 3)
+def test_images_of_which_none_can_be_read_end_it(tmp_path, eager):
+    folder = write_shapes(tmp_path / "images", 3)
     for path in folder.glob("*/*"):
-        path.write_text(f"no picture: {path}")  # each its own
-    with pytest.raises(PictureError, match="in a row cannot be read"):
+        path.write_text(f"no image: {path}")  # each its own
+    with pytest.raises(ImageError, match="in a row cannot be read"):
         train(folder, out=tmp_path / "run", validation=None, **{**SMALL, "batch_size": 3})
 
 
-def test_tensorboard_is_an_extra(pictures, tmp_path, monkeypatch):
+def test_tensorboard_is_an_extra(images, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ImportError, match=r"keras-mobilenet\[tensorboard\]"):
-        train(pictures, out=tmp_path, tensorboard=True, **SMALL)
+        train(images, out=tmp_path, tensorboard=True, **SMALL)
 
 
-def test_tensorboard_gets_the_curves(pictures, tmp_path, eager):
+def test_tensorboard_gets_the_curves(images, tmp_path, eager):
     pytest.importorskip("tensorboard")
     small = {**SMALL, "epochs": 1, "batch_size": 24}
-    train(pictures, out=tmp_path, tensorboard=True, **small)
+    train(images, out=tmp_path, tensorboard=True, **small)
     assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
 
 
@@ -205,10 +205,10 @@ def test_a_worker_that_is_gone_is_said():
 
     with (
         pytest.raises(ConnectionError, match=r"has stopped.*Begin again\."),
-        Workers(None, count=2).together("Begin again."),
+        Workers(None, count=2).failures_as_errors("Begin again."),
     ):
         raise tf.errors.UnavailableError(None, None, "tasks are unhealthy")
-    with pytest.raises(tf.errors.UnavailableError), Workers(None).together(""):
+    with pytest.raises(tf.errors.UnavailableError), Workers(None).failures_as_errors(""):
         raise tf.errors.UnavailableError(None, None, "another reason")
 
 
@@ -222,24 +222,24 @@ def test_roles_that_do_not_train_are_refused(monkeypatch):
         workers()
 
 
-def test_workers_want_tensorflow(pictures, tmp_path, monkeypatch):
+def test_workers_want_tensorflow(images, tmp_path, monkeypatch):
     for module in ("training.scratch", "deploy.backends"):
         monkeypatch.setattr(f"keras_mobilenet.{module}.is_tensorflow", lambda: False)
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
     with pytest.raises(BackendError, match=r"train\(\) with the workers of TF_CONFIG needs Tensor"):
-        train(pictures, out=tmp_path, **SMALL)
+        train(images, out=tmp_path, **SMALL)
 
 
-def test_the_other_data_format_is_refused(pictures, tmp_path):
+def test_the_other_data_format_is_refused(images, tmp_path):
     keras.config.set_image_data_format("channels_first")
     try:
         with pytest.raises(ValueError, match="train works with the data format 'channels_last'"):
-            train(pictures, out=tmp_path, **SMALL)
+            train(images, out=tmp_path, **SMALL)
     finally:
         keras.config.set_image_data_format("channels_last")
 
 
-def test_the_command_trains(pictures, tmp_path, monkeypatch):
+def test_the_command_trains(images, tmp_path, monkeypatch):
     from keras_mobilenet.training.scratch import scratch
 
     def full(*_, **given):
@@ -248,7 +248,7 @@ def test_the_command_trains(pictures, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(scratch, "train", full)
-    typed = ["train", str(pictures), "--out", str(tmp_path), "--alpha", "0.5",
+    typed = ["train", str(images), "--out", str(tmp_path), "--alpha", "0.5",
              "--schedule", "cosine"]  # fmt: skip
     result = CliRunner().invoke(app, typed)
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""The published recipe, number by number, and the order in which pictures are shown."""
+"""The published recipe, number by number, and the order in which images are shown."""
 
 import math
 
@@ -13,7 +13,7 @@ from keras_mobilenet.training.scratch.reading import UNREADABLE, Reader, order
 DEFAULTS = {
     "alpha": 0.25, "size": 32, "epochs": 100, "batch_size": 64, "schedule": "paper",
     "learning_rate": 0.045, "warmup": 0.0, "weight_decay": 4e-5, "label_smoothing": 0.0,
-    "ema": None, "bn_momentum": None, "least_area": 0.35, "mixed_precision": False, "seed": 0,
+    "ema": None, "bn_momentum": None, "min_area": 0.35, "mixed_precision": False, "seed": 0,
     "validation": 0.2,
 }  # fmt: skip
 
@@ -56,8 +56,8 @@ def test_the_command_has_the_same_defaults():
         ("warmup", -1),
         ("weight_decay", -1e-9),
         ("label_smoothing", 1),
-        ("least_area", 0),
-        ("least_area", 1.1),
+        ("min_area", 0),
+        ("min_area", 1.1),
         ("ema", 1),
         ("bn_momentum", -0.1),
         ("seed", -1),
@@ -149,14 +149,14 @@ def test_two_workers_see_what_one_would_have_seen():
 
 @pytest.fixture
 def reader(tmp_path):
-    folder = write_shapes(tmp_path / "pictures", 2)
+    folder = write_shapes(tmp_path / "images", 2)
     paths = sorted(map(str, folder.glob("*/*")))
     examples = [(path, list(COLOURS).index(path.split("/")[-2])) for path in paths]
-    return Reader(examples, recipe_for((32, 48), 3, tuple(COLOURS)), seed=5, least_area=0.35)
+    return Reader(examples, recipe_for((32, 48), 3, tuple(COLOURS)), seed=5, min_area=0.35)
 
 
 @pytest.mark.backends
-def test_a_part_follows_from_seed_epoch_and_picture(reader):
+def test_a_part_follows_from_seed_epoch_and_image(reader):
     x, index = reader.part(2, 3)
     assert (x.shape, x.dtype, index) == ((32, 48, 3), np.float32, 1)
     assert np.array_equal(reader.part(2, 3)[0], x)
@@ -164,10 +164,10 @@ def test_a_part_follows_from_seed_epoch_and_picture(reader):
     assert -1 <= x.min() < x.max() <= 1
 
 
-def test_a_picture_that_cannot_be_read_is_told_and_stood_in_for(reader):
+def test_an_image_that_cannot_be_read_is_told_and_stood_in_for(reader):
     broken, after = reader._examples[2][0], reader._examples[3]
     with open(broken, "wb") as file:
-        file.write(b"no picture")
+        file.write(b"no image")
     assert reader.part(0, 2)[1] == after[1]
     x, index = reader.whole(2)
     assert (index, np.abs(x).max()) == (UNREADABLE, 0)

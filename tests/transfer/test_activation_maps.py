@@ -7,8 +7,8 @@ from PIL import Image
 from random_models import randomise
 
 from keras_mobilenet import MobileNet, cam, freeze, replace_top
-from keras_mobilenet.errors import PictureError
-from keras_mobilenet.images.images import fit_pixels, read_picture
+from keras_mobilenet.errors import ImageError
+from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.images.recipes import Recipe
 from keras_mobilenet.models.model_files import recipe_of, set_recipe
 from keras_mobilenet.transfer.heat_maps import RAMP, coloured
@@ -48,7 +48,7 @@ def test_most_probable_class_is_the_default():
     assert found.label is None
 
 
-def test_model_of_any_size_takes_the_pictures_own():
+def test_model_of_any_size_takes_the_images_own():
     assert cam(logits_model((None, None, 3)), PIXELS).array.shape == (2, 4)  # of 88 x 132
 
 
@@ -70,14 +70,14 @@ def test_file_and_its_pixels_have_one_map(tmp_path):
     model = logits_model()
     a, b = cam(model, tmp_path / "x.png"), cam(model, PIXELS)
     assert np.array_equal(a.array, b.array)
-    assert np.array_equal(a.picture, b.picture)
-    assert np.array_equal(a.picture, fit_pixels(PIXELS, crop=0.875))
+    assert np.array_equal(a.image, b.image)
+    assert np.array_equal(a.image, fit_pixels(PIXELS, crop=0.875))
 
 
-def test_overlay_goes_from_the_picture_to_the_map():
+def test_overlay_goes_from_the_image_to_the_map():
     found = cam(logits_model(), PIXELS)
-    assert np.array_equal(found.overlay(alpha=0), found.picture)
-    assert found.overlay().shape == found.picture.shape
+    assert np.array_equal(found.overlay(alpha=0), found.image)
+    assert found.overlay().shape == found.image.shape
     heat = found.overlay(size=(40, 60), alpha=1)
     assert (heat.shape, heat.dtype) == ((40, 60, 3), np.uint8)
     brightest = np.unravel_index(heat.sum(axis=2).argmax(), (40, 60))
@@ -135,20 +135,20 @@ def test_other_tops_are_refused(model):
         (None, "Received: NoneType"),
     ],
 )
-def test_what_is_no_picture_is_refused(pixels, match):
+def test_what_is_no_image_is_refused(pixels, match):
     with pytest.raises(ValueError, match=match):
         cam(logits_model(), pixels)
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(PictureError, match=r"x\.png: cannot be read"):
+    with pytest.raises(ImageError, match=r"x\.png: cannot be read"):
         cam(logits_model(), tmp_path / "x.png")
 
 
 @pytest.mark.parametrize(("column", "expected"), [(0, "left"), (1, "right")])
 def test_bright_is_where_the_parrot_is(shared_data, column, expected):
     weights = shared_data / "weights" / "keras" / "mobilenet_1_0_224_tf.h5"
-    parrot = fit_pixels(read_picture(shared_data / "images/pictures/parrot.jpg"), size=112)
+    parrot = fit_pixels(read_image(shared_data / "images/images/parrot.jpg"), size=112)
     scene = np.full((224, 224, 3), 128, np.uint8)
     scene[56:168, 112 * column : 112 * (column + 1)] = parrot
     found = cam(MobileNet(weights=weights), scene, class_="macaw")

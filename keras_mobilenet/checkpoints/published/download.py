@@ -78,7 +78,7 @@ def find_or_fetch(
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target, LOCK_TIMEOUT):
             if force or not target.is_file():  # it is there if another process was faster
-                _remove_leavings(target)
+                _remove_stale_partials(target)
                 _fetch(target, known_sha256, check, max_bytes, progress, force)
         return _checked(target, known_sha256, check)
     except DownloadError:
@@ -162,7 +162,7 @@ def _fetch_again(file_name: str) -> str:
     return f"To fetch it again, run `keras-mobilenet weights fetch{options} --force`."
 
 
-def _remove_leavings(target: Path) -> None:
+def _remove_stale_partials(target: Path) -> None:
     """Remove what a process that was killed left behind; the lock says that none is at work."""
     for path in target.parent.glob(f".{target.name}.*{target.suffix}"):
         path.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ _PASSING = (
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait for an answer, and how often to ask."""
 
     timeout: float = 30.0  # seconds
@@ -41,7 +41,7 @@ class Patience:
     pause: float = 1.0  # seconds before the second attempt; twice as long before each one more
 
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()
 
 
 class FetchError(Exception):
@@ -64,16 +64,16 @@ def fetch(url: str, path: str, *, max_bytes: int, progress: Progress | None = No
     """
     _check_address(url)
     with _Session() as session:
-        for attempt in range(PATIENCE.attempts):
+        for attempt in range(RETRY_POLICY.attempts):
             try:
                 with _answer(session, url) as response:
                     _receive(response, path, max_bytes, progress)
                 return
             except FetchError as error:
-                if not error.passing or attempt == PATIENCE.attempts - 1:
+                if not error.passing or attempt == RETRY_POLICY.attempts - 1:
                     raise
             # Not all of many processes at the same moment.
-            time.sleep(PATIENCE.pause * 2**attempt * random.uniform(0.5, 1))  # noqa: S311
+            time.sleep(RETRY_POLICY.pause * 2**attempt * random.uniform(0.5, 1))  # noqa: S311
 
 
 def shown(url: str) -> str:
@@ -113,7 +113,7 @@ def _reason(error: Exception) -> str:
 def _redirected(session: requests.Session, url: str) -> requests.Response:
     for _ in range(MAX_REDIRECTS + 1):
         response = session.get(
-            url, headers=_HEADERS, stream=True, allow_redirects=False, timeout=PATIENCE.timeout
+            url, headers=_HEADERS, stream=True, allow_redirects=False, timeout=RETRY_POLICY.timeout
         )
         if not response.is_redirect:
             return response

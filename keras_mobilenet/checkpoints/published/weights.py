@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from keras_mobilenet.checkpoints.load_errors import misfit
+from keras_mobilenet.checkpoints.load_errors import mismatch_message
 from keras_mobilenet.checkpoints.published.download import Progress, find_or_fetch
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import compare, shapes_of
@@ -48,4 +48,4 @@ def check_structure(path: str, net: Net | None = None) -> None:
     if net is not None:
         comparison = compare(expected, found)
         if len(comparison.fitting) < len(expected):
-            raise CheckpointError(misfit(path, comparison, origin, expected))
+            raise CheckpointError(mismatch_message(path, comparison, origin, expected))

@@ -14,11 +14,11 @@ COLOURS = dict(zip(PRECISIONS, ("#4878a8", "#e49444", "#6a9f58"), strict=True))
 
 
 def bench_chart(report: Report, path: str | PathLike[str]) -> None:
-    """Draw a bar of pictures a second for each contender, a panel for each batch size.
+    """Draw a bar of images a second for each candidate, a panel for each batch size.
 
     Args:
         report: What `bench` returned.
-        path: The picture to write; its suffix names the format, such as `.png`, `.svg`, `.pdf`.
+        path: The image to write; its suffix names the format, such as `.png`, `.svg`, `.pdf`.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -49,6 +49,6 @@ def _panel(axes: Any, report: Report, results: Sequence[Result]) -> None:
     labels = [f"{report.ratio(result):.1f}x" for result in results]
     axes.bar_label(bars, labels, padding=2, fontsize=8)
     axes.set_yticks(range(len(results)), [f"{r.name} {r.precision}" for r in results], fontsize=8)
-    axes.set_xlabel(f"pictures/s, batch {results[0].batch}")
+    axes.set_xlabel(f"images/s, batch {results[0].batch}")
     axes.margins(x=0.18)  # room for the labels
     axes.spines[["top", "right"]].set_visible(False)

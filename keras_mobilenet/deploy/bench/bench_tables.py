@@ -9,7 +9,7 @@ from typing import Any
 from keras_mobilenet.deploy.bench.benchmarking import Report, Result
 from keras_mobilenet.display.text_tables import UNKNOWN, Format, markdown_table, text_table
 
-_HEADERS = ["Contender", "Precision", "Batch", "Median ms", "p95 ms", "Pictures/s", "x Keras",
+_HEADERS = ["Candidate", "Precision", "Batch", "Median ms", "p95 ms", "Images/s", "x Keras",
             "Peak share", "Max error", "Same class"]  # fmt: skip
 _LEFT = 2  # columns of words
 
@@ -35,7 +35,7 @@ def bench_table(report: Report, *, format: Format = "text") -> str:  # noqa: A00
 def _heading(report: Report) -> list[str]:
     work = "an unknown amount of work"
     if report.flops is not None:
-        work = f"{report.flops / 1e9:.3g} GFLOP a picture"
+        work = f"{report.flops / 1e9:.3g} GFLOP an image"
     peak = report.peak
     return [
         f"{report.model}: {work}",
@@ -73,9 +73,9 @@ def bench_record(report: Report) -> dict[str, Any]:
         "machine": asdict(report.machine),
         "threads": report.machine.cores,
         "float32_peak": asdict(report.peak),
-        "flops_per_picture": report.flops,
+        "flops_per_image": report.flops,
         "rounds": report.rounds,
-        "pictures_compared": report.pictures,
+        "images_compared": report.images,
         "results": [_result_record(report, result) for result in report.results],
         "skipped": report.skipped,
         "notes": list(report.notes),
@@ -84,12 +84,12 @@ def bench_record(report: Report) -> dict[str, Any]:
 
 def _result_record(report: Report, result: Result) -> dict[str, Any]:
     return {
-        "contender": result.name,
+        "candidate": result.name,
         "precision": result.precision,
         "batch": result.batch,
         "median_seconds": result.timings.median,
         "p95_seconds": result.timings.p95,
-        "pictures_per_second": result.rate,
+        "images_per_second": result.rate,
         "ratio_to_keras_predict": report.ratio(result),
         "share_of_float32_peak": report.peak_share(result),
         "difference_from_keras": None if result.difference is None else asdict(result.difference),

@@ -10,10 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.deploy.bench.candidates import KERAS, Array, Contender, chosen_pairs, invited
+from keras_mobilenet.deploy.bench.candidates import (
+    KERAS,
+    Array,
+    Candidate,
+    chosen_pairs,
+    compile_candidates,
+)
 from keras_mobilenet.deploy.bench.machine import Machine, Peak, measured_peak, this_machine
 from keras_mobilenet.deploy.bench.timing import Timings, interleaved
-from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
+from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
 from keras_mobilenet.deploy.engines.engine import Precision, chunks
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.deploy.opened import Opened, open_model
@@ -24,14 +30,14 @@ BATCHES = (1, 8, 64)
 ROUNDS = 20
 PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "ai-edge-litert", "openvino",
             "nncf", "onnxruntime")  # fmt: skip
-_GENERATED = 16  # pictures, to compare outputs on
+_GENERATED = 16  # images, to compare outputs on
 _WARM_UP = 3  # calls: the first traces or compiles, the second may still allocate
-_CALLS = 8  # single pictures timed a turn: a 95th percentile needs many
+_CALLS = 8  # single images timed a turn: a 95th percentile needs many
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one contender did at one batch size."""
+    """How one candidate did at one batch size."""
 
     name: str
     precision: Precision
@@ -41,7 +47,7 @@ class Result:
 
     @property
     def rate(self) -> float:
-        """Pictures a second, by the median."""
+        """Images a second, by the median."""
         return self.batch / self.timings.median
 
 
@@ -52,15 +58,15 @@ class Report:
     model: str
     machine: Machine
     peak: Peak
-    flops: int | None  # of one picture: two for each MAC; None where they cannot be counted
+    flops: int | None  # of one image: two for each MAC; None where they cannot be counted
     rounds: int
-    pictures: int  # that outputs were compared on
+    images: int  # that outputs were compared on
     results: tuple[Result, ...]
-    skipped: dict[str, str]  # contender -> why it is not there
+    skipped: dict[str, str]  # candidate -> why it is not there
     notes: tuple[str, ...]
 
     def ratio(self, result: Result) -> float:
-        """Return how many times as fast a contender is as Keras' `predict` at the same batch."""
+        """Return how many times as fast a candidate is as Keras' `predict` at the same batch."""
         reference = next(r for r in self.results if (r.name, r.batch) == (KERAS, result.batch))
         return result.rate / reference.rate
 
@@ -78,8 +84,8 @@ def bench(
     batches: Sequence[int] = BATCHES,
     rounds: int = ROUNDS,
     calibration: Any = None,
-    pictures: Any = None,
-    peers: Sequence[Contender] = (),
+    images: Any = None,
+    peers: Sequence[Candidate] = (),
     progress: Callable[[str], Any] = lambda _: None,
 ) -> Report:
     """Time a model in Keras, in `tf.function` and in every engine, all in turns.
@@ -88,19 +94,19 @@ def bench(
     a NumPy array in, a NumPy array out.
 
     Args:
-        model: A Keras model that takes pictures, or a `.keras` file.
+        model: A Keras model that takes images, or a `.keras` file.
         name: What the report calls it; its own name by default.
         engines: Some of `deploy.engines.ENGINES`; None for all that are installed.
         precisions: Some of `"float32"`, `"bfloat16"`, `"int8"`; None for all.
-        batches: How many pictures a call gets, each of them in rounds of its own.
-        rounds: Turns of each contender; one more if odd, to let each go first as often as last.
-        calibration: Pictures for int8, as `Predictor` takes them; generated ones by default.
-        pictures: Pictures to compare the outputs on, likewise; generated ones by default.
-        peers: Other contenders.
+        batches: How many images a call gets, each of them in rounds of its own.
+        rounds: Turns of each candidate; one more if odd, to let each go first as often as last.
+        calibration: Images for int8, as `Predictor` takes them; generated ones by default.
+        images: Images to compare the outputs on, likewise; generated ones by default.
+        peers: Other candidates.
         progress: Is told in words what is being done.
 
     Raises:
-        ValueError: an argument is wrong, or the model does not take one batch of pictures.
+        ValueError: an argument is wrong, or the model does not take one batch of images.
         MissingExtraError: an engine that was asked for by name is not installed.
     """
     opened = open_model(model)
@@ -110,9 +116,9 @@ def bench(
     )
     if not batches:
         raise ValueError("`batches` holds no batch size. Pass some, such as (1, 8, 64).")
-    rounds = positive_int("rounds", rounds, "Each contender has that many turns.")
+    rounds = positive_int("rounds", rounds, "Each candidate has that many turns.")
     rounds += rounds % 2
-    inputs = _inputs(pictures, opened)
+    inputs = _inputs(images, opened)
     if opened.input_dtype == "uint8":  # the scaling is in its graph
         inputs = inputs.astype(np.uint8)
     int8 = any(precision == "int8" for _, precision in pairs)
@@ -121,7 +127,7 @@ def bench(
         # Before anything else, and after it: a machine that slows down has its best once.
         progress("measuring the machine's peak")
         peaks = [measured_peak()]
-        found = invited(
+        found = compile_candidates(
             opened,
             pairs,
             samples=samples,
@@ -129,11 +135,11 @@ def bench(
             closing=closing,
             progress=progress,
         )
-        contenders = [*found.contenders, *peers]
+        candidates = [*found.candidates, *peers]
         results = [
             result
             for batch in batches
-            for result in _measured(contenders, inputs, batch, rounds, progress)
+            for result in _measured(candidates, inputs, batch, rounds, progress)
         ]
         peaks.append(measured_peak())
     seen = {result.precision for result in results}
@@ -143,51 +149,51 @@ def bench(
         peak=max(peaks, key=lambda peak: peak.gflops),
         flops=_flops(opened.model),
         rounds=rounds,
-        pictures=len(inputs),
+        images=len(inputs),
         results=tuple(results),
         skipped=found.skipped,
         notes=tuple(
             _notes(
                 other_precisions=seen != {"float32"},
-                generated_pictures=pictures is None,
+                generated_images=images is None,
                 generated_ranges=calibration is None and "int8" in seen,
-                flat=_is_flat(_outputs(contenders[0], inputs[:_GENERATED], _GENERATED)),
+                flat=_is_flat(_outputs(candidates[0], inputs[:_GENERATED], _GENERATED)),
             )
         ),
     )
 
 
-def _inputs(pictures: Any, opened: Opened) -> Array:
-    """Return pictures as the model's inputs, generated ones where there are none."""
+def _inputs(images: Any, opened: Opened) -> Array:
+    """Return images as the model's inputs, generated ones where there are none."""
     shape = opened.input_shape
-    if pictures is not None:
-        return calibration_samples(pictures, opened.recipe, shape)
+    if images is not None:
+        return calibration_samples(images, opened.recipe, shape)
     height, width = opened.recipe.size or (224, 224)
     sizes = (_GENERATED, shape[0] or height, shape[1] or width, shape[2] or 3)
-    return opened.recipe.comparable.scaled(generated_pictures(sizes))
+    return opened.recipe.comparable.scaled(generated_images(sizes))
 
 
 def _measured(
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     inputs: Array,
     batch: int,
     rounds: int,
     progress: Callable[[str], Any],
 ) -> list[Result]:
-    """Return a result for each contender at one batch size."""
+    """Return a result for each candidate at one batch size."""
     progress(f"batch {batch}: comparing outputs")
-    reference = _outputs(contenders[0], inputs, batch)
+    reference = _outputs(candidates[0], inputs, batch)
     differences: list[Difference | None] = [difference(reference, reference)]
-    for contender in contenders[1:]:
-        outputs = _outputs(contender, inputs, batch) if contender.same_net else None
+    for candidate in candidates[1:]:
+        outputs = _outputs(candidate, inputs, batch) if candidate.same_net else None
         differences.append(None if outputs is None else difference(reference, outputs))
     x = _repeated(inputs, batch)
 
-    def call(contender: Contender) -> Callable[[], object]:
-        return lambda: contender.predict(x)
+    def call(candidate: Candidate) -> Callable[[], object]:
+        return lambda: candidate.predict(x)
 
     times = interleaved(
-        {f"{c.name} {c.precision}": call(c) for c in contenders},
+        {f"{c.name} {c.precision}": call(c) for c in candidates},
         rounds,
         warm_up=_WARM_UP,
         settle=1,
@@ -196,14 +202,14 @@ def _measured(
     )
     return [
         Result(c.name, c.precision, batch, times[f"{c.name} {c.precision}"], apart)
-        for c, apart in zip(contenders, differences, strict=True)
+        for c, apart in zip(candidates, differences, strict=True)
     ]
 
 
-def _outputs(contender: Contender, inputs: Array, batch: int) -> Array:
+def _outputs(candidate: Candidate, inputs: Array, batch: int) -> Array:
     """Return the outputs for `inputs`, computed in batches of exactly `batch`."""
     whole = _repeated(inputs, math.ceil(len(inputs) / batch) * batch)
-    parts = [np.array(contender.predict(whole[rows])) for rows in chunks(len(whole), batch)]
+    parts = [np.array(candidate.predict(whole[rows])) for rows in chunks(len(whole), batch)]
     outputs: Array = np.concatenate(parts)[: len(inputs)]
     return outputs
 
@@ -225,15 +231,15 @@ def _is_flat(outputs: Array) -> bool:
 
 
 def _notes(
-    *, other_precisions: bool, generated_pictures: bool, generated_ranges: bool, flat: bool
+    *, other_precisions: bool, generated_images: bool, generated_ranges: bool, flat: bool
 ) -> list[str]:
     """Return what a reader has to know to take the numbers for what they are."""
     told = {
         "bfloat16 and int8 shares are of the float32 peak too, and may be above 100 %.": (
             other_precisions
         ),
-        "Outputs were compared on generated pictures, not on photographs.": generated_pictures,
-        "int8 ranges were taken from generated pictures: its speed is right, its error is not.": (
+        "Outputs were compared on generated images, not on photographs.": generated_images,
+        "int8 ranges were taken from generated images: its speed is right, its error is not.": (
             generated_ranges
         ),
         "The net's outputs are all nearly the same, as with random weights: errors and same "

@@ -24,7 +24,7 @@ TRACED = "tf.function"
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """One way to compute a net's outputs for a batch of inputs."""
 
     name: str
@@ -34,10 +34,10 @@ class Contender:
 
 
 @dataclass
-class Field:
-    """The contenders, and those that could not come, with the reason."""
+class Candidates:
+    """The candidates, and those that could not come, with the reason."""
 
-    contenders: list[Contender] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
@@ -77,7 +77,7 @@ def _check_names(argument: str, names: Sequence[str] | None, known: Sequence[str
         )
 
 
-def invited(
+def compile_candidates(
     opened: Opened,
     pairs: Sequence[tuple[str, Precision]],
     *,
@@ -85,7 +85,7 @@ def invited(
     optional: bool,
     closing: ExitStack,
     progress: Callable[[str], Any],
-) -> Field:
+) -> Candidates:
     """Return Keras' own two ways to run a model, and a `Predictor` for each pair.
 
     Args:
@@ -101,9 +101,9 @@ def invited(
         PrecisionError: likewise, the processor does not compute in a precision.
         BackendError: likewise, an engine needs another backend of Keras.
     """
-    found = Field([Contender(KERAS, "float32", _keras_predict(opened.model))])
+    found = Candidates([Candidate(KERAS, "float32", _keras_predict(opened.model))])
     try:
-        found.contenders.append(_traced(opened.model))
+        found.candidates.append(_traced(opened.model))
     except BackendError as error:
         found.skipped[TRACED] = str(error)
     for engine, precision in pairs:
@@ -120,7 +120,7 @@ def invited(
                 raise
             found.skipped[f"{name} {precision}"] = str(error)
             continue
-        found.contenders.append(Contender(name, precision, predictor.predict))
+        found.candidates.append(Candidate(name, precision, predictor.predict))
         closing.callback(predictor.close)
     return found
 
@@ -132,7 +132,7 @@ def _keras_predict(model: Any) -> Callable[[Array], Array]:
     return predict
 
 
-def _traced(model: Any) -> Contender:
+def _traced(model: Any) -> Candidate:
     """Return the model as TensorFlow's guides say to speed it up: traced once, for any batch."""
     tf = import_tensorflow(TRACED)
     (tensor,) = model.inputs
@@ -141,4 +141,4 @@ def _traced(model: Any) -> Contender:
         input_signature=[tf.TensorSpec(tensor.shape, tensor.dtype)],
         autograph=False,
     )
-    return Contender(TRACED, "float32", lambda x: function(tf.constant(x)).numpy())
+    return Candidate(TRACED, "float32", lambda x: function(tf.constant(x)).numpy())

@@ -10,12 +10,12 @@ from typing import Any
 
 from keras_mobilenet.deploy.bench.machine import this_machine
 from keras_mobilenet.deploy.bench.timing import interleaved
-from keras_mobilenet.deploy.comparison import generated_pictures
+from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.engines.choice import AUTO
 from keras_mobilenet.deploy.engines.engine import Precision
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import AgreementWarning
-from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.mobilenet import MobileNet
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.costs.latency import Latency, LatencyTable
@@ -23,7 +23,7 @@ from keras_mobilenet.nets.costs.latency import Latency, LatencyTable
 ROUNDS = 10
 _WARM_UP = 3
 _CALLS = 5  # a turn
-_PICTURES = 8  # that int8 ranges are taken from: any ranges take the same time
+_IMAGES = 8  # that int8 ranges are taken from: any ranges take the same time
 _PACKAGES = ("keras-mobilenet", "tensorflow", "ai-edge-litert", "openvino", "onnxruntime")
 Net = tuple[float, int]  # alpha and size
 PUBLISHED: tuple[Net, ...] = tuple((row.alpha, row.size) for row in pretrained.PRETRAINED)
@@ -38,7 +38,7 @@ def measure_latencies(
     rounds: int = ROUNDS,
     progress: Callable[[str], Any] = lambda _: None,
 ) -> LatencyTable:
-    """Return how long one picture takes in each published net, timed in turns.
+    """Return how long one image takes in each published net, timed in turns.
 
     The weights are random: they take the same time.
 
@@ -60,7 +60,7 @@ def measure_latencies(
             progress(f"compiling alpha {alpha:g} at {size}")
             predictor = _compiled(alpha, size, engine, precision, threads)
             closing.callback(predictor.close)
-            x = generated_pictures((1, size, size, 3), low=-1.0, high=1.0)
+            x = generated_images((1, size, size, 3), low=-1.0, high=1.0)
             actions[_name(alpha, size)] = partial(predictor.predict, x)
         times = interleaved(
             actions,
@@ -86,7 +86,7 @@ def _compiled(
     net = MobileNet((size, size, 3), alpha=alpha, weights=None)
     some = None
     if precision == "int8":
-        some = generated_pictures((_PICTURES, size, size, 3), low=-1.0, high=1.0)
+        some = generated_images((_IMAGES, size, size, 3), low=-1.0, high=1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AgreementWarning)  # random weights: only the time counts
         return Predictor(net, engine=engine, precision=precision, calibration=some, threads=threads)

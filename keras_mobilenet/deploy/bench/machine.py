@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_mobilenet.deploy.bench.timing import interleaved
 from keras_mobilenet.deploy.engines.processor import about_processor, instructions
-from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.prefetch import all_cores
 
 # Instructions that decide how fast float32, bfloat16 and int8 are, as Linux spells them.
 _INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",

@@ -21,15 +21,15 @@ class Settings:
 
     threads: int
     precision: Precision | None = None  # None: float32 for a model, its own for a file
-    batch_size: int | None = None  # pictures that go through at once; None: what suits the engine
+    batch_size: int | None = None  # images that go through at once; None: what suits the engine
 
 
 class Engine(ABC):
     """A model compiled for one runtime. Not safe for threads: `Predictor` takes care of that."""
 
-    input_shape: tuple[int | None, ...]  # of one picture, None where any length goes
+    input_shape: tuple[int | None, ...]  # of one image, None where any length goes
     input_dtype: np.dtype[Any]  # float32, or uint8 for a model that takes pixels
-    output_shape: tuple[int | None, ...]  # for one picture
+    output_shape: tuple[int | None, ...]  # for one image
     precision: str = "float32"  # what it computes in: a `Precision`, or "dynamic"
     # How pixels become the input, where a file tells it by more than our own metadata.
     input_preprocessing: Preprocessing | None = None

@@ -23,9 +23,9 @@ _ROUNDING = 0.02  # of the input's range: 1/128 for 1/127.5, a range that calibr
 
 
 class LiteRTEngine(Engine):
-    """One interpreter with all threads for single pictures, one a thread for more.
+    """One interpreter with all threads for single images, one a thread for more.
 
-    A picture at a time in each thread is faster than a batch: its activations stay in the cache.
+    An image at a time in each thread is faster than a batch: its activations stay in the cache.
     """
 
     def __init__(self, content: bytes, settings: Settings) -> None:
@@ -105,7 +105,7 @@ class _Interpreter:
         self._shape = tuple(self._input["shape"]) if shape is None else shape
 
     def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the output for one picture, `x` of shape `(1, height, width, channels)`."""
+        """Return the output for one image, `x` of shape `(1, height, width, channels)`."""
         if x.shape != self._shape:
             self._prepare(x.shape)
         self._interpreter.set_tensor(self._input["index"], self._coded(x))

@@ -19,14 +19,14 @@ from keras_mobilenet.errors import CheckpointError, MissingExtraError, Precision
 
 NAME = "openvino"
 PRECISIONS = ("float32", "bfloat16", "int8")
-# Pictures a request where many are at hand, by measurement.
+# Images a request where many are at hand, by measurement.
 _BATCH = {"float32": 4, "bfloat16": 1, "int8": 4}
 # Whether this thread's NNCF is silent; a user's own, in another thread, tells what it always does.
 _SILENT: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 class OpenVINOEngine(Engine):
-    """The graph compiled twice: all threads on one picture, and a stream a thread for more."""
+    """The graph compiled twice: all threads on one image, and a stream a thread for more."""
 
     def __init__(self, graph: Any, settings: Settings) -> None:
         self._openvino = import_openvino()

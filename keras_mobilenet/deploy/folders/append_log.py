@@ -13,7 +13,7 @@ from collections.abc import Iterator
 _SYNC = 5.0  # seconds of work that a power failure may take at most
 
 
-class Journal:
+class AppendLog:
     """Records that end in a line feed, behind a header that may be empty.
 
     Args:

@@ -1,4 +1,4 @@
-"""Picture files in, class names out."""
+"""Image files in, class names out."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import keras
 import numpy as np
 
 from keras_mobilenet.deploy.opened import open_model
-from keras_mobilenet.errors import PictureError
-from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.errors import ImageError
+from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.pixel_scaling import Preprocessing
-from keras_mobilenet.images.read_ahead import BATCH
+from keras_mobilenet.images.prefetch import BATCH
 from keras_mobilenet.images.recipes import Label
 from keras_mobilenet.models.preprocessing import decode_predictions
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What became of one picture: its predictions, or what is wrong with it."""
+    """What became of one image: its predictions, or what is wrong with it."""
 
     path: str
     predictions: list[tuple[str, str, float]]  # (identifier, name, score), the best first
     fault: str | None = None
 
 
-def classify_pictures(
+def classify_images(
     model: Any,
     paths: Iterable[str],
     *,
@@ -38,16 +38,16 @@ def classify_pictures(
     labels: Sequence[Label] | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Iterator[Classified]:
-    """Yield what `model` takes each picture for, in the order of `paths`.
+    """Yield what `model` takes each image for, in the order of `paths`.
 
-    A picture that cannot be read is yielded with its fault, and the rest goes on.
+    An image that cannot be read is yielded with its fault, and the rest goes on.
 
     Args:
         model: A classifier of shape `(batch, height, width, 3)` to `(batch, classes)`.
-        paths: Picture files.
-        size: (height, width) in pixels that pictures are resized to.
+        paths: Image files.
+        size: (height, width) in pixels that images are resized to.
         crop: Share of each side that a central crop keeps before the resizing.
-        top: How many classes a picture.
+        top: How many classes an image.
         labels: The classes' names; None stands for those that go with the model.
         preprocessing: How pixels become the model's input; None stands for what is recorded with
             the model, or found in its graph.
@@ -58,12 +58,12 @@ def classify_pictures(
     opened = open_model(model).given(preprocessing, labels)
     scaled, names = opened.recipe.known_preprocessing().scaled, opened.recipe.known_labels()
 
-    # A plain call, not predict(): that would compile first, which takes longer than a few pictures.
+    # A plain call, not predict(): that would compile first, which takes longer than a few images.
     def predict(pixels: np.ndarray[Any, Any]) -> Any:
         return opened.model(scaled(pixels), training=False)
 
     def read(path: str) -> np.ndarray[Any, Any]:
-        return read_picture(path, size=size, crop=crop)
+        return read_image(path, size=size, crop=crop)
 
     return classify_pixels(predict, paths, read=read, top=top, labels=names)
 
@@ -76,14 +76,14 @@ def classify_pixels(
     top: int = 5,
     labels: Sequence[Label],
 ) -> Iterator[Classified]:
-    """Yield what `predict` takes each picture for, in the order of `paths`.
+    """Yield what `predict` takes each image for, in the order of `paths`.
 
     Args:
         predict: From pixels, `uint8`, of shape `(count, height, width, channels)` to scores of
             shape `(count, classes)`.
-        paths: Picture files.
-        read: From a path to the pixels of one picture.
-        top: How many classes a picture.
+        paths: Image files.
+        read: From a path to the pixels of one image.
+        top: How many classes an image.
         labels: The classes' names.
     """
     remaining = iter(paths)
@@ -99,10 +99,10 @@ def classify_pixels(
 def pixels_or_fault(
     path: str, read: Callable[[str], np.ndarray[Any, Any]]
 ) -> tuple[np.ndarray[Any, Any] | None, str | None]:
-    """Return what `read` makes of a picture file, or None and what is wrong with it."""
+    """Return what `read` makes of an image file, or None and what is wrong with it."""
     try:
         return read(path), None
-    except PictureError as error:
+    except ImageError as error:
         return None, str(error)
 
 

@@ -20,7 +20,7 @@ def features_model(model: Any) -> keras.Model:
     A model without a top, whose output has a height and a width, gets average pooling.
 
     Args:
-        model: A functional Keras model of pictures, or a `.keras` file.
+        model: A functional Keras model of images, or a `.keras` file.
 
     Returns:
         A model of shape `(batch, height, width, channels)` to `(batch, features)`, with the

@@ -27,26 +27,26 @@ from keras_mobilenet.deploy.folders.outputs import (
 from keras_mobilenet.deploy.folders.records import Result, error_of
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.files import briefly_locked
-from keras_mobilenet.images.listing import list_pictures
-from keras_mobilenet.images.read_ahead import BATCH
+from keras_mobilenet.images.listing import list_images
+from keras_mobilenet.images.prefetch import BATCH
 
 Path = str | os.PathLike[str]
-Progress = Callable[[int], None]  # is told how many pictures are done
+Progress = Callable[[int], None]  # is told how many images are done
 _MOST_FAULTS = 20
 
 
 @dataclass
 class Report:
-    """What became of a job's pictures."""
+    """What became of a job's images."""
 
     done: int = 0  # all in the output, bad ones and those of earlier runs too
     resumed: int = 0  # how many of them were there before
     bad: int = 0
     faults: list[tuple[str, str]] = field(default_factory=list)  # the first: path, what is wrong
 
-    def add(self, pictures: Iterable[tuple[str, str | None]]) -> None:
-        """Count pictures, each a path and what is wrong with it."""
-        for path, fault in pictures:
+    def add(self, images: Iterable[tuple[str, str | None]]) -> None:
+        """Count images, each a path and what is wrong with it."""
+        for path, fault in images:
             self.done += 1
             if fault:
                 self.bad += 1
@@ -66,7 +66,7 @@ def write_results(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Write the classes, or features, of each picture in a folder to a file, and return a report.
+    """Write the classes, or features, of each image in a folder to a file, and return a report.
 
     However the process ends, what it wrote is kept, and `resume` goes on from there: the file then
     is, byte for byte, the one of a run without a break (`.csv` and `.jsonl`). A JSON file beside
@@ -78,26 +78,26 @@ def write_results(
             ones in the same order at each `resume`.
         out: The file: `.csv`, `.jsonl` or `.parquet` for classes, `.npz` or `.parquet` for
             features.
-        top: How many classes a picture.
+        top: How many classes an image.
         features: Write the model's outputs themselves.
         resume: Go on with what an earlier run left, if it left anything.
         overwrite: Remove what an earlier run left.
         workers: Threads that decode; None for one a processor.
-        progress: Called with the number of pictures done, after each batch.
+        progress: Called with the number of images done, after each batch.
 
     Raises:
         ValueError: an argument is wrong, `out` is there and neither `resume` nor `overwrite` is
-            asked for, it was made from other pictures or in another way, or another process
+            asked for, it was made from other images or in another way, or another process
             writes it.
         OSError: `out` cannot be written.
         MissingExtraError: the format needs a package that is not installed.
     """
     out = os.fspath(out)
     check_output(out, features=features, resume=resume, overwrite=overwrite)
-    paths = list_pictures(source)
+    paths = list_images(source)
     first = next(paths, None)
     if first is None:
-        raise no_picture(source)
+        raise no_image(source)
     classes = None if features else min(top, len(predictor.labels()))
     settings = settings_of(predictor, top=classes)
     output = output_for(out, top=classes, width=settings["width"])
@@ -140,17 +140,17 @@ def check_output(out: str, *, features: bool, resume: bool, overwrite: bool) -> 
         )
 
 
-def no_picture(source: Any) -> ValueError:
-    """Return the error for a source without a picture."""
+def no_image(source: Any) -> ValueError:
+    """Return the error for a source without an image."""
     return ValueError(
-        f"There is no picture in {source!r}. Pass a folder with files named like pictures "
+        f"There is no image in {source!r}. Pass a folder with files named like images "
         "(.jpg, .png, ...) in it or in its subfolders, or a .txt file of paths, one a line."
     )
 
 
 @dataclass(frozen=True)
 class _Start:
-    """Where a job begins: what is kept of an earlier run, and the pictures that are left."""
+    """Where a job begins: what is kept of an earlier run, and the images that are left."""
 
     kept: int  # rows
     position: int  # where the last of them ends
@@ -181,7 +181,7 @@ def _resumed(output: Output, paths: Iterator[str], report: Report) -> _Start:
     """
     kept = position = 0
     tail: list[tuple[str, str | None]] = []
-    for number, (record, end) in enumerate(output.journal.records(), 1):
+    for number, (record, end) in enumerate(output.log.records(), 1):
         name, fault = _decoded(output, record, number)
         path = next(paths, None)
         _check_same(output, number, name, path)
@@ -205,7 +205,7 @@ def _decoded(output: Output, record: bytes, number: int) -> tuple[str, str | Non
         return output.lines.decode(record)
     except ValueError as error:
         raise ValueError(
-            f"{output.journal.path} cannot be gone on with: record {number} is damaged ({error}). "
+            f"{output.log.path} cannot be gone on with: record {number} is damaged ({error}). "
             "Begin anew: pass overwrite (--overwrite)."
         ) from error
 
@@ -213,21 +213,21 @@ def _decoded(output: Output, record: bytes, number: int) -> tuple[str, str | Non
 def _check_same(output: Output, number: int, found: str, path: str | None) -> None:
     expected = None if path is None else output.lines.named(path)
     if found != expected:
-        due = "there are no more pictures" if expected is None else f"{expected!r} is due"
+        due = "there are no more images" if expected is None else f"{expected!r} is due"
         raise ValueError(
-            f"{output.out} was made from other pictures: its number {number} is {found!r}, where "
-            f"{due}. Pass the same pictures, or begin anew: overwrite (--overwrite)."
+            f"{output.out} was made from other images: its number {number} is {found!r}, where "
+            f"{due}. Pass the same images, or begin anew: overwrite (--overwrite)."
         )
 
 
 def _compare_finished(output: Output, paths: Iterator[str], report: Report) -> None:
-    """Raise unless a complete output has just the pictures of `paths`, in whatever order."""
+    """Raise unless a complete output has just the images of `paths`, in whatever order."""
     rows = dict(output.rows())
     expected = set(map(output.lines.named, paths))
     if rows.keys() != expected:
         examples = sorted(rows.keys() ^ expected)[:3]
         raise ValueError(
-            f"{output.out} is complete, with {len(rows)} pictures, and there are {len(expected)} "
+            f"{output.out} is complete, with {len(rows)} images, and there are {len(expected)} "
             f"now; in one of the two only: {', '.join(map(repr, examples))}. "
             "Pass another output, or begin anew: overwrite (--overwrite)."
         )
@@ -260,6 +260,6 @@ def _faults_of_writing(out: str, report: Report) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(
-            f"{out} cannot be written after {report.done} pictures: {error.strerror or error}. "
+            f"{out} cannot be written after {report.done} images: {error.strerror or error}. "
             "What was written is kept: make room, then go on with resume (--resume)."
         ) from error

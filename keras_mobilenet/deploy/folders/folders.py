@@ -1,4 +1,4 @@
-"""Whole folders of pictures: classes or features of each, while the next are being decoded."""
+"""Whole folders of images: classes or features of each, while the next are being decoded."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from keras_mobilenet.deploy.folders.classification import (
     pixels_or_fault,
 )
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.images.listing import list_pictures
-from keras_mobilenet.images.read_ahead import BATCH, ReadAhead
+from keras_mobilenet.images.listing import list_images
+from keras_mobilenet.images.prefetch import BATCH, Prefetcher
 
 Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What became of one picture: its features, or what is wrong with it."""
+    """What became of one image: its features, or what is wrong with it."""
 
     path: str
     features: npt.NDArray[np.float32] | None
@@ -40,7 +40,7 @@ def classify_folder(
     top: int = 5,
     workers: int | None = None,
 ) -> Iterator[Classified]:
-    """Yield the `top` classes of each picture in a folder, in the order of `list_pictures`.
+    """Yield the `top` classes of each image in a folder, in the order of `list_images`.
 
     Threads decode while the predictor computes, never more than a few batches ahead, so that
     memory does not grow with the folder. Large JPEG files are decoded at a fraction of their size.
@@ -49,25 +49,25 @@ def classify_folder(
     Args:
         predictor: A classifier whose classes have names.
         source: A folder, a `.txt` or `.lst` file of paths, or an iterable of paths.
-        top: How many classes a picture.
+        top: How many classes an image.
         workers: Threads that decode; None for one a processor.
 
     Raises:
         ValueError: the model has no names for its classes, or `top` is not positive.
         OSError: a folder or a list cannot be read.
     """
-    return classify_paths(predictor, list_pictures(source), top=top, workers=workers)
+    return classify_paths(predictor, list_images(source), top=top, workers=workers)
 
 
 def classify_paths(
     predictor: Predictor, paths: Iterable[str], *, top: int = 5, workers: int | None = None
 ) -> Iterator[Classified]:
-    """Yield what `classify_folder` does, of picture files only, and for each of them."""
+    """Yield what `classify_folder` does, of image files only, and for each of them."""
     labels = predictor.labels()
-    read = partial(predictor.read_picture, scaled=True)
+    read = partial(predictor.read_image, scaled=True)
 
     def results() -> Iterator[Classified]:  # so that a wrong call raises before the first item
-        with ReadAhead(paths, read, workers=workers) as ahead:
+        with Prefetcher(paths, read, workers=workers) as ahead:
             yield from classify_pixels(
                 predictor.predict, ahead, read=ahead.read, top=top, labels=labels
             )
@@ -78,32 +78,32 @@ def classify_paths(
 def embed_folder(
     predictor: Predictor, source: Path | Iterable[Path], *, workers: int | None = None
 ) -> Iterator[Embedded]:
-    """Yield the features of each picture in a folder, as `classify_folder` does classes.
+    """Yield the features of each image in a folder, as `classify_folder` does classes.
 
     Args:
-        predictor: Of a `features_model`, or of any other model with one row of outputs a picture.
+        predictor: Of a `features_model`, or of any other model with one row of outputs an image.
         source: A folder, a `.txt` or `.lst` file of paths, or an iterable of paths.
         workers: Threads that decode; None for one a processor.
 
     Raises:
         OSError: a folder or a list cannot be read.
     """
-    return embed_paths(predictor, list_pictures(source), workers=workers)
+    return embed_paths(predictor, list_images(source), workers=workers)
 
 
 def embed_paths(
     predictor: Predictor, paths: Iterable[str], *, workers: int | None = None
 ) -> Iterator[Embedded]:
-    """Yield what `embed_folder` does, of picture files only, and for each of them."""
-    read = partial(predictor.read_picture, scaled=True)
-    with ReadAhead(paths, read, workers=workers) as ahead:
+    """Yield what `embed_folder` does, of image files only, and for each of them."""
+    read = partial(predictor.read_image, scaled=True)
+    with Prefetcher(paths, read, workers=workers) as ahead:
         remaining = iter(ahead)
         while chunk := list(islice(remaining, BATCH)):
             yield from _embedded(predictor, chunk, ahead)
 
 
 def _embedded(
-    predictor: Predictor, chunk: list[str], ahead: ReadAhead[str, npt.NDArray[np.uint8]]
+    predictor: Predictor, chunk: list[str], ahead: Prefetcher[str, npt.NDArray[np.uint8]]
 ) -> Iterator[Embedded]:
     found = [pixels_or_fault(path, ahead.read) for path in chunk]
     pixels = [pixels for pixels, _ in found if pixels is not None]

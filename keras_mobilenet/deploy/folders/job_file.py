@@ -11,27 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.deploy.comparison import generated_pictures
+from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.files import replacing
-from keras_mobilenet.images.read_ahead import BATCH
+from keras_mobilenet.images.prefetch import BATCH
 
 _SUFFIX = ".job.json"
 _VERSION = 1
 _LARGEST = 8  # outputs that tell one model from another
 _SAME = 1e-3  # of the largest; another processor's float32 is nearer, other weights are further
-_UNKNOWN_SIZE = 224  # pixels, for the picture that a model of any size is tried on
+_UNKNOWN_SIZE = 224  # pixels, for the image that a model of any size is tried on
 Settings = dict[str, Any]
 
 
 def settings_of(predictor: Predictor, *, top: int | None) -> Settings:
-    """Return what the results of a job depend on, beside the pictures.
+    """Return what the results of a job depend on, beside the images.
 
-    A model may come from any file or from none: it is known by what it computes for a picture.
+    A model may come from any file or from none: it is known by what it computes for an image.
 
     Args:
         predictor: The compiled model.
-        top: Classes a picture; None for features.
+        top: Classes an image; None for features.
     """
     outputs = predictor.predict(_trial(predictor)).reshape(-1)
     largest = np.argsort(outputs)[::-1][:_LARGEST]
@@ -45,7 +45,7 @@ def settings_of(predictor: Predictor, *, top: int | None) -> Settings:
         "recipe": recipe,  # size, crop, scaling, labels
         "width": outputs.size,
         "outputs": {str(i): float(outputs[i]) for i in largest},
-        "batch": BATCH,  # a picture's last digits depend on the batch that it is in
+        "batch": BATCH,  # an image's last digits depend on the batch that it is in
     }
 
 
@@ -83,7 +83,7 @@ def _trial(predictor: Predictor) -> Any:
     known = predictor.recipe.size or (_UNKNOWN_SIZE, _UNKNOWN_SIZE)
     height, width, channels = predictor.input_shape
     shape = (1, height or known[0], width or known[1], channels or 3)
-    return generated_pictures(shape).astype(np.uint8)
+    return generated_images(shape).astype(np.uint8)
 
 
 def _differences(before: Settings, now: Settings) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.deploy.folders.append_log import Journal
+from keras_mobilenet.deploy.folders.append_log import AppendLog
 from keras_mobilenet.deploy.folders.folders import Embedded
 from keras_mobilenet.deploy.folders.records import (
     CsvLines,
@@ -38,16 +38,16 @@ _ROW_GROUP = 8192  # rows of a parquet file that are read at once
 
 
 class Output:
-    """A file that is its own journal: `.csv` and `.jsonl`."""
+    """A file that is its own log: `.csv` and `.jsonl`."""
 
     def __init__(self, out: str, lines: Lines) -> None:
         self.out = out
         self.lines = lines
-        self.journal = Journal(self._journal_path(), header=lines.header, quoted=lines.quoted)
+        self.log = AppendLog(self._journal_path(), header=lines.header, quoted=lines.quoted)
 
     def begun(self) -> bool:
         """Return whether there are rows to go on from."""
-        return self.journal.exists()
+        return self.log.exists()
 
     def finished(self) -> bool:
         """Return whether the output is there and nothing can be appended to it."""
@@ -64,11 +64,11 @@ class Output:
 
     def start(self, count: int, end: int) -> None:
         """Keep `count` rows, of which the last ends at `end`, and be ready to append."""
-        self.journal.cut(end)
+        self.log.cut(end)
 
     def append(self, results: Sequence[Result]) -> None:
         """Write a batch of results."""
-        self.journal.append(b"".join(map(self.lines.encode, results)))
+        self.log.append(b"".join(map(self.lines.encode, results)))
 
     def finish(self) -> None:
         """Make the output of what was appended."""
@@ -76,7 +76,7 @@ class Output:
 
     def close(self) -> None:
         """Leave what was appended on the disk, to go on from later."""
-        self.journal.close()
+        self.log.close()
 
     def _journal_path(self) -> str:
         return self.out
@@ -125,7 +125,7 @@ class JoinedOutput(Output):
         write_parquet(path, self._results(), top=self._top)
 
     def _results(self) -> Iterator[Result]:
-        return (classified_from(record) for record, _ in self.journal.records())
+        return (classified_from(record) for record, _ in self.log.records())
 
 
 class FeaturesOutput(JoinedOutput):
@@ -134,7 +134,7 @@ class FeaturesOutput(JoinedOutput):
     def __init__(self, out: str, width: int) -> None:
         super().__init__(out, None)
         self._width = width
-        self._numbers = Journal(os.path.join(self._folder, "features.f32"))
+        self._numbers = AppendLog(os.path.join(self._folder, "features.f32"))
 
     def start(self, count: int, end: int) -> None:
         """Keep `count` rows, of which the last ends at `end`, and be ready to append."""
@@ -167,7 +167,7 @@ class FeaturesOutput(JoinedOutput):
             write_parquet(path, self._results(), width=self._width)
 
     def _rows(self) -> Iterator[tuple[str, str | None]]:
-        return (self.lines.decode(record) for record, _ in self.journal.records())
+        return (self.lines.decode(record) for record, _ in self.log.records())
 
     def _results(self) -> Iterator[Embedded]:
         numbers = iter(self._matrix())
@@ -214,8 +214,8 @@ def output_for(out: str, *, top: int | None = None, width: int = 0) -> Output:
 
     Args:
         out: The file to be written.
-        top: Classes a picture; None for features.
-        width: Numbers of a picture's features.
+        top: Classes an image; None for features.
+        width: Numbers of an image's features.
 
     Raises:
         MissingExtraError: the format needs a package that is not installed.

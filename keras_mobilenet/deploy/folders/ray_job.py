@@ -22,7 +22,7 @@ from typing import Any
 import keras_mobilenet
 from keras_mobilenet.deploy.engines.choice import AUTO
 from keras_mobilenet.deploy.engines.engine import Precision
-from keras_mobilenet.deploy.folders.folder_job import Progress, Report, no_picture
+from keras_mobilenet.deploy.folders.folder_job import Progress, Report, no_image
 from keras_mobilenet.deploy.folders.folders import classify_paths, embed_paths
 from keras_mobilenet.deploy.folders.job_file import check_settings, settings_of, write_settings
 from keras_mobilenet.deploy.folders.outputs import parquet_rows, write_parquet
@@ -30,14 +30,14 @@ from keras_mobilenet.deploy.folders.records import error_of
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import MissingExtraError, unicode_text
 from keras_mobilenet.files import briefly_locked, replacing
-from keras_mobilenet.images.listing import list_pictures
+from keras_mobilenet.images.listing import list_images
 from keras_mobilenet.images.pixel_scaling import Preprocessing
-from keras_mobilenet.images.read_ahead import BATCH
+from keras_mobilenet.images.prefetch import BATCH
 from keras_mobilenet.images.recipes import Label
 from keras_mobilenet.models.model_files import SUFFIX, save_model
 
 Path = str | os.PathLike[str]
-PART = 16 * BATCH  # pictures: some seconds of work, all that is lost with a machine
+PART = 16 * BATCH  # images: some seconds of work, all that is lost with a machine
 _ONLY_HERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0": Ray binds to loopback
 _MOST_CPUS = 8  # an actor's: a net this small gains little from more
 
@@ -62,11 +62,11 @@ def classify_with_ray(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Write the classes, or features, of each picture to a folder of parquet files, with Ray.
+    """Write the classes, or features, of each image to a folder of parquet files, with Ray.
 
-    The pictures are listed here and read by the workers, under the same paths; the workers write
+    The images are listed here and read by the workers, under the same paths; the workers write
     the files. So both folders must be on storage that every machine reaches. The model travels.
-    The rows are those of `write_results`, under absolute paths and in no order; a picture is in
+    The rows are those of `write_results`, under absolute paths and in no order; an image is in
     one of the files, once. Another run that writes to the folder is refused.
 
     Args:
@@ -75,21 +75,21 @@ def classify_with_ray(
         model: A Keras model, a `.keras` file or anything exported; for features a `features_model`.
         address: Of the cluster, as `ray.init` takes it. None is the Ray that runs in this process,
             else what `RAY_ADDRESS` says, else one on this machine that only it can reach.
-        top: How many classes a picture.
+        top: How many classes an image.
         features: Write the model's outputs themselves.
         engine: As `Predictor` takes it.
         precision: As `Predictor` takes it.
-        calibration: As `Predictor` takes it; of a folder, the workers read the pictures.
+        calibration: As `Predictor` takes it; of a folder, the workers read the images.
         preprocessing: As `Predictor` takes it.
         labels: As `Predictor` takes them.
         actors: How many predictors at most; None for as many as the cluster has room for.
         cpus_per_actor: Processors, and so threads, of each; None for all of the smallest machine,
             at most 8.
-        part_size: Pictures in a file.
-        resume: Go on with what an earlier run left: pictures that are in its files already are
+        part_size: Images in a file.
+        resume: Go on with what an earlier run left: images that are in its files already are
             not done again.
         overwrite: Remove the results of an earlier run.
-        progress: Called with the number of pictures done, after each part.
+        progress: Called with the number of images done, after each part.
 
     Raises:
         ValueError: an argument is wrong, there are results already and neither `resume` nor
@@ -101,9 +101,9 @@ def classify_with_ray(
     out = os.path.abspath(out)
     parts = _parts(out)
     _check_consent(out, parts, resume=resume, overwrite=overwrite)
-    paths = [os.path.abspath(path) for path in list_pictures(source)]
+    paths = [os.path.abspath(path) for path in list_images(source)]
     if not paths:
-        raise no_picture(source)
+        raise no_image(source)
     if isinstance(calibration, (str, os.PathLike)):
         calibration = os.path.abspath(calibration)  # the workers have other working folders
     options: dict[str, Any] = {
@@ -137,7 +137,7 @@ def classify_with_ray(
         tasks = _tasks(out, left, part_size, run=_next_run(parts))
         stack.enter_context(_connected(ray, address))
         for row in _run(ray, tasks, work, actors, cpus_per_actor):
-            report.add(json.loads(row["pictures"]))
+            report.add(json.loads(row["images"]))
             if progress is not None:
                 progress(report.done)
         _remove(_unfinished(out))
@@ -172,18 +172,18 @@ class Worker:
         self._top, self._width = work["top"], work["width"]
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        """Write the part that a task describes, and return path and fault of its pictures."""
+        """Write the part that a task describes, and return path and fault of its images."""
         paths = json.loads(task["paths"])
-        pictures: list[tuple[str, str | None]] = []
+        images: list[tuple[str, str | None]] = []
 
         def results() -> Iterator[Any]:
             for result in self._results(paths):
-                pictures.append((result.path, error_of(result)))
+                images.append((result.path, error_of(result)))
                 yield result
 
         with replacing(task["file"]) as temporary:
             write_parquet(temporary, results(), top=self._top, width=self._width)
-        return {"pictures": json.dumps(pictures)}
+        return {"images": json.dumps(images)}
 
     def _results(self, paths: list[str]) -> Iterator[Any]:
         if self._top is None:

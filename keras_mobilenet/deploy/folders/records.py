@@ -1,6 +1,6 @@
 r"""Results as lines and as table rows; every file that holds results has its layout from here.
 
-A row has the columns `path`, `error` (empty where the picture was read), and then either
+A row has the columns `path`, `error` (empty where the image was read), and then either
 `class_1`, `name_1`, `score_1`, `class_2` and so on, the best class first, or `features`.
 
 All files are UTF-8. Bytes of a name that are none are written as Python escapes them (`\udcff`).
@@ -118,7 +118,7 @@ def classified_from(record: bytes) -> Classified:
 
 
 def columns(top: int) -> list[str]:
-    """Return the names of the columns for `top` classes a picture."""
+    """Return the names of the columns for `top` classes an image."""
     ranks = range(1, top + 1)
     return ["path", "error", *(f"{part}_{i}" for i in ranks for part in ("class", "name", "score"))]
 
@@ -134,7 +134,7 @@ def class_row(result: Any, top: int) -> list[Any]:
 
 
 def error_of(result: Result) -> str | None:
-    """Return what is wrong with a picture in one line, without its path."""
+    """Return what is wrong with an image in one line, without its path."""
     if not result.fault:
         return None
     return unicode_text(" ".join(result.fault.removeprefix(f"{result.path}: ").split()))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.comparison import difference, spread
+from keras_mobilenet.deploy.comparison import difference, evenly_spaced
 from keras_mobilenet.deploy.engines.engine import Engine, chunks
 from keras_mobilenet.models.backends import inferred
 
@@ -34,7 +34,7 @@ def agreement(model: Any, engine: Engine, samples: npt.NDArray[Any]) -> float | 
     """
     if len(model.outputs[0].shape) != 2 or isinstance(_last_layer(model), _NO_CLASSIFIER):
         return None
-    some = spread(samples, _IMAGES)
+    some = evenly_spaced(samples, _IMAGES)
     inputs = some.astype(model.inputs[0].dtype)
     reference = np.concatenate(
         [

@@ -1,7 +1,7 @@
 """Biases that make up for the rounding of weights, before a runtime rounds them.
 
 Rounding shifts what a convolution puts out on average; a depthwise kernel has only 9 weights for
-the errors to cancel in. The shift is measured on calibration pictures and taken from the bias.
+the errors to cancel in. The shift is measured on calibration images and taken from the bias.
 
 Source: Nagel et al., 2019, "Data-Free Quantization Through Weight Equalization and Bias
 Correction", arXiv 1906.04721, section 4.2, here with data.
@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.comparison import spread
+from keras_mobilenet.deploy.comparison import evenly_spaced
 from keras_mobilenet.deploy.graphs.copies import copied
 from keras_mobilenet.deploy.graphs.folding import CHANNEL_AXES
 from keras_mobilenet.models.frozen import layers_within
@@ -27,8 +27,8 @@ Rounding = Callable[[Any], npt.NDArray[np.float32]]  # from a layer to its kerne
 
 _CORRECTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _LEVELS = 127  # of an int8 weight on either side of zero
-_PICTURES = 32  # more hardly change the shifts: each picture has thousands of pixels
-_BATCH = 8  # pictures that go through at once
+_IMAGES = 32  # more hardly change the shifts: each image has thousands of pixels
+_BATCH = 8  # images that go through at once
 
 
 def to_int8(layer: Any) -> npt.NDArray[np.float32]:
@@ -55,7 +55,7 @@ def bias_corrected(model: Any, samples: npt.NDArray[Any], rounding: Rounding) ->
     """Return a copy of `model` whose weights can be rounded: other biases, the same kernels.
 
     A convolution's mean output is its kernel applied to its mean input, but for the borders, so
-    that one pass over the pictures tells all shifts. One that is used several times gets the mean
+    that one pass over the images tells all shifts. One that is used several times gets the mean
     of all of them.
 
     Args:
@@ -76,7 +76,7 @@ def _mean_inputs(
     model: Any, layers: list[Any], samples: npt.NDArray[Any]
 ) -> list[tuple[Any, npt.NDArray[np.float64]]]:
     """Return the layers that compute, each with the mean of each channel that goes into it."""
-    some = spread(samples, _PICTURES)
+    some = evenly_spaced(samples, _IMAGES)
     means: dict[Any, list[npt.NDArray[np.float64]]] = {layer: [] for layer in layers}
     with _watched(means):
         for start in range(0, len(some), _BATCH):

@@ -1,4 +1,4 @@
-"""Pictures that int8 ranges are taken from, and exports compared on."""
+"""Images that int8 ranges are taken from, and exports compared on."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.comparison import spread
-from keras_mobilenet.errors import PictureError
-from keras_mobilenet.images.images import as_channels, read_picture
-from keras_mobilenet.images.listing import list_pictures
+from keras_mobilenet.deploy.comparison import evenly_spaced
+from keras_mobilenet.errors import ImageError
+from keras_mobilenet.images.images import as_channels, read_image
+from keras_mobilenet.images.listing import list_images
 from keras_mobilenet.images.recipes import Recipe
 
 _SHOWN = 3  # files that cannot be read, in a warning
-MOST = 300  # pictures: more change int8 ranges no further, and each takes 0.6 MB
+MOST = 300  # images: more change int8 ranges no further, and each takes 0.6 MB
 _REMEDY = (
-    "Pass some hundred pictures like those that the model will see: a folder, paths, uint8 arrays, "
+    "Pass some hundred images like those that the model will see: a folder, paths, uint8 arrays, "
     "or arrays as the model takes them."
 )
 
@@ -27,19 +27,19 @@ _REMEDY = (
 def calibration_samples(
     calibration: Any, recipe: Recipe, shape: tuple[int | None, ...]
 ) -> npt.NDArray[np.float32]:
-    """Return calibration pictures as a model's inputs, at most `MOST` of them, from all over.
+    """Return calibration images as a model's inputs, at most `MOST` of them, from all over.
 
     Files that cannot be read are left out, and a `UserWarning` names the first three.
 
     Args:
         calibration: A folder, looked through with all its subfolders; paths; an array of pixels,
             `uint8`; or a float array of inputs.
-        recipe: How a picture becomes an input.
+        recipe: How an image becomes an input.
         shape: Of one input, `(height, width, channels)`, None where any length goes.
 
     Raises:
-        ValueError: there is no picture, or an array is of another shape or type.
-        PictureError: no file can be read as a picture.
+        ValueError: there is no image, or an array is of another shape or type.
+        ImageError: no file can be read as an image.
     """
     if calibration is None:
         raise ValueError(
@@ -47,11 +47,11 @@ def calibration_samples(
             f"weights. {_REMEDY}"
         )
     if isinstance(calibration, np.ndarray):
-        samples = spread(_checked(calibration, shape), MOST)
+        samples = evenly_spaced(_checked(calibration, shape), MOST)
         return recipe.scaled(samples) if samples.dtype == np.uint8 else samples.astype(np.float32)
-    paths = spread(_paths(calibration), MOST)
+    paths = evenly_spaced(_paths(calibration), MOST)
     if not paths:
-        raise ValueError(f"`calibration` holds no picture. {_REMEDY}")
+        raise ValueError(f"`calibration` holds no image. {_REMEDY}")
     size = recipe.size or (shape[0] or 224, shape[1] or 224)
     pixels = _readable(paths, size, recipe.crop)
     return recipe.scaled(_checked(as_channels(pixels, shape[2]), shape))
@@ -64,15 +64,15 @@ def _readable(
     pixels, faults = [], []
     for path in paths:
         try:
-            pixels.append(read_picture(path, size=size, crop=crop))
-        except PictureError as error:
+            pixels.append(read_image(path, size=size, crop=crop))
+        except ImageError as error:
             faults.append(error)
     if not pixels:
         raise faults[0]
     if faults:
         some = "; ".join(" ".join(str(fault).split()) for fault in faults[:_SHOWN])
         warnings.warn(
-            f"{len(faults)} of {len(paths)} calibration pictures cannot be read: {some}",
+            f"{len(faults)} of {len(paths)} calibration images cannot be read: {some}",
             UserWarning,
             stacklevel=2,
         )
@@ -85,17 +85,17 @@ def _checked(array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> npt.NDAr
     )
     if not fits or not len(array) or not (array.dtype == np.uint8 or array.dtype.kind == "f"):
         raise ValueError(
-            f"`calibration` must be of shape (pictures, {', '.join(map(str, shape))}), uint8 or "
-            f"floats, with at least one picture. Received: {array.dtype} of shape {array.shape}"
+            f"`calibration` must be of shape (images, {', '.join(map(str, shape))}), uint8 or "
+            f"floats, with at least one image. Received: {array.dtype} of shape {array.shape}"
         )
     return array
 
 
 def _paths(calibration: Any) -> list[str]:
-    """Return the pictures' paths."""
+    """Return the images' paths."""
     if isinstance(calibration, (str, os.PathLike)):
         if not os.path.isdir(calibration):
             raise ValueError(f"`calibration` is no folder: {os.fspath(calibration)!r}. {_REMEDY}")
     elif not isinstance(calibration, Iterable):
         raise ValueError(f"{_REMEDY} Received: calibration={calibration!r}")
-    return list(list_pictures(calibration))
+    return list(list_images(calibration))

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.comparison import spread
+from keras_mobilenet.deploy.comparison import evenly_spaced
 from keras_mobilenet.deploy.engines.runtimes import keep_onnxruntime_to_itself
 from keras_mobilenet.deploy.graphs.unconverted import (
     attempted,
@@ -34,7 +34,7 @@ Quantize = Literal["float16", "dynamic", "int8", "full_int8"]
 INPUT, OUTPUT = "input", "output"  # the tensors' names in every format
 SIGNATURE = "serving_default"
 _TELEMETRY = "openvino_telemetry"
-_CALIBRATION = 100  # pictures: TensorFlow's converter takes a tenth of a second for each
+_CALIBRATION = 100  # images: TensorFlow's converter takes a tenth of a second for each
 
 
 def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
@@ -178,7 +178,7 @@ def to_tflite(
 
 
 def _ask_for_int8(converter: Any, tf: Any, samples: Any) -> None:
-    some = spread(samples, _CALIBRATION)
+    some = evenly_spaced(samples, _CALIBRATION)
     converter.representative_dataset = lambda: ([sample[None]] for sample in some)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 

@@ -39,7 +39,7 @@ def fold_batch_norm(model: Any) -> keras.Model:
     The copy computes what `model` computes at inference, from the same inputs; its convolutions
     have the same names, and a bias. Layers that augment images, which do nothing at inference, are
     left out. Models nested in it are folded too. Both are run on generated
-    pictures and compared before the copy is returned; the difference is logged at INFO.
+    images and compared before the copy is returned; the difference is logged at INFO.
     Preprocessing and labels go with the copy.
 
     A batch norm is left as it is where folding is not safe, and named in a `UserWarning`: it does

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.comparison import Difference, difference, generated_pictures
+from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
 from keras_mobilenet.deploy.graphs.copies import copied, is_model, view_of
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.models.backends import inferred
@@ -99,7 +99,7 @@ def _generated_inputs(model: Any) -> Any:
         shape = [n or _UNKNOWN_SIZE for n in tensor.shape[1:]]
         values: Any = np.random.default_rng(0).uniform(-1, 1, (_COUNT, *shape))
         if len(shape) == 3:
-            values = generated_pictures((_COUNT, *shape), low=-1.0, high=1.0)
+            values = generated_images((_COUNT, *shape), low=-1.0, high=1.0)
         whole_numbers = "int" in keras.backend.standardize_dtype(tensor.dtype)
         return keras.ops.cast(np.abs(values) > 0.5 if whole_numbers else values, tensor.dtype)
 

@@ -14,7 +14,7 @@ from keras_mobilenet.files import faults_of_writing, left_by_killed, locked, tem
 
 _GRAPH = "saved_model.pb"  # what makes a folder a SavedModel
 _ASIDE = ".before"
-_PATIENCE = 60.0  # seconds that moving a few files takes at most
+_TIMEOUT_S = 60.0  # seconds that moving a few files takes at most
 
 
 def check_place(path: Path, *, folder: bool) -> None:
@@ -93,6 +93,6 @@ def _lock(path: Path) -> Iterator[None]:
     key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:20]
     user = os.getuid() if hasattr(os, "getuid") else 0
     lock = Path(tempfile.gettempdir()) / f"keras-mobilenet-{user}-{key}.lock"
-    busy = f"{path} has been in the hands of another export for {_PATIENCE:g} s. Try again later."
-    with locked(lock, busy, timeout=_PATIENCE):
+    busy = f"{path} has been in the hands of another export for {_TIMEOUT_S:g} s. Try again later."
+    with locked(lock, busy, timeout=_TIMEOUT_S):
         yield

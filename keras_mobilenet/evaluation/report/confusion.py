@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a table of a few classes, a picture of many."""
+"""Which classes are predicted as which: a table of a few classes, an image of many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_mobilenet.evaluation.report.tables import percent, table
 TABLE_UP_TO = 24  # classes, of which the counts can be read in a row
 _FEW = 6  # classes, whose cells may be large
 _SHOWN = 12  # of the most frequent mistakes
-_SIDE, _EDGE = 400, 30  # of the picture, and of its margin for the classes' numbers
+_SIDE, _EDGE = 400, 30  # of the image, and of its margin for the classes' numbers
 _SEEN = 1.5  # pixels that a cell has at least, however many there are
 
 
@@ -21,7 +21,7 @@ def confusion_shown(metrics: Metrics) -> Html:
     if len(metrics.labels) <= TABLE_UP_TO:
         matrix = element("div", _table(metrics), class_="scroll", tabindex="0")
     else:
-        matrix = _picture(metrics)
+        matrix = _image(metrics)
     return element("div", matrix, _most_frequent(metrics), class_="beside")
 
 
@@ -32,7 +32,9 @@ def _table(metrics: Metrics) -> Html:
     ]
     count = str(len(metrics.labels))
     head = [
-        element("tr", element("td"), element("th", "taken for", scope="colgroup", colspan=count)),
+        element(
+            "tr", element("td"), element("th", "predicted as", scope="colgroup", colspan=count)
+        ),
         element("tr", element("th", "true class", scope="col"), predicted),
     ]
     rows = [
@@ -45,7 +47,7 @@ def _table(metrics: Metrics) -> Html:
     ]
     caption = element(
         "caption",
-        "Examples of each true class (row) by the class they were taken for (column). The colour "
+        "Examples of each true class (row) by the predicted class (column). The colour "
         "is the share of the row.",
     )
     kind = "confusion few" if len(metrics.labels) <= _FEW else "confusion"
@@ -66,11 +68,11 @@ def _heat(metrics: Metrics, i: int, j: int) -> str:
 def _told(metrics: Metrics, i: int, j: int) -> str:
     count, support = metrics.confusion[i][j], metrics.classes[i].support
     share = percent(count / support) if support else "none"
-    what = "right" if i == j else f"taken for {metrics.labels[j]}"
+    what = "right" if i == j else f"predicted as {metrics.labels[j]}"
     return f"{metrics.labels[i]}, {what}: {count} of {support} ({share})"
 
 
-def _picture(metrics: Metrics) -> Html:
+def _image(metrics: Metrics) -> Html:
     count = len(metrics.labels)
     cell = (_SIDE - _EDGE) / count
     box = f"0 0 {_SIDE} {_SIDE}"
@@ -94,7 +96,7 @@ def _picture(metrics: Metrics) -> Html:
         aria_label=title,
     )
     words = (
-        "Each row is a true class, each column the class it was taken for, by their numbers in the "
+        "Each row is a true class, each column a predicted one, by their numbers in the "
         "table of classes. The colour is the share of the row: what is right lies on the diagonal."
     )
     return element("figure", svg, element("figcaption", words), class_="matrix")
@@ -127,7 +129,7 @@ def _most_frequent(metrics: Metrics) -> Html | None:
     wrong.sort(key=lambda case: (-case[0], case[1:]))
     if not wrong:
         return None
-    heads = ("True class", "Taken for", "Examples", "Of the class")
+    heads = ("True class", "Predicted as", "Examples", "Of the class")
     rows = [_row(metrics, *case) for case in wrong[:_SHOWN]]
     shown = f", the first {_SHOWN} of {len(wrong)}" if len(wrong) > _SHOWN else ""
     return table(f"The most frequent mistakes{shown}", heads, rows, numbers=2)

@@ -13,23 +13,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from keras_mobilenet.errors import PictureError
+from keras_mobilenet.errors import ImageError
 from keras_mobilenet.evaluation.report.markup import Html, element
 from keras_mobilenet.evaluation.report.tables import percent, table
-from keras_mobilenet.images.images import fit_pixels, read_picture
+from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.models.model_files import recipe_of
 from keras_mobilenet.transfer.activation_maps import cams
 
 MOST = 24
 _SIDE = 224  # pixels of the longer side; a card shows a third of the page or half a phone
-_QUALITY = 72  # of JPEG: 24 pairs stay under 2 MB even where the pictures are noise
-_Example = tuple[Any, int]  # a picture's path, None for an array; its true class
+_QUALITY = 72  # of JPEG: 24 pairs stay under 2 MB even where the images are noise
+_Example = tuple[Any, int]  # an image's path, None for an array; its true class
 _Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An example that was taken for another class."""
+    """An example that was predicted as another class."""
 
     index: int  # among all that were validated with
     path: str | None
@@ -74,8 +74,8 @@ def find_mistakes(
 
 
 def mistakes_shown(mistakes: Sequence[Mistake], labels: Sequence[str], model: Any) -> Html:
-    """Return a card for each mistake whose picture can be read, and a table of the others."""
-    pairs = list(zip(mistakes, _pictures(mistakes, labels, model), strict=True))
+    """Return a card for each mistake whose image can be read, and a table of the others."""
+    pairs = list(zip(mistakes, _images(mistakes, labels, model), strict=True))
     cards = [_card(mistake, labels, shown) for mistake, shown in pairs if shown is not None]
     rest = [mistake for mistake, shown in pairs if shown is None]
     return element(
@@ -85,12 +85,12 @@ def mistakes_shown(mistakes: Sequence[Mistake], labels: Sequence[str], model: An
     )
 
 
-def _pictures(
+def _images(
     mistakes: Sequence[Mistake], labels: Sequence[str], model: Any
 ) -> list[list[Html] | None]:
-    """Return, for each mistake, the picture and the map over it; None where it cannot be read.
+    """Return, for each mistake, the image and the map over it; None where it cannot be read.
 
-    Where the model's top permits no exact map, it is the picture alone.
+    Where the model's top permits no exact map, it is the image alone.
     """
     pixels = [_read(mistake) for mistake in mistakes]
     readable = [i for i, found in enumerate(pixels) if found is not None]
@@ -102,33 +102,33 @@ def _pictures(
         maps = cams(model, whole, classes=[mistakes[i].predicted for i in readable])
     except ValueError:  # no average pooling
         crop = recipe_of(model).crop
-        for i, picture in zip(readable, whole, strict=True):
-            cropped = fit_pixels(picture, crop=crop)
+        for i, image in zip(readable, whole, strict=True):
+            cropped = fit_pixels(image, crop=crop)
             small = fit_pixels(cropped, size=_fitting(cropped))
-            shown[i] = [_image(small, f"Picture of {_taken(mistakes[i], labels)}")]
+            shown[i] = [_image(small, f"Image of {_taken(mistakes[i], labels)}")]
         return shown
     for i, found in zip(readable, maps, strict=True):
-        size = _fitting(found.picture)
+        size = _fitting(found.image)
         over = f"Heat map over it: where the model saw {labels[mistakes[i].predicted]}"
-        small = fit_pixels(found.picture, size=size)
-        picture_of = f"Picture of {_taken(mistakes[i], labels)}"
-        shown[i] = [_image(small, picture_of), _image(found.overlay(size=size), over)]
+        small = fit_pixels(found.image, size=size)
+        image_of = f"Image of {_taken(mistakes[i], labels)}"
+        shown[i] = [_image(small, image_of), _image(found.overlay(size=size), over)]
     return shown
 
 
 def _read(mistake: Mistake) -> _Pixels | None:
     try:
-        return None if mistake.path is None else read_picture(mistake.path)
-    except PictureError:
+        return None if mistake.path is None else read_image(mistake.path)
+    except ImageError:
         return None
 
 
 def _taken(mistake: Mistake, labels: Sequence[str]) -> str:
-    return f"{labels[mistake.true]}, taken for {labels[mistake.predicted]}"
+    return f"{labels[mistake.true]}, predicted as {labels[mistake.predicted]}"
 
 
 def _fitting(pixels: _Pixels) -> tuple[int, int]:
-    """Return the height and width of a picture made small enough; none is made larger."""
+    """Return the height and width of an image made small enough; none is made larger."""
     height, width, _ = pixels.shape
     scale = min(1, _SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -143,13 +143,13 @@ def _image(pixels: _Pixels, alt: str) -> Html:
     return element("img", src=source, alt=alt, width=width, height=height, class_=kind)
 
 
-def _card(mistake: Mistake, labels: Sequence[str], pictures: Sequence[Html]) -> Html:
+def _card(mistake: Mistake, labels: Sequence[str], images: Sequence[Html]) -> Html:
     return element(
         "figure",
-        element("div", pictures, class_="pair"),
+        element("div", images, class_="pair"),
         element(
             "figcaption",
-            element("p", "taken for ", element("b", labels[mistake.predicted]), ", ",
+            element("p", "predicted as ", element("b", labels[mistake.predicted]), ", ",
                     percent(mistake.probability), class_="taken"),
             element("p", "is ", element("b", labels[mistake.true]), ", ",
                     percent(mistake.probability_true)),
@@ -160,7 +160,7 @@ def _card(mistake: Mistake, labels: Sequence[str], pictures: Sequence[Html]) -> 
 
 
 def _table(mistakes: Sequence[Mistake], labels: Sequence[str]) -> Html:
-    heads = ("Example", "Taken for", "True class", "Probability", "Of the true class")
+    heads = ("Example", "Predicted as", "True class", "Probability", "Of the true class")
     rows = [
         (
             mistake.name,
@@ -171,4 +171,4 @@ def _table(mistakes: Sequence[Mistake], labels: Sequence[str]) -> Html:
         )
         for mistake in mistakes
     ]
-    return table("Mistakes without a picture that can be shown", heads, rows, numbers=2)
+    return table("Mistakes without an image that can be shown", heads, rows, numbers=2)

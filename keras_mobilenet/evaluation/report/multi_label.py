@@ -53,7 +53,7 @@ def class_table(metrics: MultiLabelMetrics) -> Html:
     rows = [[*class_row(found), percent(found.average_precision)] for found in metrics.classes]
     caption = (
         f"An image is taken to be of each class whose probability is {THRESHOLD:g} or more. "
-        "Precision: how many of those taken for the class are of it. Recall: how many of the class "
+        "Precision: how many of those predicted as the class are of it. Recall: how many of it "
         "are found. F1: their harmonic mean. Average precision: the mean precision over all "
         f"thresholds, which says how well the class is ranked. {NOTHING}: there is nothing to take "
         "a share of."

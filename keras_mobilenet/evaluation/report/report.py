@@ -86,7 +86,7 @@ def write_report(
 ) -> None:
     """Write what was trained and how good it is as one HTML file.
 
-    The file needs no network, no script and no other file. The pictures of at most 24 mistakes are
+    The file needs no network, no script and no other file. The images of at most 24 mistakes are
     in it, made small; of their paths it has the file's name and its folder's. Problems and settings
     stand there as they are.
 
@@ -163,15 +163,15 @@ def _sections(
         told["classes"] = "Class by class", multi_label.class_table(metrics)
         wrong = multi_label.mistakes(run.validation, run.probabilities, run.labels)
         told["mistakes"] = "Most confident mistakes", wrong
-        told["calibration"] = "How sure, how right", calibration(metrics)
+        told["calibration"] = "Calibration", calibration(metrics)
     elif metrics is not None:
-        told["confusion"] = "What is taken for what", confusion_shown(metrics)
+        told["confusion"] = "Confusion matrix", confusion_shown(metrics)
         told["classes"] = (
             "Class by class",
             class_table(metrics, numbered=len(metrics.labels) > TABLE_UP_TO),
         )
         told["mistakes"] = "Most confident mistakes", _mistakes(run, metrics)
-        told["calibration"] = "How sure, how right", calibration(metrics)
+        told["calibration"] = "Calibration", calibration(metrics)
     return told
 
 

@@ -98,7 +98,7 @@ def mistakes_heading(shown: int, mistakes: int) -> Html:
     else:
         some = f"{shown} of {plural(mistakes, 'mistake')}" if shown < mistakes else "All of them"
         words = (
-            f"{some}, the surest first. Beside a picture, as the model saw it, is where it saw the "
+            f"{some}, the surest first. Beside an image, as the model saw it, is where it saw the "
             "class that it wrongly named: bright places speak for that class, dark ones do not."
         )
     return element("p", words, class_="note")

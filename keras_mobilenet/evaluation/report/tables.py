@@ -43,7 +43,7 @@ def epoch_table(history: Sequence[Epoch]) -> Html:
 def class_table(metrics: Metrics, *, numbered: bool) -> Html:
     """Return precision, recall and F1 of each class, with the counts that they are made of.
 
-    With `numbered`, a picture of many classes can name them by their numbers, from 1.
+    With `numbered`, an image of many classes can name them by their numbers, from 1.
     """
     heads = ["Class", "Examples", "Precision", "Recall", "F1"]
     rows = [class_row(found) for found in metrics.classes]
@@ -51,7 +51,7 @@ def class_table(metrics: Metrics, *, numbered: bool) -> Html:
         heads = ["No.", *heads]
         rows = [[str(i), *row] for i, row in enumerate(rows, 1)]
     caption = (
-        "Precision: how many of those taken for the class are of it. Recall: how many of the class "
+        "Precision: how many of those predicted as the class are of it. Recall: how many of it "
         f"are found. F1: their harmonic mean. {NOTHING}: there is nothing to take a share of."
     )
     return table(caption, heads, rows, numbers=4, header=int(numbered))

@@ -72,7 +72,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _checkpoint(path: str, arrays: dict[str, ArrayLike], metadata: Mapping[str, str]) -> Checkpoint:
     """Return our own file's arrays as they are, and another source's under our names."""
     if not is_ours(metadata):
-        return third_party.translated(path, arrays, NAME)
+        return third_party.from_third_party(path, arrays, NAME)
     return Checkpoint(NAME, arrays, conventions(metadata))
 
 

@@ -25,7 +25,7 @@ _ACTIVATION = "relu6"
 _TOP_BIAS = f"{v1.FAMILY.classifier.name}/bias"
 
 
-def translated(path: str, arrays: Mapping[str, ArrayLike], format_name: str) -> Checkpoint:
+def from_third_party(path: str, arrays: Mapping[str, ArrayLike], format_name: str) -> Checkpoint:
     """Return the checkpoint in the arrays of a file at `path`, told by their names.
 
     Names that the source does not have stay as they are, so that they fit no model.

@@ -128,7 +128,7 @@ class _Reader:
         pool = self.take("GlobalAveragePool", "ReduceMean")
         over = pool.numbers(1, "axes") if pool and pool.type == "ReduceMean" else [2, 3]
         if {axis % 4 for axis in over or ()} != _SPATIAL:
-            raise CheckpointError("the pool is not over the picture's height and width")
+            raise CheckpointError("the pool is not over the image's height and width")
         while self.take(*_SHAPE_ONLY):
             pass
         if not self.rest:

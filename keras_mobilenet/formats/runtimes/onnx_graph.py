@@ -24,7 +24,7 @@ _PASSED_OVER = {"Identity", "Dropout"}  # what changes no value at inference
 
 @dataclass(frozen=True)
 class Operation:
-    """One node on the way from the picture to the classes; its first input is the one before."""
+    """One node on the way from the image to the classes; its first input is the one before."""
 
     type: str
     attributes: Mapping[str, Any]

@@ -38,7 +38,7 @@ class Pads:
 def size(shape: tuple[int, ...], *, channels_last: bool) -> KnownSize:
     """Return the (height, width) of an input of this shape, None where unknown."""
     if len(shape) != 4:
-        raise CheckpointError(f"the graph's input has the shape {shape}, not that of pictures")
+        raise CheckpointError(f"the graph's input has the shape {shape}, not that of images")
     height, width = shape[1:3] if channels_last else shape[2:]
     return height or None, width or None
 

@@ -144,7 +144,7 @@ def _follow(walk: _Walk, operator: Operator) -> None:
         walk.steps.append(_Step(operator, shape[1] if len(shape) == 4 else 1, walk.pads))
         walk.pads = None
     elif walk.pads:
-        raise CheckpointError(f"{_place(walk)} is {operator.name} on a padded picture")
+        raise CheckpointError(f"{_place(walk)} is {operator.name} on a padded image")
 
 
 def _tensor(walk: _Walk, number: int) -> Tensor:

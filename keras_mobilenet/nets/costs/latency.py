@@ -24,10 +24,10 @@ _SETTLED = 1e-12  # a share of a coefficient that a step has to move it by
 
 @dataclass(frozen=True)
 class Latency:
-    """The time that one published net took for one picture."""
+    """The time that one published net took for one image."""
 
     alpha: float
-    size: int  # height and width of the picture in pixels
+    size: int  # height and width of the image in pixels
     seconds: float  # the median
 
 
@@ -71,7 +71,7 @@ def read_latencies(path: str | PathLike[str]) -> LatencyTable:
 
 
 def estimate_latency(layers: Sequence[LayerCost], table: LatencyTable) -> float:
-    """Return the seconds that one picture takes on the table's machine.
+    """Return the seconds that one image takes on the table's machine.
 
     `benchmarks/latency.py` tells how far such estimates are off.
 

@@ -28,7 +28,7 @@ KINDS = ("conv 1x1", "depthwise 3x3", "conv 3x3", "fully connected")
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's costs for one picture."""
+    """One layer's costs for one image."""
 
     name: str
     kind: Kind
@@ -64,8 +64,8 @@ def layer_costs(
     Args:
         alpha: Width multiplier.
         depth_multiplier: Depthwise filters for each input channel.
-        size: Height and width of the picture in pixels; one number for a square.
-        channels: Channels of the picture.
+        size: Height and width of the image in pixels; one number for a square.
+        channels: Channels of the image.
         classes: Number of classes, with a top only.
         include_top: Whether the classifier is part of the net.
         pooling: `"avg"`, `"max"` or None, without a top only.

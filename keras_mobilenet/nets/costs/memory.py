@@ -47,13 +47,13 @@ def peak_memory(
     runtime: Runtime = "litert",
     in_place: bool = False,
 ) -> PeakMemory:
-    """Return the most memory that the activations of one picture take, layer after layer.
+    """Return the most memory that the activations of one image take, layer after layer.
 
     Args:
         layers: What `layer_costs` returned, in graph order.
         dtype: That of the activations.
         runtime: `"litert"` counts what LiteRT's own kernels have in their arena on one thread,
-            without a delegate: input and output of the running layer, the picture, which is never
+            without a delegate: input and output of the running layer, the image, which is never
             given up, and the patches that a full convolution copies its windows into. Gaps that
             its arena has where these do not fit together are not counted. `"minimal"` counts the
             running layer's input and output and nothing else.
@@ -156,7 +156,7 @@ def _live(step: _Step, image: LayerCost, runtime: Runtime, in_place: bool) -> di
     live |= {f"input {i}": prod(shape) for i, shape in enumerate(others, start=2)}
     if runtime == "litert":
         # The image stays in its place for the caller, who may run the net on it again.
-        live["picture"] = prod(image.output_shape) if image not in (*step.taken, *step.held) else 0
+        live["image"] = prod(image.output_shape) if image not in (*step.taken, *step.held) else 0
         # Float and int8 kernels alike multiply matrices, of which a row is the window of a pixel.
         if layer.kind == "Conv2D" and (prod(layer.kernel[:2]) > 1 or layer.stride > 1):
             live["patches"] = prod(layer.output_shape[:-1]) * prod(layer.kernel[:-1])

@@ -18,7 +18,7 @@ class Variant:
     """A published net and what it costs."""
 
     alpha: float
-    size: int  # height and width of the picture in pixels
+    size: int  # height and width of the image in pixels
     dtype: DType
     top_1: float  # ImageNet, in %, as `pretrained` has it for the dtype
     macs: int
@@ -82,7 +82,7 @@ def select_variant(
     ones; those of int8 are of checkpoints that were trained with quantisation in mind.
 
     Args:
-        max_macs: Multiply-accumulates for one picture.
+        max_macs: Multiply-accumulates for one image.
         max_params: Parameters, as Keras counts them, with the top.
         max_ram: Bytes for the activations, as `peak_memory` counts them.
         max_flash: Bytes for the weights, as `weight_bytes` counts them; a file's graph adds to it.

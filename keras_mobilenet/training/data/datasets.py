@@ -1,4 +1,4 @@
-"""A user's pictures with their classes: what to train with, and what to validate with."""
+"""A user's images with their classes: what to train with, and what to validate with."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from keras_mobilenet.training.data.image_lists import Data, Listing, Pair, Problem, list_pictures
+from keras_mobilenet.training.data.image_lists import Data, Listing, Pair, Problem, list_images
 from keras_mobilenet.training.data.splits import Group, equal_content, split
 
-Example = tuple[str, int]  # a picture's path and the index of its class
+Example = tuple[str, int]  # an image's path and the index of its class
 _Sides = tuple[list[Pair], list[Pair], list[Problem]]  # to train, to validate with
 _SHOWN = 3  # of a sort, in a warning
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures by path, each with the index of its class in `labels`."""
+    """Images by path, each with the index of its class in `labels`."""
 
     labels: tuple[str, ...]  # sorted
     train: tuple[Example, ...]
@@ -26,25 +26,25 @@ class Dataset:
 
 
 def read_dataset(data: Data, *, validation: float | Data | None = 0.2, seed: int = 0) -> Dataset:
-    """Return the pictures of `data` and their classes, split into two.
+    """Return the images of `data` and their classes, split into two.
 
-    Pictures are not opened. Hidden files are passed over; files that are no pictures by their
+    Images are not opened. Hidden files are passed over; files that are no images by their
     names, are empty or are missing are left out. That, and what else looks wrong, is in the
     result's `problems`, and a `UserWarning` for each sort names the first three.
 
     Args:
-        data: A folder with a folder of pictures for each class, at any depth within; a CSV file
+        data: A folder with a folder of images for each class, at any depth within; a CSV file
             with the columns `path`, from the file's own folder, and `label`; or pairs of these.
-        validation: The share of each class' pictures to validate with, above 0 and below 1; or
-            the pictures themselves, in any of the kinds of `data`; or None for none. A split puts
+        validation: The share of each class' images to validate with, above 0 and below 1; or
+            the images themselves, in any of the kinds of `data`; or None for none. A split puts
             files of equal content on one side and leaves each class at least one to train with.
         seed: Another one gives another split.
 
     Raises:
-        ValueError: there is no picture, or one class only; the pictures to validate with are of
+        ValueError: there is no image, or one class only; the images to validate with are of
             classes that `data` does not have; an argument is of another kind.
     """
-    listing = list_pictures(data)
+    listing = list_images(data)
     labels = tuple(sorted({label for _, label in listing.pairs}))
     if len(labels) < 2:
         raise ValueError(
@@ -53,7 +53,7 @@ def read_dataset(data: Data, *, validation: float | Data | None = 0.2, seed: int
     if validation is None or isinstance(validation, (int, float)):
         train, held, problems = _divided(listing, _share(validation), seed)
     else:
-        other = list_pictures(validation, "validation")
+        other = list_images(validation, "validation")
         _check_labels(other, labels)
         train, held, problems = _beside(listing, other)
     problems += _rare(listing.pairs)
@@ -65,21 +65,21 @@ def read_dataset(data: Data, *, validation: float | Data | None = 0.2, seed: int
 def _share(validation: float | None) -> float | None:
     if validation is not None and (isinstance(validation, bool) or not 0 < validation < 1):
         raise ValueError(
-            "`validation` must be a share above 0 and below 1, pictures in one of the kinds of "
+            "`validation` must be a share above 0 and below 1, images in one of the kinds of "
             f"`data`, or None. Received: validation={validation!r}"
         )
     return validation
 
 
 def _divided(listing: Listing, share: float | None, seed: int) -> _Sides:
-    """Return one source's pictures on two sides, all on the first without a share."""
+    """Return one source's images on two sides, all on the first without a share."""
     groups = equal_content(listing.pairs)
     train, held = split(groups, share, seed) if share else (list(listing.pairs), [])
     return train, held, [*listing.problems, *_contradictions(groups)]
 
 
 def _beside(listing: Listing, other: Listing) -> _Sides:
-    """Return two sources' pictures, each on its side."""
+    """Return two sources' images, each on its side."""
     train, held = list(listing.pairs), list(other.pairs)
     groups = equal_content(train + held)
     problems = [*listing.problems, *other.problems, *_contradictions(groups)]
@@ -96,17 +96,17 @@ def _check_labels(validation: Listing, labels: Sequence[str]) -> None:
 
 
 def _contradictions(groups: Iterable[Group]) -> Iterator[Problem]:
-    """Yield the pictures that are in several classes."""
+    """Yield the images that are in several classes."""
     for group in groups:
         if len({label for _, label in group}) > 1:
-            yield Problem(_paths(group), "is one picture in several classes")
+            yield Problem(_paths(group), "is one image in several classes")
 
 
 def _on_both_sides(groups: Iterable[Group], train: set[Pair], held: set[Pair]) -> Iterator[Problem]:
-    """Yield the pictures that are validated with although the net has seen them."""
+    """Yield the images that are validated with although the net has seen them."""
     for group in groups:
         if not train.isdisjoint(group) and not held.isdisjoint(group):
-            yield Problem(_paths(group), "is one picture to train and to validate with")
+            yield Problem(_paths(group), "is one image to train and to validate with")
 
 
 def _paths(group: Group) -> str:
@@ -114,10 +114,10 @@ def _paths(group: Group) -> str:
 
 
 def _rare(pairs: Iterable[Pair]) -> Iterator[Problem]:
-    """Yield the classes of which there is one picture."""
+    """Yield the classes of which there is one image."""
     for label, count in Counter(label for _, label in pairs).items():
         if count == 1:
-            yield Problem(label, "is a class with one picture, which is trained with")
+            yield Problem(label, "is a class with one image, which is trained with")
 
 
 def _warn(problems: Iterable[Problem]) -> None:

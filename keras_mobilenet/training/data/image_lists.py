@@ -1,6 +1,6 @@
-"""Pictures with their classes, listed as people have them: folders, CSV files, pairs.
+"""Images with their classes, listed as people have them: folders, CSV files, pairs.
 
-Each reader returns the same `Listing`. Pictures are not opened: what is no picture by its name, is
+Each reader returns the same `Listing`. Images are not opened: what is no image by its name, is
 empty or is missing is left out and told; what cannot be decoded turns up when it is read.
 """
 
@@ -16,7 +16,7 @@ from os import PathLike
 from keras_mobilenet.errors import unicode_text
 from keras_mobilenet.images.listing import visible_names, walk
 
-Pair = tuple[str, str]  # a picture's path and its class
+Pair = tuple[str, str]  # an image's path and its class
 Data = str | PathLike[str] | Sequence[tuple[str | PathLike[str], str]]
 
 COLUMNS = ("path", "label")
@@ -37,17 +37,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Listing:
-    """The usable pictures of one source, sorted by path, and what was left out."""
+    """The usable images of one source, sorted by path, and what was left out."""
 
     pairs: tuple[Pair, ...]
     problems: tuple[Problem, ...]
 
 
-def list_pictures(data: Data, argument: str = "data") -> Listing:
-    """Return the pictures that `data` names: a folder of class folders, a CSV file, or pairs.
+def list_images(data: Data, argument: str = "data") -> Listing:
+    """Return the images that `data` names: a folder of class folders, a CSV file, or pairs.
 
     Raises:
-        ValueError: `data` is none of these, is damaged, or has no usable picture in it.
+        ValueError: `data` is none of these, is damaged, or has no usable image in it.
     """
     if isinstance(data, (str, PathLike)):
         path = os.fspath(data)
@@ -56,7 +56,7 @@ def list_pictures(data: Data, argument: str = "data") -> Listing:
         listing = _usable(_pairs(data, argument))
     if not listing.pairs:
         shown = "".join(f"\n  {problem}" for problem in listing.problems[:3])
-        raise ValueError(f"`{argument}` has no picture in it: {_name(data)}{shown}")
+        raise ValueError(f"`{argument}` has no image in it: {_name(data)}{shown}")
     _check_labels(listing, argument)
     return listing
 
@@ -77,17 +77,17 @@ def _name(data: Data) -> str:
 
 
 def _from_folder(folder: str) -> Listing:
-    """Return the pictures in a folder's folders, whose names are the classes."""
+    """Return the images in a folder's folders, whose names are the classes."""
     names = visible_names(folder)
     classes = [name for name, is_folder in names if is_folder]
     if not classes:
         raise ValueError(
-            f"{folder} has no folders in it. Put each class' pictures into a folder of its name."
+            f"{folder} has no folders in it. Put each class' images into a folder of its name."
         )
     if len(classes) > 1 and _SPLITS.issuperset(map(str.lower, classes)):
         raise ValueError(
             f"The folders in {folder} are no classes: {', '.join(classes)}. Pass the folder that "
-            "has the class folders in it, and that of the validation pictures as `validation`."
+            "has the class folders in it, and that of the validation images as `validation`."
         )
     problems = [Problem(os.path.join(folder, name), "is not in a class folder")
                 for name, is_folder in names if not is_folder]  # fmt: skip
@@ -97,7 +97,7 @@ def _from_folder(folder: str) -> Listing:
         pairs += found.pairs
         problems += found.problems
         if not found.pairs and not any(_UNREADABLE in problem.what for problem in found.problems):
-            problems.append(Problem(os.path.join(folder, name), "is a class without pictures"))
+            problems.append(Problem(os.path.join(folder, name), "is a class without images"))
     return Listing(tuple(pairs), tuple(problems))
 
 
@@ -105,12 +105,12 @@ def _class_folder(folder: str, label: str) -> Listing:
     entries = list(walk(folder))
     usable = _usable((entry.path, label) for entry in entries if entry.is_image)
     others = sorted(entry.path for entry in entries if not entry.is_image)
-    no_pictures = tuple(Problem(path, "is no picture, by its name") for path in others)
-    return Listing(usable.pairs, no_pictures + usable.problems)
+    no_images = tuple(Problem(path, "is no image, by its name") for path in others)
+    return Listing(usable.pairs, no_images + usable.problems)
 
 
 def _from_csv(path: str, argument: str) -> Listing:
-    """Return the pictures of a CSV file's rows, whose paths begin at the file's own folder."""
+    """Return the images of a CSV file's rows, whose paths begin at the file's own folder."""
     if not os.path.isfile(path):
         raise ValueError(
             f"`{argument}` must be a folder of class folders, a CSV file, or pairs of a path and "
@@ -123,7 +123,7 @@ def _from_csv(path: str, argument: str) -> Listing:
         remedy = "Save it as a CSV file in UTF-8, with commas."
         raise ValueError(f"{path} cannot be read as CSV: {error}. {remedy}") from error
     folder = os.path.dirname(path)
-    return _usable((os.path.join(folder, picture), label) for picture, label in rows)
+    return _usable((os.path.join(folder, image), label) for image, label in rows)
 
 
 def _csv_rows(path: str, file: Iterable[str]) -> Iterator[Pair]:
@@ -136,10 +136,10 @@ def _csv_rows(path: str, file: Iterable[str]) -> Iterator[Pair]:
         )
     reader.fieldnames = header
     for row in reader:
-        picture, label = ((row[column] or "").strip() for column in COLUMNS)
-        if not (picture and label):
+        image, label = ((row[column] or "").strip() for column in COLUMNS)
+        if not (image and label):
             raise ValueError(f"{path}, line {reader.line_num}, has no path or no label: {row}")
-        yield picture, label
+        yield image, label
 
 
 def _pairs(data: Iterable[object], argument: str) -> Iterator[Pair]:

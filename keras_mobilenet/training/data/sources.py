@@ -1,4 +1,4 @@
-"""Whatever a user trains with, as one thing: pictures that can be read, hashed and named."""
+"""Whatever a user trains with, as one thing: images that can be read, hashed and named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
-from keras_mobilenet.images.images import read_picture
+from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.pixel_scaling import Preprocessing, as_preprocessing
 from keras_mobilenet.images.value_ranges import Pixels, range_of
 from keras_mobilenet.training.data.array_data import ArrayData, is_array_data, read_arrays
@@ -20,10 +20,10 @@ from keras_mobilenet.training.data.targets import Classes
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture with its classes: a file, or pixels that are at hand."""
+class Image:
+    """One image with its classes: a file, or pixels that are at hand."""
 
-    classes: Classes  # one, but for multi-label pictures
+    classes: Classes  # one, but for multi-label images
     path: str | None = None
     pixels: Pixels | None = None
 
@@ -34,15 +34,15 @@ class Picture:
         return index
 
     def read(self) -> Pixels:
-        """Return the pixels, `(height, width, 3)` of the picture's own size.
+        """Return the pixels, `(height, width, 3)` of the image's own size.
 
         Raises:
-            PictureError: the file is no picture, or a damaged one.
+            ImageError: the file is no image, or a damaged one.
         """
-        return read_picture(self.path or "") if self.pixels is None else self.pixels
+        return read_image(self.path or "") if self.pixels is None else self.pixels
 
     def content(self) -> str:
-        """Return the SHA-256 of what the picture is made of, which is read for it once.
+        """Return the SHA-256 of what the image is made of, which is read for it once.
 
         Raises:
             OSError: the file cannot be read.
@@ -59,13 +59,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures to train and to validate with, and the names of their classes."""
+    """Images to train and to validate with, and the names of their classes."""
 
     labels: tuple[str, ...]
-    train: tuple[Picture, ...]
-    validation: tuple[Picture, ...]  # may be empty
+    train: tuple[Image, ...]
+    validation: tuple[Image, ...]  # may be empty
     problems: tuple[str, ...] = ()
-    multi_label: bool = False  # whether a picture may be of several classes, or of none
+    multi_label: bool = False  # whether an image may be of several classes, or of none
     values: str | None = None  # the range that arrays of floats are of
 
 
@@ -78,14 +78,14 @@ def read_source(
     multi_label: bool | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Source:
-    """Return the pictures of `data` and of `validation`, or a share of those of `data`.
+    """Return the images of `data` and of `validation`, or a share of those of `data`.
 
     Args:
         data: What `read_dataset` takes, or what `read_arrays` does.
-        validation: A share above 0 and below 1, pictures of the kind of `data`, or None.
+        validation: A share above 0 and below 1, images of the kind of `data`, or None.
         seed: Another one gives another split.
         labels: The names of the class numbers; folders and CSV files have their own.
-        multi_label: Whether a picture may be of several classes; None for whether one is.
+        multi_label: Whether an image may be of several classes; None for whether one is.
         preprocessing: What was made of the pixels in arrays; None is found.
 
     Raises:
@@ -100,10 +100,10 @@ def read_source(
     held = None if share else _beside(own, validation, labels, made)
     names = _names(labels, own, held)
     # Keras' data sets are shuffled anew each time: the result is to be the same nevertheless.
-    pictures = tuple(sorted(_pictures(own), key=Picture.content))
-    parts = pictures, () if held is None else _pictures(held)
+    images = tuple(sorted(_images(own), key=Image.content))
+    parts = images, () if held is None else _images(held)
     if share and validation is not None:
-        parts = _divided(pictures, names, float(validation), seed)
+        parts = _divided(images, names, float(validation), seed)
     values = None if own.made is None else range_of(own.made)
     return Source(names, *parts, multi_label=own.targets.multi_label, values=values)
 
@@ -112,10 +112,10 @@ def _check_files(
     labels: Sequence[str] | None, multi_label: bool | None, preprocessing: Any
 ) -> None:
     if labels is not None:
-        raise ValueError("`labels` names class numbers; pictures in files have names already.")
+        raise ValueError("`labels` names class numbers; images in files have names already.")
     if multi_label:
         raise ValueError(
-            "Folders, CSV files and pairs give each picture one class. With multi_label=True pass "
+            "Folders, CSV files and pairs give each image one class. With multi_label=True pass "
             "arrays, or a data set of them."
         )
     if preprocessing is not None:
@@ -130,14 +130,14 @@ def _from_dataset(dataset: Dataset) -> Source:
     return Source(dataset.labels, train, held, dataset.problems)
 
 
-def _files(examples: Iterable[Example]) -> tuple[Picture, ...]:
-    return tuple(Picture((index,), path) for path, index in examples)
+def _files(examples: Iterable[Example]) -> tuple[Image, ...]:
+    return tuple(Image((index,), path) for path, index in examples)
 
 
 def _beside(
     own: ArrayData, validation: Any, labels: Sequence[str] | None, made: Preprocessing | None
 ) -> ArrayData:
-    """Return the pictures to validate with, whose classes are those of `own`."""
+    """Return the images to validate with, whose classes are those of `own`."""
     held = read_arrays(
         validation,
         "validation",
@@ -168,26 +168,26 @@ def _names(labels: Sequence[str] | None, own: ArrayData, held: ArrayData | None)
     return names
 
 
-def _pictures(data: ArrayData) -> tuple[Picture, ...]:
+def _images(data: ArrayData) -> tuple[Image, ...]:
     pairs = zip(data.targets.classes, data.images, strict=True)
-    return tuple(Picture(classes, None, pixels) for classes, pixels in pairs)
+    return tuple(Image(classes, None, pixels) for classes, pixels in pairs)
 
 
 def _divided(
-    pictures: Sequence[Picture], names: Sequence[str], share: float, seed: int
-) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
-    """Return the pictures on two sides as `read_dataset` does, those of equal content on one."""
+    images: Sequence[Image], names: Sequence[str], share: float, seed: int
+) -> tuple[tuple[Image, ...], tuple[Image, ...]]:
+    """Return the images on two sides as `read_dataset` does, those of equal content on one."""
     if not 0 < share < 1:
         raise ValueError(
             f"`validation` must be a share above 0 and below 1. Received: validation={share!r}"
         )
-    counts = Counter(index for picture in pictures for index in picture.classes)
+    counts = Counter(index for image in images for index in image.classes)
     groups = defaultdict(list)
-    for place, picture in enumerate(pictures):
+    for place, image in enumerate(images):
         # Of several classes the rarest: it is the one that a share of all might leave out.
-        rarest = min(picture.classes, key=lambda index: (counts[index], index), default=None)
+        rarest = min(image.classes, key=lambda index: (counts[index], index), default=None)
         label = "" if rarest is None else names[rarest]
-        groups[picture.content()].append((f"{place:09}", label))
+        groups[image.content()].append((f"{place:09}", label))
     sides = split(list(groups.values()), share, seed)
-    train, held = (tuple(pictures[int(place)] for place, _ in side) for side in sides)
+    train, held = (tuple(images[int(place)] for place, _ in side) for side in sides)
     return train, held

@@ -1,4 +1,4 @@
-"""Pictures of equal content, and a split into two sides that keeps them together."""
+"""Images of equal content, and a split into two sides that keeps them together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
 from keras_mobilenet.training.data.image_lists import Pair
 
-Group = list[Pair]  # pictures of equal content
+Group = list[Pair]  # images of equal content
 
 
 def equal_content(pairs: Iterable[Pair]) -> list[Group]:
@@ -32,11 +32,11 @@ def equal_content(pairs: Iterable[Pair]) -> list[Group]:
 
 
 def split(groups: Sequence[Group], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Return the pictures to train with and those to validate with, `share` of each class.
+    """Return the images to train with and those to validate with, `share` of each class.
 
-    Groups stay whole. Each class of at least two groups has pictures on both sides where the
+    Groups stay whole. Each class of at least two groups has images on both sides where the
     groups' lengths permit, and every class has one to train with. A group of several classes, a
-    contradiction, is never validated with. A class' split depends on its pictures and the seed
+    contradiction, is never validated with. A class' split depends on its images and the seed
     only, not on other classes.
     """
     by_label: dict[str, list[Group]] = defaultdict(list)

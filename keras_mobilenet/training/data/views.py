@@ -1,6 +1,6 @@
-"""The views of a picture that a net is trained on: the whole of it, mirrored, and parts of it.
+"""The views of an image that a net is trained on: the whole of it, mirrored, and parts of it.
 
-Views are fixed by the seed and the picture's content, not drawn anew each epoch: then what lies
+Views are fixed by the seed and the image's content, not drawn anew each epoch: then what lies
 under the freeze boundary is computed once for each.
 """
 
@@ -17,32 +17,32 @@ from keras_mobilenet.images.images import fit_pixels
 from keras_mobilenet.nets.net import Size
 
 Pixels = npt.NDArray[np.uint8]
-LEAST_AREA = 0.35  # share of the picture that a part shows; objects fill most of theirs
-_ASPECTS = (3 / 4, 4 / 3)  # width to height, against the picture's own
-_TRIES = 10  # for a part that lies within the picture
+LEAST_AREA = 0.35  # share of the image that a part shows; objects fill most of theirs
+_ASPECTS = (3 / 4, 4 / 3)  # width to height, against the image's own
+_TRIES = 10  # for a part that lies within the image
 
 
 @dataclass(frozen=True)
 class View:
-    """How one view is cut from a picture."""
+    """How one view is cut from an image."""
 
-    number: int  # 0 the whole picture, 1 the same mirrored, above them random parts
+    number: int  # 0 the whole image, 1 the same mirrored, above them random parts
     seed: int = 0
 
     def key(self) -> str:
-        """Return what tells this view of a picture from the others."""
+        """Return what tells this view of an image from the others."""
         return (
             ("whole", "mirrored")[self.number] if self.number < 2 else f"{self.seed}/{self.number}"
         )
 
     def of(self, pixels: Pixels, content: str, size: Size) -> Pixels:
-        """Return the view, `(height, width, 3)` of `size`, of a picture with that content hash."""
+        """Return the view, `(height, width, 3)` of `size`, of an image with that content hash."""
         part = pixels
         if self.number == 1:
             part = pixels[:, ::-1]
         elif self.number > 1:
             digest = hashlib.sha256(f"{self.key()}/{content}".encode()).digest()
-            part = random_part(pixels, np.random.default_rng(list(digest)))
+            part = random_resized_crop(pixels, np.random.default_rng(list(digest)))
         return fit_pixels(np.ascontiguousarray(part), size=size)
 
 
@@ -51,31 +51,29 @@ def views(count: int, seed: int) -> tuple[View, ...]:
     return tuple(View(number, seed) for number in range(count))
 
 
-def random_part(
-    pixels: Pixels, rng: np.random.Generator, *, least_area: float = LEAST_AREA
+def random_resized_crop(
+    pixels: Pixels, rng: np.random.Generator, *, min_area: float = LEAST_AREA
 ) -> Pixels:
     """Return a part of random place, area and aspect, mirrored every other time.
 
     Args:
-        pixels: A picture, `(height, width, 3)`.
+        pixels: An image, `(height, width, 3)`.
         rng: Where the randomness is from.
-        least_area: Share of the picture that a part shows at least.
+        min_area: Share of the image that a part shows at least.
 
     Returns:
         A view of `pixels`, of no more rows and columns than they have.
     """
     height, width = pixels.shape[:2]
-    rows, columns = _lengths(height, width, rng, least_area)
+    rows, columns = _lengths(height, width, rng, min_area)
     top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     part = pixels[top : top + rows, left : left + columns]
     return part[:, ::-1] if rng.random() < 0.5 else part
 
 
-def _lengths(
-    height: int, width: int, rng: np.random.Generator, least_area: float
-) -> tuple[int, int]:
+def _lengths(height: int, width: int, rng: np.random.Generator, min_area: float) -> tuple[int, int]:
     for _ in range(_TRIES):
-        area = rng.uniform(least_area, 1.0)
+        area = rng.uniform(min_area, 1.0)
         aspect = math.exp(rng.uniform(math.log(_ASPECTS[0]), math.log(_ASPECTS[1])))
         rows = max(1, round(height * math.sqrt(area / aspect)))
         columns = max(1, round(width * math.sqrt(area * aspect)))

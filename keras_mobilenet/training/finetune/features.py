@@ -1,6 +1,6 @@
-"""What lies under the freeze boundary, computed once for each view of each picture.
+"""What lies under the freeze boundary, computed once for each view of each image.
 
-Pictures are read in threads while the engine works on those read before; what the cache holds is
+Images are read in threads while the engine works on those read before; what the cache holds is
 neither read nor computed.
 """
 
@@ -21,23 +21,23 @@ import numpy.typing as npt
 from keras_mobilenet.deploy.engines.choice import AUTO, engine_for
 from keras_mobilenet.deploy.engines.engine import chunks
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.errors import PictureError
+from keras_mobilenet.errors import ImageError
 from keras_mobilenet.images.images import as_channels
-from keras_mobilenet.images.read_ahead import all_cores
+from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.training.data.sources import Picture
+from keras_mobilenet.training.data.sources import Image
 from keras_mobilenet.training.data.views import View
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.runs import Progress, Report
-from keras_mobilenet.training.workers import ALONE, Workers
+from keras_mobilenet.training.workers import SINGLE, Workers
 from keras_mobilenet.transfer.boundaries import fingerprint
 
 Array = npt.NDArray[Any]
-_TOGETHER = 32  # pictures that are read, computed and written at once
+_TOGETHER = 32  # images that are read, computed and written at once
 # Rows are computed in multiples of so many: what is over from whole batches an engine computes in
 # another way, and a row's last bits would depend on the rows beside it.
 _ALIKE = 8
-# Of pixels read ahead: the engine takes seconds to compile, in which hundreds of pictures can be
+# Of pixels read ahead: the engine takes seconds to compile, in which hundreds of images can be
 # decoded.
 _AHEAD_BYTES = 100_000_000
 _FORMAT = 1  # of what the keys stand for; a change of the views or the reading wants another
@@ -45,30 +45,30 @@ _FORMAT = 1  # of what the keys stand for; a change of the views or the reading 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The rows of each view of the pictures that could be read."""
+    """The rows of each view of the images that could be read."""
 
-    pictures: tuple[Picture, ...]
-    rows: tuple[tuple[Array, ...], ...]  # view, then picture
+    images: tuple[Image, ...]
+    rows: tuple[tuple[Array, ...], ...]  # view, then image
     problems: tuple[str, ...]
     digest: str  # of what the rows stand for: contents, views, net
-    columns: int | None = None  # classes of multi-label pictures; None where each is of one
+    columns: int | None = None  # classes of multi-label images; None where each is of one
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def classes(self) -> npt.NDArray[np.int64]:
-        """The pictures' class numbers."""
-        return np.array([picture.class_index for picture in self.pictures], np.int64)
+        """The images' class numbers."""
+        return np.array([image.class_index for image in self.images], np.int64)
 
     @property
     def truth(self) -> Array:
-        """The class numbers, or rows of 0 and 1, `(pictures, classes)`, of multi-label pictures."""
+        """The class numbers, or rows of 0 and 1, `(images, classes)`, of multi-label images."""
         if self.columns is None:
             return self.classes
         rows = np.zeros((len(self), self.columns), np.float32)
-        for row, picture in zip(rows, self.pictures, strict=True):
-            row[list(picture.classes)] = 1
+        for row, image in zip(rows, self.images, strict=True):
+            row[list(image.classes)] = 1
         return rows
 
     def checksum(self) -> int:
@@ -83,10 +83,10 @@ class Features:
         rows = tuple(tuple(row.reshape(-1) for row in view) for view in self.rows)
         return replace(self, rows=rows)
 
-    def take(self, pictures: Array, views: Array | int = 0) -> Array:
-        """Return a new array of the rows of some pictures, each in one of its views."""
-        chosen = np.broadcast_to(views, np.shape(pictures))
-        return np.stack([self.rows[v][i] for v, i in zip(chosen, pictures, strict=True)])
+    def take(self, images: Array, views: Array | int = 0) -> Array:
+        """Return a new array of the rows of some images, each in one of its views."""
+        chosen = np.broadcast_to(views, np.shape(images))
+        return np.stack([self.rows[v][i] for v, i in zip(chosen, images, strict=True)])
 
 
 class Extractor:
@@ -103,7 +103,7 @@ class Extractor:
 
     def __init__(
         self, model: Any, *, size: Size, channels: int, cache: FeatureCache, engine: str = AUTO,
-        workers: Workers = ALONE,
+        workers: Workers = SINGLE,
     ) -> None:  # fmt: skip
         self._model, self._size, self._channels, self._cache = model, size, channels, cache
         self._workers = workers
@@ -113,9 +113,9 @@ class Extractor:
         self._prefix = f"{_FORMAT} {name} {size} {channels}"
 
     def extract(
-        self, pictures: Sequence[Picture], views: Sequence[View], stage: str, report: Report
+        self, images: Sequence[Image], views: Sequence[View], stage: str, report: Report
     ) -> Features:
-        """Return the features of the views of pictures; what cannot be read is left out and told.
+        """Return the features of the views of images; what cannot be read is left out and told.
 
         Several workers with a cache in a folder compute a share each; then each reads the others'
         rows. Without a folder, each computes all.
@@ -125,36 +125,36 @@ class Extractor:
         """
         workers = self._workers
         if workers.count > 1 and self._cache.folder is not None:
-            own = pictures[workers.number :: workers.count]
+            own = images[workers.number :: workers.count]
             self._extract(own, views, f"{stage}, this worker's share", report)
             workers.total([0])  # all have written theirs
             self._cache.read()
-        return self._extract(pictures, views, stage, report)
+        return self._extract(images, views, stage, report)
 
     def _extract(
-        self, pictures: Sequence[Picture], views: Sequence[View], stage: str, report: Report
+        self, images: Sequence[Image], views: Sequence[View], stage: str, report: Report
     ) -> Features:
-        kept: list[tuple[Picture, list[bytes]]] = []
+        kept: list[tuple[Image, list[bytes]]] = []
         problems: list[str] = []
         done = 0
-        for chunk in self._chunks(pictures, views):
+        for chunk in self._chunks(images, views):
             fresh: dict[bytes, Array] = {}
-            for picture, read in chunk:
+            for image, read in chunk:
                 if isinstance(read, str):
                     problems.append(read)
                 else:
-                    kept.append((picture, list(read)))
+                    kept.append((image, list(read)))
                     fresh.update((key, x) for key, x in read.items() if x is not None)
             self._cache.put(self._computed(fresh))
             done += len(chunk)
-            report(Progress(stage, done, len(pictures)))
+            report(Progress(stage, done, len(images)))
         rows = tuple(tuple(self._cache[keys[v]] for _, keys in kept) for v in range(len(views)))
         digest = hashlib.sha256()
-        for picture, keys in kept:
-            classes = ",".join(map(str, picture.classes))
+        for image, keys in kept:
+            classes = ",".join(map(str, image.classes))
             digest.update(f"{classes} ".encode() + b"".join(keys))
-        pictures = tuple(picture for picture, _ in kept)
-        return Features(pictures, rows, tuple(problems), digest.hexdigest())
+        images = tuple(image for image, _ in kept)
+        return Features(images, rows, tuple(problems), digest.hexdigest())
 
     def close(self) -> None:
         """Give back the engine's memory."""
@@ -163,16 +163,16 @@ class Extractor:
         self._predictor = None
 
     def _chunks(
-        self, pictures: Sequence[Picture], views: Sequence[View]
-    ) -> Iterator[list[tuple[Picture, dict[bytes, Array | None] | str]]]:
-        """Yield pictures with what was read of them, some chunks read ahead."""
-        starts = range(0, len(pictures), _TOGETHER)
+        self, images: Sequence[Image], views: Sequence[View]
+    ) -> Iterator[list[tuple[Image, dict[bytes, Array | None] | str]]]:
+        """Yield images with what was read of them, some chunks read ahead."""
+        starts = range(0, len(images), _TOGETHER)
         ahead = max(1, _AHEAD_BYTES // (_TOGETHER * len(views) * prod(self._size) * self._channels))
-        with ThreadPoolExecutor(all_cores(), "pictures") as pool:
-            waiting: list[tuple[Sequence[Picture], list[Future[Any]]]] = []
+        with ThreadPoolExecutor(all_cores(), "images") as pool:
+            waiting: list[tuple[Sequence[Image], list[Future[Any]]]] = []
             try:
                 for start in starts:
-                    chunk = pictures[start : start + _TOGETHER]
+                    chunk = images[start : start + _TOGETHER]
                     waiting.append((chunk, [pool.submit(self._read, p, views) for p in chunk]))
                     if len(waiting) > ahead:
                         yield _results(*waiting.pop(0))
@@ -181,18 +181,18 @@ class Extractor:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)  # on an error, leave at once
 
-    def _read(self, picture: Picture, views: Sequence[View]) -> dict[bytes, Array | None] | str:
+    def _read(self, image: Image, views: Sequence[View]) -> dict[bytes, Array | None] | str:
         """Return each view's key, with its pixels if it is to be computed; or what is wrong."""
         try:
-            content = picture.content()
+            content = image.content()
             keys = [self._key(content, view) for view in views]
             if all(key in self._cache for key in keys):
                 return dict.fromkeys(keys)
-            pixels = picture.read()
-        except PictureError as error:
+            pixels = image.read()
+        except ImageError as error:
             return str(error)
         except OSError as error:
-            return f"{picture.path}: cannot be read: {error}"
+            return f"{image.path}: cannot be read: {error}"
         return {
             key: None
             if key in self._cache
@@ -214,9 +214,9 @@ class Extractor:
 
 
 def _results(
-    chunk: Sequence[Picture], futures: Sequence[Future[Any]]
-) -> list[tuple[Picture, dict[bytes, Array | None] | str]]:
-    return [(picture, future.result()) for picture, future in zip(chunk, futures, strict=True)]
+    chunk: Sequence[Image], futures: Sequence[Future[Any]]
+) -> list[tuple[Image, dict[bytes, Array | None] | str]]:
+    return [(image, future.result()) for image, future in zip(chunk, futures, strict=True)]
 
 
 def put_through(model: Any, several: Sequence[Features], engine: str) -> list[Features]:

@@ -16,7 +16,7 @@ from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.settings import ClassWeight, checked_settings
 from keras_mobilenet.training.finetune.stages import Training
 from keras_mobilenet.training.runs import Report, Run, unreported
-from keras_mobilenet.training.workers import ALONE, Workers, named, workers
+from keras_mobilenet.training.workers import SINGLE, Workers, count_in_tf_config, workers
 from keras_mobilenet.transfer.boundaries import TOP
 
 AUTO_CACHE = "auto"
@@ -31,7 +31,7 @@ def finetune(
     channels: int = 3,
     train_from: str = TOP,
     epochs: int | None = None,
-    augment: int | None = None,
+    views: int | None = None,
     validation: Any = 0.2,
     batch_size: int = 32,
     learning_rate: float | None = None,
@@ -53,22 +53,22 @@ def finetune(
 ) -> Run:
     """Return a MobileNet that knows the classes of `data`, and how well.
 
-    What lies under the part that trains is computed once for each view of each picture, by a
+    What lies under the part that trains is computed once for each view of each image, by a
     compiled engine, and kept. The classifier is trained on it first, to its optimum; where more
     than the top trains, the blocks from `train_from` on follow with a small rate, and the weights
-    of the lowest validation loss are kept. Batch norms stay frozen: a few hundred pictures would
+    of the lowest validation loss are kept. Batch norms stay frozen: a few hundred images would
     spoil them. The same seed on the same machine gives the same numbers.
 
     With `TF_CONFIG` set, as for `tf.distribute.MultiWorkerMirroredStrategy`, the processes that it
     names train one net together: each computes its share of the features into the cache's folder,
     where the others read them - without a folder, each computes all - and its part of every batch
     of the second stage. The first stage's second of work is the chief's, as are the files. All but
-    rounding is what one process would compute. The pictures, `out` and `cache` must be where all of
+    rounding is what one process would compute. The images, `out` and `cache` must be where all of
     them see them. When one stops, the others do with an error, and all, or one of them alone, can
     be started again with `resume`.
 
     Args:
-        data: A folder with a folder of pictures for each class; a CSV file with the columns
+        data: A folder with a folder of images for each class; a CSV file with the columns
             `path` and `label`; pairs of these; a pair of images, of shape `(count, height, width,
             channels)` or a list of arrays, and their classes; or a `tf.data.Dataset` of such
             pairs, as `image_dataset_from_directory` returns it, or a `keras.utils.PyDataset`.
@@ -78,17 +78,17 @@ def finetune(
             range is.
         alpha: Width multiplier.
         weights: What to begin with: `"imagenet"`, a file of weights, or None for random values.
-        size: `(height, width)` in pixels that whole pictures are resized to, or an int.
+        size: `(height, width)` in pixels that whole images are resized to, or an int.
         channels: 3, or 1 for greys, to which the weights are adapted.
         train_from: `"top"` trains the classifier alone; `"block_13"` to `"block_1"` that block
             and all behind it; `"all"` everything.
         epochs: At most so many: of the second stage, or steps of the solver with `"top"`. None
             for the default.
-        augment: Views of each picture to train on: 1 is the whole picture, 2 adds the mirrored
+        views: Views of each image to train on: 1 is the whole image, 2 adds the mirrored
             one, more add random parts. None is 1 for `"top"`, where a second view takes as long
             again for a point of accuracy at most, and 2 otherwise.
         validation: The share to validate with, or other data of the same kind, or None.
-        batch_size: Pictures a step of the second stage.
+        batch_size: Images a step of the second stage.
         learning_rate: The highest of the second stage. None for the default.
         label_smoothing: Share of each target spread over all classes in the second stage.
         weight_decay: That of AdamW in the second stage.
@@ -114,7 +114,7 @@ def finetune(
             the error says that they may be of several ranges.
 
     Returns:
-        The model, its history and its outputs for the validation pictures.
+        The model, its history and its outputs for the validation images.
 
     Raises:
         ValueError: an argument is wrong, the data are none, `out` holds another run or is in use,
@@ -127,7 +127,7 @@ def finetune(
     """
     settings = checked_settings(
         alpha=alpha, weights=weights, size=size, channels=channels, train_from=train_from,
-        epochs=epochs, augment=augment, batch_size=batch_size, learning_rate=learning_rate,
+        epochs=epochs, views=views, batch_size=batch_size, learning_rate=learning_rate,
         label_smoothing=label_smoothing, weight_decay=weight_decay, patience=patience,
         class_weight=class_weight, validation=validation, seed=seed, blocks=blocks,
     )  # fmt: skip
@@ -146,7 +146,7 @@ def finetune(
     remedy = (
         "Start it again." if folder is None else f"{folder} holds what was done, to be resumed."
     )
-    with run_files.locked(folder, together.chief), together.together(remedy):
+    with run_files.locked(folder, together.chief), together.failures_as_errors(remedy):
         return training.run(FeatureCache(place))
 
 
@@ -157,13 +157,14 @@ def _workers() -> Workers:
         ValueError: there are several, and the caller has chosen another strategy already.
         BackendError: there are several, and Keras' backend is not TensorFlow.
     """
-    if named() < 2:
-        return ALONE
+    if count_in_tf_config() < 2:
+        return SINGLE
     import_tensorflow("finetune() with the workers of TF_CONFIG")
     found = workers()
     if found.count == 1:
         raise ValueError(
-            f"TF_CONFIG names {named()} workers. Call finetune outside of any strategy's scope: it "
+            f"TF_CONFIG names {count_in_tf_config()} workers. Call finetune outside of any "
+            "strategy's scope: it "
             "makes its own, as TF_CONFIG says."
         )
     return found

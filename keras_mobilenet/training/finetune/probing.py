@@ -1,7 +1,7 @@
-"""probe(): which alpha and size suit some pictures, before anything is trained for long.
+"""probe(): which alpha and size suit some images, before anything is trained for long.
 
-A linear classifier on the pooled features of the whole pictures is what `finetune` trains first.
-Its accuracy by cross-validation ranks the nets in seconds, and no picture is kept from training.
+A linear classifier on the pooled features of the whole images is what `finetune` trains first.
+Its accuracy by cross-validation ranks the nets in seconds, and no image is kept from training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from keras_mobilenet.nets.arguments import IMAGENET
 from keras_mobilenet.nets.pretrained import Pretrained
 from keras_mobilenet.training.base_nets import base_net
 from keras_mobilenet.training.checks import check_whole
-from keras_mobilenet.training.data.sources import Picture, Source, read_source
+from keras_mobilenet.training.data.sources import Image, Source, read_source
 from keras_mobilenet.training.data.views import View
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.features import Extractor, Features
@@ -40,9 +40,9 @@ class ProbeScore:
     alpha: float
     size: int
     accuracy: float  # mean of the folds
-    deviation: float  # between the folds: standard deviation
-    pictures: int
-    pictures_per_second: float  # read and put through the net; what the cache held counts too
+    std: float  # between the folds: standard deviation
+    images: int
+    images_per_second: float  # read and put through the net; what the cache held counts too
 
 
 def probe(
@@ -54,20 +54,20 @@ def probe(
     progress: Report = unreported,
     engine: str = AUTO,
 ) -> tuple[ProbeScore, ...]:
-    """Return how well each net does on pictures, the best first, without training it.
+    """Return how well each net does on images, the best first, without training it.
 
     The nets are those whose published weights are at hand; nothing is fetched.
 
     Args:
         data: As for `finetune`, each image of one class.
-        folds: Parts of the pictures; each is validated with by a classifier trained on the rest.
+        folds: Parts of the images; each is validated with by a classifier trained on the rest.
         seed: Another one gives other folds.
         cache: A folder for what was computed, or None.
         progress: Is told how far the work is.
         engine: As for `Predictor`.
 
     Raises:
-        ValueError: an argument is wrong, or a class has fewer pictures than there are folds.
+        ValueError: an argument is wrong, or a class has fewer images than there are folds.
         DownloadError: no published weights are at hand.
     """
     check_whole("folds", folds, 2)
@@ -119,7 +119,7 @@ def _features(
     net = base_net(
         alpha=row.alpha, weights=IMAGENET, size=size, channels=3, labels=source.labels, seed=0
     )
-    model = boundaries.part(net, net.inputs[0], boundaries.boundary(net, TOP))
+    model = boundaries.submodel(net, net.inputs[0], boundaries.boundary(net, TOP))
     extractor = Extractor(model, size=size, channels=3, cache=cache, engine=engine)
     try:
         stage = f"alpha {row.alpha:g}, size {row.size}"
@@ -129,26 +129,26 @@ def _features(
 
 
 def _folds(features: Features, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return each picture's fold: the classes spread evenly, equal pictures in one."""
+    """Return each image's fold: the classes spread evenly, equal images in one."""
     fold_of: dict[str, int] = {}
     rng = np.random.default_rng(seed)
-    for index, contents in sorted(_contents(features.pictures).items()):
+    for index, contents in sorted(_contents(features.images).items()):
         fresh = [content for content in contents if content not in fold_of]
         if len(contents) < folds:
             raise ValueError(
-                f"Each class must have as many pictures as there are folds, {folds}. "
+                f"Each class must have as many images as there are folds, {folds}. "
                 f"Received: {len(contents)} of class number {index}"
             )
         for place, i in enumerate(rng.permutation(len(fresh))):
             fold_of[fresh[i]] = place % folds
-    return np.array([fold_of[picture.content()] for picture in features.pictures])
+    return np.array([fold_of[image.content()] for image in features.images])
 
 
-def _contents(pictures: tuple[Picture, ...]) -> dict[int, list[str]]:
+def _contents(images: tuple[Image, ...]) -> dict[int, list[str]]:
     """Return the contents of each class, each once."""
     found: dict[int, dict[str, None]] = defaultdict(dict)
-    for picture in pictures:
-        found[picture.class_index][picture.content()] = None
+    for image in images:
+        found[image.class_index][image.content()] = None
     return {index: list(contents) for index, contents in found.items()}
 
 

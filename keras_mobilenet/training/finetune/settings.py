@@ -35,7 +35,7 @@ class Settings:
     channels: int
     train_from: str
     epochs: int
-    augment: int
+    views: int
     batch_size: int
     learning_rate: float
     label_smoothing: float
@@ -79,7 +79,7 @@ def checked_settings(
     train_from: str,
     epochs: int | None,
     learning_rate: float | None,
-    augment: int | None,
+    views: int | None,
     blocks: Any = v1.BLOCKS,
     **others: Any,
 ) -> Settings:
@@ -96,10 +96,10 @@ def checked_settings(
         train_from=part,
         epochs=(STEPS if part == TOP else EPOCHS) if epochs is None else epochs,
         learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
-        augment=(1 if part == TOP else 2) if augment is None else augment,
+        views=(1 if part == TOP else 2) if views is None else views,
         **others,
     )
-    for name in ("epochs", "augment", "batch_size", "patience"):
+    for name in ("epochs", "views", "batch_size", "patience"):
         check_whole(name, getattr(settings, name), 1)
     check_whole("seed", settings.seed, 0)
     if settings.channels not in (1, 3):
@@ -113,13 +113,13 @@ def checked_settings(
 def class_weights(
     asked: ClassWeight, labels: Sequence[str], classes: Sequence[int]
 ) -> tuple[float, ...]:
-    """Return how much each class' pictures count, 1 on average over the pictures.
+    """Return how much each class' images count, 1 on average over the images.
 
     Args:
         asked: None for all alike; `"balanced"` for each class as much as another; or weights by
             a class' name or number, 1 where none is given.
         labels: The classes' names.
-        classes: Those of the pictures to train with.
+        classes: Those of the images to train with.
 
     Raises:
         ValueError: a class is unknown, or a weight is not positive.
@@ -136,12 +136,12 @@ def class_weights(
 def positive_weights(
     asked: ClassWeight, labels: Sequence[str], truth: npt.NDArray[Any]
 ) -> tuple[float, ...]:
-    """Return how much each class' multi-label pictures count, against one without the class.
+    """Return how much each class' multi-label images count, against one without the class.
 
     Args:
         asked: As for `class_weights`; `"balanced"` is as much as all those without.
         labels: The classes' names.
-        truth: 0 or 1 for each class of the pictures to train with, `(pictures, classes)`.
+        truth: 0 or 1 for each class of the images to train with, `(images, classes)`.
 
     Raises:
         ValueError: a class is unknown, or a weight is not positive.

@@ -1,4 +1,4 @@
-"""One training from the pictures to the run: features, then the top, then the tail."""
+"""One training from the images to the run: features, then the top, then the tail."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from keras_mobilenet.training.data.views import views
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.features import Extractor, put_through
 from keras_mobilenet.training.finetune.settings import Settings, class_weights, positive_weights
-from keras_mobilenet.training.finetune.tail import Plan, TailTraining
+from keras_mobilenet.training.finetune.tail import Plan, UnfrozenTraining
 from keras_mobilenet.training.finetune.top import STEPS, Step, train_top
 from keras_mobilenet.training.run_state import State, load_state, save_state
 from keras_mobilenet.training.runs import Progress, Report, Run, versions
-from keras_mobilenet.training.workers import ALONE, Workers
+from keras_mobilenet.training.workers import SINGLE, Workers
 from keras_mobilenet.transfer import boundaries
 from keras_mobilenet.transfer.boundaries import TOP
 from keras_mobilenet.transfer.freezing import freeze
@@ -45,14 +45,14 @@ class Training:
     callbacks: Sequence[Any]
     report: Report
     engine: str
-    workers: Workers = ALONE  # all have the same pictures
+    workers: Workers = SINGLE  # all have the same images
     timings: dict[str, float] = field(default_factory=dict)
 
     def run(self, cache: FeatureCache) -> Run:
         """Return the finished run, and write its files where it has a folder.
 
         Raises:
-            ValueError: too few pictures can be read, or the folder's state is of another run.
+            ValueError: too few images can be read, or the folder's state is of another run.
             OSError: a file cannot be written.
         """
         with self._timed("total"):
@@ -91,15 +91,17 @@ class Training:
         until = boundaries.frozen_until(settings.train_from, len(settings.blocks))
         freeze(self.model, until=until)
         self.boundary = boundaries.boundary(self.model, settings.train_from)
-        self.tail = boundaries.part(self.model, self.boundary, boundaries.logits(self.model))
-        net = boundaries.part(self.model, self.model.inputs[0], boundaries.pooled(self.model))
+        self.tail = boundaries.submodel(self.model, self.boundary, boundaries.logits(self.model))
+        net = boundaries.submodel(self.model, self.model.inputs[0], boundaries.pooled(self.model))
         self.weights_hash = boundaries.fingerprint(net)
 
     def _extract(self, cache: FeatureCache) -> None:
         """Compute what lies under the boundary: with everything training, the pixels."""
         pixels = self.model.inputs[0]
         extractor = Extractor(
-            None if self.boundary is pixels else boundaries.part(self.model, pixels, self.boundary),
+            None
+            if self.boundary is pixels
+            else boundaries.submodel(self.model, pixels, self.boundary),
             size=self.settings.size,
             channels=self.settings.channels,
             cache=cache,
@@ -109,7 +111,7 @@ class Training:
         try:
             self.train = extractor.extract(
                 self.source.train,
-                views(self.settings.augment, self.settings.seed),
+                views(self.settings.views, self.settings.seed),
                 "features to train with",
                 self.report,
             )
@@ -131,11 +133,11 @@ class Training:
         )
 
     def _check_classes(self) -> None:
-        if len({picture.classes for picture in self.train.pictures}) < 2:
+        if len({image.classes for image in self.train.images}) < 2:
             shown = "".join(f"\n  {problem}" for problem in self.train.problems[:3])
             raise ValueError(
-                "Pictures of at least two classes must be readable. Received: "
-                f"{len(self.train)} pictures of {min(1, len(self.train))}{shown}"
+                "Images of at least two classes must be readable. Received: "
+                f"{len(self.train)} images of {min(1, len(self.train))}{shown}"
             )
 
     def _identity(self) -> str:
@@ -160,14 +162,14 @@ class Training:
         if self.workers.count > 1:
             rows = (self.train.checksum() ^ self.held.checksum()) >> 8
             told = [int(identity[:6], 16), rows, state.epochs]  # exact in the sums of all workers
-            self.workers.check_alike(told, f"pictures, features, settings or {self.folder}")
+            self.workers.check_alike(told, f"images, features, settings or {self.folder}")
         return state
 
     def _train_top(self, state: State) -> None:
         """Train the classifier on pooled features, and write its history into the state."""
         train, held = self.train, self.held
         if self.settings.train_from != TOP:
-            net = boundaries.part(self.model, self.boundary, boundaries.pooled(self.model))
+            net = boundaries.submodel(self.model, self.boundary, boundaries.pooled(self.model))
             train, held = put_through(net, (train, held), self.engine)
         only = self.settings.train_from == TOP
         steps = self.settings.epochs if only else STEPS
@@ -185,7 +187,7 @@ class Training:
             train.flat(), held.flat() if held else None,
             classes=len(self.source.labels), weights=self.weights, steps=steps, each=each,
         )  # fmt: skip
-        kernel, bias = map(self.workers.of_chief, (step.kernel, step.bias))
+        kernel, bias = map(self.workers.broadcast, (step.kernel, step.bias))
         self._set_top(Step(kernel, bias, step.loss))
         callbacks.on_train_end()
 
@@ -198,7 +200,7 @@ class Training:
         """Train from the boundary on, and leave the best weights in the model."""
         plan = self._plan()
         held = self.held if self.held else None
-        training = TailTraining(self.tail, self.train, held, plan, self.workers)
+        training = UnfrozenTraining(self.tail, self.train, held, plan, self.workers)
         training.begin(state)
         callbacks = self._callbacks(training.trained, plan.epochs, plan.steps(len(self.train)))
         callbacks.on_train_begin()
@@ -207,14 +209,14 @@ class Training:
         callbacks.on_train_end()
         training.finish(state)
 
-    def _epoch(self, training: TailTraining, state: State, callbacks: Any) -> None:
+    def _epoch(self, training: UnfrozenTraining, state: State, callbacks: Any) -> None:
         number, count = state.epochs, len(self.train)
         size, epochs = self.settings.batch_size, self.settings.epochs
 
         def after_batch(batch: int, logs: dict[str, Any]) -> None:
             callbacks.on_train_batch_end(batch, logs)
             done = number * count + min((batch + 1) * size, count)
-            self._tell(logs, done, epochs * count, "pictures")
+            self._tell(logs, done, epochs * count, "images")
 
         callbacks.on_epoch_begin(number)
         training.epoch(state, after_batch)
@@ -223,7 +225,7 @@ class Training:
         asked = self.workers.total([training.trained.stop_training])[0]
         state.stopped = bool(state.stopped or asked)
         self._save(state)
-        self._tell(row, state.epochs * count, epochs * count, "pictures")
+        self._tell(row, state.epochs * count, epochs * count, "images")
 
     def _save(self, state: State) -> None:
         if self.folder is not None and self.workers.chief:
@@ -249,8 +251,8 @@ class Training:
     def _result(self, state: State) -> Run:
         multi_label = self.source.multi_label
         pairs = tuple(
-            (picture.path, picture.classes if multi_label else picture.class_index)
-            for picture in self.held.pictures
+            (image.path, image.classes if multi_label else image.class_index)
+            for image in self.held.images
         )
         settings = self.settings.to_json() | {"engine": engine_for(self.engine, "float32")}
         settings["multi_label"] = multi_label
@@ -265,9 +267,9 @@ class Training:
         )  # fmt: skip
 
     def _probabilities(self) -> npt.NDArray[np.float32]:
-        """Return what the finished model puts out for the validation pictures."""
+        """Return what the finished model puts out for the validation images."""
         held, scaled = self.held, recipe_of(self.tail).scaled
-        net = boundaries.part(self.model, self.boundary, self.model.outputs[0])
+        net = boundaries.submodel(self.model, self.boundary, self.model.outputs[0])
         y = np.empty((len(held), len(self.source.labels)), np.float32)
         for rows in chunks(len(held), self.settings.batch_size):
             y[rows] = net.predict_on_batch(scaled(held.take(np.arange(len(held))[rows])))

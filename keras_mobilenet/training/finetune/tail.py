@@ -1,6 +1,6 @@
 """The second stage: the net's last blocks with the classifier, from the freeze boundary on.
 
-Each epoch shows every picture once, in one of its views. Order and views follow from the seed and
+Each epoch shows every image once, in one of its views. Order and views follow from the seed and
 the epoch's number alone, so that a training that goes on where it was killed is the same one.
 """
 
@@ -21,7 +21,7 @@ from keras_mobilenet.training.finetune.features import Features
 from keras_mobilenet.training.finetune.steps import Examples, Objective, OwnSteps, SharedSteps
 from keras_mobilenet.training.finetune.top import Scores, scores
 from keras_mobilenet.training.run_state import State
-from keras_mobilenet.training.workers import ALONE, Workers
+from keras_mobilenet.training.workers import SINGLE, Workers
 
 Array = npt.NDArray[Any]
 Scaled = Callable[[Array], Array]
@@ -38,29 +38,29 @@ class Plan:
     label_smoothing: float
     weight_decay: float
     patience: int  # epochs without a lower validation loss, after which it ends
-    class_weights: tuple[float, ...]  # of multi-label pictures: how much the ones count
+    class_weights: tuple[float, ...]  # of multi-label images: how much the ones count
     seed: int
     scaled: Scaled = field(compare=False)  # from a batch of rows to what the net takes
 
-    def steps(self, pictures: int) -> int:
+    def steps(self, images: int) -> int:
         """Return the steps of one epoch."""
-        return math.ceil(pictures / self.batch_size)
+        return math.ceil(images / self.batch_size)
 
 
-class TailTraining:
+class UnfrozenTraining:
     """Trains the part of a net behind the boundary, epoch by epoch.
 
     Args:
         model: From the boundary to the logits. It is compiled here; its layers are shared.
         train: The rows at the boundary, all views.
-        validation: The first view of other pictures; None for none.
+        validation: The first view of other images; None for none.
         plan: How.
-        workers: Those that train together. All have the same pictures and rows.
+        workers: Those that train together. All have the same images and rows.
     """
 
     def __init__(
         self, model: Any, train: Features, validation: Features | None, plan: Plan,
-        workers: Workers = ALONE,
+        workers: Workers = SINGLE,
     ) -> None:  # fmt: skip
         self.model, self._train, self._validation, self._plan = model, train, validation, plan
         self._workers = workers
@@ -129,7 +129,7 @@ class TailTraining:
         self.model.set_weights(state.best)
 
     def _logits(self, features: Features, places: Array) -> Array:
-        """Return the outputs for the first view of some pictures."""
+        """Return the outputs for the first view of some images."""
         size = self._plan.batch_size
         parts = [
             self.model.predict_on_batch(self._plan.scaled(features.take(rows)))
@@ -184,9 +184,9 @@ class TailTraining:
         state.stopped = state.waited >= self._plan.patience
 
 
-def _optimizer(plan: Plan, pictures: int) -> Any:
+def _optimizer(plan: Plan, images: int) -> Any:
     """Return AdamW with a rate that rises for a while and then falls along a cosine."""
-    steps = plan.steps(pictures) * plan.epochs
+    steps = plan.steps(images) * plan.epochs
     warm_up = round(WARM_UP * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm_up), warmup_target=plan.learning_rate, warmup_steps=warm_up

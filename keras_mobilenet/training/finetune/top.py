@@ -29,10 +29,10 @@ class Problem:
     take thousands of steps.
     """
 
-    features: Floats  # (pictures, features)
-    targets: Floats  # (pictures, classes), each row a distribution, or multi-hot
-    weights: Floats  # (pictures,), how much each counts; or of each class of each
-    l2: float  # of the standardised features' kernel, against the mean loss of a picture
+    features: Floats  # (images, features)
+    targets: Floats  # (images, classes), each row a distribution, or multi-hot
+    weights: Floats  # (images,), how much each counts; or of each class of each
+    l2: float  # of the standardised features' kernel, against the mean loss of an image
     multi_label: bool = False  # whether each class is a sigmoid of its own, not all one softmax
     mean: Doubles = field(init=False)
     scale: Doubles = field(init=False)
@@ -146,7 +146,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Scores:
-    """How a classifier does on some pictures."""
+    """How a classifier does on some images."""
 
     loss: float
     accuracy: float
@@ -156,8 +156,8 @@ def scores(logits: Array, truth: Array, label_smoothing: float = 0.0) -> Scores:
     """Return the mean cross-entropy, with smoothed labels, and the share that is right.
 
     Args:
-        logits: `(pictures, classes)`.
-        truth: As `Features.truth`; a multi-label picture is right if all its classes are.
+        logits: `(images, classes)`.
+        truth: As `Features.truth`; a multi-label image is right if all its classes are.
         label_smoothing: Share of each target that is spread over all its values.
     """
     logits = logits.astype(np.float64)
@@ -187,10 +187,10 @@ def train_top(
     """Return the best linear classifier of flat features.
 
     Args:
-        train: The pictures' features, every view of which is an example of its own.
-        validation: Those of other pictures, for the history; None for none.
+        train: The images' features, every view of which is an example of its own.
+        validation: Those of other images, for the history; None for none.
         classes: How many there are.
-        weights: How much each class' pictures count, against others' or those without the class.
+        weights: How much each class' images count, against others' or those without the class.
         steps: The most steps.
         l2: The penalty on the kernel.
         each: Is told of each step and its row of the history; says whether to stop.
@@ -238,5 +238,5 @@ def _row(epoch: int, step: Step, train: Features, validation: Features | None) -
 
 
 def _scores(step: Step, features: Features) -> Scores:
-    """Return the scores on the pictures as a whole, the first view."""
+    """Return the scores on the images as a whole, the first view."""
     return scores(np.stack(features.rows[0]) @ step.kernel + step.bias, features.truth)

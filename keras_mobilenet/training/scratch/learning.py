@@ -33,7 +33,7 @@ class Learner:
         net: Puts out logits.
         optimizer: Its own.
         step: Trains on the next batch, as those of `training.steps` do.
-        batch: Pictures a step of all workers together.
+        batch: Images a step of all workers together.
     """
 
     def __init__(self, net: Any, optimizer: Any, step: Step, *, batch: int) -> None:

@@ -14,7 +14,7 @@ from keras_mobilenet.mobilenet import MobileNet
 from keras_mobilenet.models.frozen import batch_norms_of
 from keras_mobilenet.models.model_files import set_recipe
 from keras_mobilenet.training.base_nets import seeded
-from keras_mobilenet.training.scratch.options import DEVIATION, Options
+from keras_mobilenet.training.scratch.options import KERNEL_STDDEV, Options
 
 _DECAY, _MOMENTUM, _EPSILON = 0.9, 0.9, 1.0  # RMSprop's, as in Inception V3 and TF-slim
 
@@ -37,7 +37,7 @@ def training_net(options: Options, classes: int, *, steps: int, synchronized: bo
             classes=classes,
             classifier_activation=None,
             bn_momentum=options.averages(steps)[1],
-            initializer=keras.initializers.TruncatedNormal(stddev=DEVIATION),
+            initializer=keras.initializers.TruncatedNormal(stddev=KERNEL_STDDEV),
             weight_decay=options.weight_decay or None,
             blocks=options.blocks,
         )
@@ -59,7 +59,7 @@ def finished_net(options: Options, labels: Sequence[str]) -> keras.Model:
 
 
 def recipe(options: Options, labels: Sequence[str]) -> Recipe:
-    """Return how pictures become the input: as the published accuracies were measured."""
+    """Return how images become the input: as the published accuracies were measured."""
     return recipe_for(options.size, len(labels), labels)
 
 

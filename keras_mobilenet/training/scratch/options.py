@@ -15,7 +15,7 @@ The recipe, and where it is from:
 - The published checkpoints hold moving averages of the weights.
 
 What is not published, and is chosen here: 100 epochs; averages that keep 0.9999 a step; parts of at
-least 0.35 of a picture, mirrored every other time, and no change of colours; no dropout, of which
+least 0.35 of an image, mirrored every other time, and no change of colours; no dropout, of which
 TF-slim has 0.001, because two processes could not drop what one does. A short training could not
 fill averages of thousands of steps: they reach over a twentieth of its steps at most.
 """
@@ -38,13 +38,13 @@ __all__ = ["LEAST_AREA", "Options", "checked_options"]
 SCHEDULES = ("paper", "cosine", "constant")
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 100, 64, 0.045
 WEIGHT_DECAY, BN_MOMENTUM, EMA = 4e-5, 0.9997, 0.9999
-DEVIATION = 0.09  # of the kernels at first
+KERNEL_STDDEV = 0.09  # of the kernels at first
 _REACH = 20  # a twentieth of the steps
 
 
 @dataclass(frozen=True)
 class Options:
-    """The settings that the result depends on, beside the pictures."""
+    """The settings that the result depends on, beside the images."""
 
     alpha: float
     size: Size
@@ -57,7 +57,7 @@ class Options:
     label_smoothing: float
     ema: float | None  # None: the published one, or less in a short training; 0: none
     bn_momentum: float | None  # None: the same
-    least_area: float
+    min_area: float
     mixed_precision: bool
     seed: int
     validation: Any  # as it was passed
@@ -74,7 +74,7 @@ class Options:
         """Return the settings as JSON holds them."""
         validation = self.validation
         if not (validation is None or isinstance(validation, (int, float))):
-            validation = str(validation) if hasattr(validation, "__fspath__") else "pictures"
+            validation = str(validation) if hasattr(validation, "__fspath__") else "images"
         return asdict(self) | {
             "size": list(self.size), "validation": validation, "blocks": told_blocks(self.blocks),
         }  # fmt: skip
@@ -99,7 +99,7 @@ def checked_options(*, size: Any, blocks: Any = BLOCKS, **others: Any) -> Option
     check_range("warmup", options.warmup, 0, math.inf, or_least=True)
     check_range("weight_decay", options.weight_decay, 0, math.inf, or_least=True)
     check_range("label_smoothing", options.label_smoothing, 0, 1, or_least=True)
-    check_range("least_area", options.least_area, 0, 1, or_most=True)
+    check_range("min_area", options.min_area, 0, 1, or_most=True)
     for name in ("ema", "bn_momentum"):
         if getattr(options, name) is not None:
             check_range(name, getattr(options, name), 0, 1, or_least=True)

@@ -24,11 +24,11 @@ def training_batches(
     """Return one worker's batches of some epochs, as a `tf.data.Dataset` of pairs.
 
     Args:
-        reader: Of the `count` pictures to train with.
+        reader: Of the `count` images to train with.
         size: That the reader gives them.
         seed: Fixes the order.
-        count: Pictures there are.
-        batch: Pictures a step of all workers together; a multiple of the replicas.
+        count: Images there are.
+        batch: Images a step of all workers together; a multiple of the replicas.
         epochs: The numbers of the epochs.
         context: A `tf.distribute.InputContext`: whose batches they are.
     """
@@ -54,7 +54,7 @@ def training_batches(
 def validation_batches(
     reader: Reader, *, size: Size, count: int, batch: int, worker: int, workers: int
 ) -> Any:
-    """Return one worker's share of the whole pictures, the last batch as long as it is."""
+    """Return one worker's share of the whole images, the last batch as long as it is."""
     import tensorflow as tf  # noqa: PLC0415
 
     def read(row: Any) -> tuple[Any, np.int64]:

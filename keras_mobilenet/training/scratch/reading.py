@@ -1,6 +1,6 @@
-"""Pictures as a net takes them, in an order and in parts that the seed fixes.
+"""Images as a net takes them, in an order and in parts that the seed fixes.
 
-The order of an epoch, and the part of a picture that it shows, follow from the seed and the epoch's
+The order of an epoch, and the part of an image that it shows, follow from the seed and the epoch's
 number alone: a training that goes on where it was killed is the same one, and several workers
 together see what one would have seen.
 """
@@ -13,29 +13,31 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.errors import PictureError
-from keras_mobilenet.images.images import fit_pixels, read_picture
+from keras_mobilenet.errors import ImageError
+from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.images.recipes import Recipe
 from keras_mobilenet.training.data.datasets import Example
-from keras_mobilenet.training.data.views import random_part
+from keras_mobilenet.training.data.views import random_resized_crop
 
 Pixels = npt.NDArray[np.uint8]
 Input = npt.NDArray[np.float32]
 UNREADABLE = -1  # in the place of a class
-_SHELF = 1 << 30  # bytes of decoded pictures that are kept; decoding takes longer than a small net
-_STAND_INS = 20  # pictures in a row that cannot be read, at which it is no longer single ones
+# Bytes of decoded images that are kept; decoding takes longer than a small net.
+_CACHE_BYTES = 1 << 30
+# Images that cannot be read, at which it is no longer single ones
+_MAX_UNREADABLE_IN_A_ROW = 20
 
 
 def order(
     seed: int, epoch: int, *, count: int, batch: int, worker: int = 0, workers: int = 1
 ) -> npt.NDArray[np.int64]:
-    """Return the pictures of one worker's share of an epoch, whole batches only.
+    """Return the images of one worker's share of an epoch, whole batches only.
 
     Args:
         seed: Fixes the order of all.
         epoch: Its number, from 0.
-        count: Pictures there are.
-        batch: Pictures a step of all workers together; a multiple of `workers`.
+        count: Images there are.
+        batch: Images a step of all workers together; a multiple of `workers`.
         worker: This one's number, from 0.
         workers: How many there are; each takes its part of every batch.
     """
@@ -50,50 +52,51 @@ class Reader:
 
     Args:
         examples: Paths with their classes.
-        recipe: How a picture becomes the input; its size is set.
+        recipe: How an image becomes the input; its size is set.
         seed: Fixes the parts.
-        least_area: Share of a picture that a part shows at least.
+        min_area: Share of an image that a part shows at least.
     """
 
     def __init__(
-        self, examples: Sequence[Example], recipe: Recipe, *, seed: int = 0, least_area: float = 1.0
+        self, examples: Sequence[Example], recipe: Recipe, *, seed: int = 0, min_area: float = 1.0
     ) -> None:
         self._examples, self._recipe = examples, recipe
-        self._seed, self._least_area = seed, least_area
-        self._shelf: dict[str, Pixels] = {}
-        self._room, self._lock = _SHELF, threading.Lock()
+        self._seed, self._min_area = seed, min_area
+        self._cache: dict[str, Pixels] = {}
+        self._free_bytes, self._lock = _CACHE_BYTES, threading.Lock()
         self.problems: dict[str, str] = {}
-        self.failure: PictureError | None = None  # what ended a data set; TensorFlow hides it
+        self.failure: ImageError | None = None  # what ended a data set; TensorFlow hides it
 
     def part(self, epoch: int, row: int) -> tuple[Input, int]:
-        """Return what an epoch shows of a picture, and its class.
+        """Return what an epoch shows of an image, and its class.
 
         In the place of one that cannot be read stands the next one that can.
 
         Raises:
-            PictureError: none of many in a row can be read.
+            ImageError: none of many in a row can be read.
         """
         rng = np.random.default_rng([self._seed, epoch, row])
-        for later in range(min(_STAND_INS, len(self._examples))):
+        for later in range(min(_MAX_UNREADABLE_IN_A_ROW, len(self._examples))):
             path, index = self._examples[(row + later) % len(self._examples)]
             try:
                 pixels = self._pixels(path)
-            except PictureError as error:
+            except ImageError as error:
                 self._note(path, error)
                 continue
-            part = random_part(pixels, rng, least_area=self._least_area)
+            part = random_resized_crop(pixels, rng, min_area=self._min_area)
             return self._input(np.ascontiguousarray(part)), index
-        self.failure = PictureError(
-            f"{_STAND_INS} pictures in a row cannot be read. The last:\n{self.problems[path]}"
+        self.failure = ImageError(
+            f"{_MAX_UNREADABLE_IN_A_ROW} images in a row cannot be read. "
+            f"The last:\n{self.problems[path]}"
         )
         raise self.failure
 
     def whole(self, row: int) -> tuple[Input, int]:
-        """Return a whole picture and its class, or zeros and `UNREADABLE`."""
+        """Return a whole image and its class, or zeros and `UNREADABLE`."""
         path, index = self._examples[row]
         try:
             pixels = fit_pixels(self._pixels(path), crop=self._recipe.crop)
-        except PictureError as error:
+        except ImageError as error:
             self._note(path, error)
             return np.zeros((*(self._recipe.size or ()), 3), np.float32), UNREADABLE
         return self._input(pixels), index
@@ -101,17 +104,17 @@ class Reader:
     def _input(self, pixels: Pixels) -> Input:
         return self._recipe.scaled(fit_pixels(pixels, size=self._recipe.size))
 
-    def _note(self, path: str, error: PictureError) -> None:
+    def _note(self, path: str, error: ImageError) -> None:
         self.problems[path] = str(error)
 
     def _pixels(self, path: str) -> Pixels:
-        """Return a picture's pixels, from the shelf if they are there."""
-        kept = self._shelf.get(path)
+        """Return an image's pixels, from the shelf if they are there."""
+        kept = self._cache.get(path)
         if kept is not None:
             return kept
-        pixels = read_picture(path)
+        pixels = read_image(path)
         with self._lock:
-            if path not in self._shelf and pixels.nbytes <= self._room:
-                self._room -= pixels.nbytes
-                self._shelf[path] = pixels
+            if path not in self._cache and pixels.nbytes <= self._free_bytes:
+                self._free_bytes -= pixels.nbytes
+                self._cache[path] = pixels
         return pixels

@@ -15,7 +15,7 @@ from keras_mobilenet.training.runs import Report, Run, unreported
 from keras_mobilenet.training.scratch import options as published
 from keras_mobilenet.training.scratch.options import checked_options
 from keras_mobilenet.training.scratch.session import Session
-from keras_mobilenet.training.workers import ALONE, Workers, named, workers
+from keras_mobilenet.training.workers import SINGLE, Workers, count_in_tf_config, workers
 
 
 def train(
@@ -34,7 +34,7 @@ def train(
     label_smoothing: float = 0.0,
     ema: float | None = None,
     bn_momentum: float | None = None,
-    least_area: float = published.LEAST_AREA,
+    min_area: float = published.LEAST_AREA,
     mixed_precision: bool = False,
     seed: int = 0,
     resume: bool = False,
@@ -48,26 +48,26 @@ def train(
     The defaults are the published recipe, as far as it is published;
     `keras_mobilenet.training.scratch.options` says which number is from where. After each epoch the
     state is written into `out`, from which a killed training goes on as if nothing had happened.
-    The same seed on the same machine gives the same numbers. Pictures that cannot be read are told,
+    The same seed on the same machine gives the same numbers. Images that cannot be read are told,
     and others shown in their place.
 
     With `TF_CONFIG` set, as for `tf.distribute.MultiWorkerMirroredStrategy`, the processes that it
     names train one net together: each computes its part of every batch, batch norms take their
     statistics over the whole batch, and the chief writes the files. All but rounding is what one
-    process would compute. `out` and the pictures must be where all of them see them. When one
+    process would compute. `out` and the images must be where all of them see them. When one
     stops, the others do with an error, and all can be started again with `resume`.
 
     Args:
-        data: A folder with a folder of pictures for each class; a CSV file with the columns
+        data: A folder with a folder of images for each class; a CSV file with the columns
             `path` and `label`; or pairs of these.
         out: A folder for the model, its history, metrics and report, and the state.
         alpha: Width multiplier.
         size: `(height, width)` in pixels of the input, or an int.
         validation: The share to validate with, or other data of the same kind, or None. Of each
-            picture it is the centre, 0.875 of its sides, as the published accuracies are.
-        epochs: How often each picture is shown. A last batch that is not full is left out; the
+            image it is the centre, 0.875 of its sides, as the published accuracies are.
+        epochs: How often each image is shown. A last batch that is not full is left out; the
             next epoch has others in it.
-        batch_size: Pictures a step, of all workers together.
+        batch_size: Images a step, of all workers together.
         schedule: How the rate falls: `"paper"`, times 0.94 each 2.5 epochs; `"cosine"`, to zero
             in the last step; `"constant"`.
         learning_rate: The highest.
@@ -79,8 +79,8 @@ def train(
             validated and saved. 0 for none. None is 0.9999, or less in a short training, whose
             averages reach over a twentieth of its steps.
         bn_momentum: What the batch norms' statistics keep. None is 0.9997, or less likewise.
-        least_area: Share of a picture that the part shown in training has at least; 1 shows whole
-            pictures, mirrored or not.
+        min_area: Share of an image that the part shown in training has at least; 1 shows whole
+            images, mirrored or not.
         mixed_precision: Whether layers compute in bfloat16, for devices that are faster in it.
             Weights, and the model that is saved, are float32.
         seed: Fixes the split, the weights, the order and the parts.
@@ -92,12 +92,12 @@ def train(
         blocks: Those of a net of your own, as for `MobileNet`.
 
     Returns:
-        The model, its history and its outputs for the validation pictures.
+        The model, its history and its outputs for the validation images.
 
     Raises:
         ValueError: an argument is wrong, the data are none, `out` holds another run or is in use,
             the workers are not alike, or the data format is not `"channels_last"`.
-        PictureError: many pictures in a row cannot be read.
+        ImageError: many images in a row cannot be read.
         FloatingPointError: the loss is not finite any more; the state of the epoch before is kept.
         ConnectionError: another worker stopped; the state of the last epoch is kept.
         BackendError: `TF_CONFIG` names several workers, and Keras' backend is not TensorFlow.
@@ -109,7 +109,7 @@ def train(
     options = checked_options(
         alpha=alpha, size=size, epochs=epochs, batch_size=batch_size, schedule=schedule,
         learning_rate=learning_rate, warmup=warmup, weight_decay=weight_decay,
-        label_smoothing=label_smoothing, ema=ema, bn_momentum=bn_momentum, least_area=least_area,
+        label_smoothing=label_smoothing, ema=ema, bn_momentum=bn_momentum, min_area=min_area,
         mixed_precision=mixed_precision, seed=seed, validation=validation, blocks=blocks,
     )  # fmt: skip
     check_data_format("train")
@@ -130,6 +130,6 @@ def _workers() -> Workers:
     """
     if is_tensorflow():
         return workers()
-    if named() > 1:
+    if count_in_tf_config() > 1:
         import_tensorflow("train() with the workers of TF_CONFIG")
-    return ALONE
+    return SINGLE

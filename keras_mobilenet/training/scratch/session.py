@@ -1,4 +1,4 @@
-"""One training from scratch, from the pictures to the run."""
+"""One training from scratch, from the images to the run."""
 
 from __future__ import annotations
 
@@ -57,16 +57,14 @@ class Session:
         board = [_board(folder / _BOARD)] if tensorboard and workers.chief else []
         self._callbacks = [*callbacks, *board]
         scaled = recipe(options, dataset.labels)
-        self._train = Reader(
-            dataset.train, scaled, seed=options.seed, least_area=options.least_area
-        )
+        self._train = Reader(dataset.train, scaled, seed=options.seed, min_area=options.min_area)
         self._held = Reader(dataset.validation, scaled)
 
     def _check_batches(self) -> None:
         batch, replicas = self._options.batch_size, self._workers.replicas
         if not self._steps:
             raise ValueError(
-                f"There are {len(self._dataset.train)} pictures to train with, less than one batch "
+                f"There are {len(self._dataset.train)} images to train with, less than one batch "
                 f"of {batch}. Pass a smaller `batch_size`."
             )
         if batch % replicas:
@@ -81,7 +79,9 @@ class Session:
         Raises: as `train`.
         """
         started = time.perf_counter()
-        with self._workers.together(f"{self._folder} holds what was done, to be resumed."):
+        with self._workers.failures_as_errors(
+            f"{self._folder} holds what was done, to be resumed."
+        ):
             self._build()
             state = self._state()
             try:
@@ -122,14 +122,14 @@ class Session:
     def _identity(self) -> str:
         """Return a hash of all that the result depends on.
 
-        Of the pictures it takes names, classes and lengths: a hash of what is in millions of files
+        Of the images it takes names, classes and lengths: a hash of what is in millions of files
         would take longer than an epoch.
         """
         settings = self._options.to_json()
-        del settings["validation"]  # of which the pictures count, not the path
-        pictures = [[_told(x) for x in part]
+        del settings["validation"]  # of which the images count, not the path
+        images = [[_told(x) for x in part]
                     for part in (self._dataset.train, self._dataset.validation)]  # fmt: skip
-        told = json.dumps([settings, self._dataset.labels, pictures], sort_keys=True)
+        told = json.dumps([settings, self._dataset.labels, images], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _state(self) -> State:
@@ -137,7 +137,7 @@ class Session:
         self._own_identity = self._identity()
         state = load_state(self._folder, self._own_identity) or State()
         number = int(self._own_identity[:6], 16)  # exact in the sums of all workers
-        self._workers.check_alike([number, state.epochs], f"pictures, settings or {self._folder}")
+        self._workers.check_alike([number, state.epochs], f"images, settings or {self._folder}")
         if state.epochs:
             self._learner.restore(state.weights, state.optimizer)
         return state
@@ -200,7 +200,7 @@ class Session:
     def _tell(self, step: int, values: dict[str, float]) -> None:
         batch = self._options.batch_size
         total = self._options.epochs * self._steps * batch
-        self._report(Progress("training", step * batch, total, "pictures", values))
+        self._report(Progress("training", step * batch, total, "images", values))
 
     def _validate(self) -> Scores | None:
         """Return how good the finished net would be now; each worker looks at its share."""
@@ -219,7 +219,7 @@ class Session:
     def _outputs(
         self, worker: int, workers: int
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-        """Yield classes and probabilities of the validation pictures, a batch at a time."""
+        """Yield classes and probabilities of the validation images, a batch at a time."""
         count, batch = len(self._dataset.validation), self._options.batch_size
         batches = (
             pipeline.validation_batches(

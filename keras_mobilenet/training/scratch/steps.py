@@ -18,7 +18,7 @@ class StrategySteps:
         workers: Those that train together.
         net: Puts out logits; made within the strategy's scope.
         optimizer: New; made there, too.
-        batch: Pictures a step of all workers together.
+        batch: Images a step of all workers together.
         label_smoothing: Share of each target that is spread over all classes.
     """
 

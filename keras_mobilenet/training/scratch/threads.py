@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.images.read_ahead import ReadAhead
+from keras_mobilenet.images.prefetch import Prefetcher
 from keras_mobilenet.training.scratch.reading import Reader, order
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -28,14 +28,14 @@ def training_batches(
 
 
 def validation_batches(reader: Reader, *, count: int, batch: int) -> Iterator[Batch]:
-    """Yield the whole pictures, the last batch as long as it is."""
+    """Yield the whole images, the last batch as long as it is."""
     return _batches(reader.whole, range(count), batch)
 
 
 def _batches(
     read: Callable[[Any], tuple[Any, int]], places: Iterable[Any], batch: int
 ) -> Iterator[Batch]:
-    with ReadAhead(places, read) as ahead:
+    with Prefetcher(places, read) as ahead:
         examples = (ahead.read(place) for place in ahead)
         while rows := list(islice(examples, batch)):
             x, y = zip(*rows, strict=True)

@@ -1,4 +1,4 @@
-"""Folders of generated pictures, and nets too small to know them."""
+"""Folders of generated images, and nets too small to know them."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ LABELS = ("kitten", "puppy", "kid, young", 'the "calf"')
 
 
 def small_model(seed=0, blocks=FEW):
-    """A net of four classes whose scores differ from picture to picture."""
+    """A net of four classes whose scores differ from image to image."""
     keras.utils.set_random_seed(seed)
     net = {"alpha": 0.25, "classes": len(LABELS), "blocks": blocks, "weights": None}
     model = MobileNet((SIZE, SIZE, 3), **net)
@@ -36,8 +36,8 @@ def write_features_model(path, seed=0):
     return path
 
 
-def write_pictures(folder, count, *, bad=()):
-    """Write pictures, some of them no pictures, into subfolders; return the paths in order."""
+def write_images(folder, count, *, bad=()):
+    """Write images, some of them no images, into subfolders; return the paths in order."""
     generator = np.random.default_rng(0)
     for i in range(count):
         path = folder / f"{i % 3}" / f"{i:04}{'.png' if i % 2 else '.JPG'}"
@@ -45,6 +45,6 @@ def write_pictures(folder, count, *, bad=()):
         pixels = generator.integers(0, 256, (5, 6, 3), np.uint8)
         Image.fromarray(pixels).resize((40, 36)).save(path)
         if i in bad:
-            path.write_bytes(b"no picture at all")
-    (folder / "notes.md").write_text("not named like a picture, so passed over")
+            path.write_bytes(b"no image at all")
+    (folder / "notes.md").write_text("not named like an image, so passed over")
     return sorted(str(path) for path in folder.glob("*/*"))

@@ -18,23 +18,23 @@ def all_cores() -> int:
     return os.cpu_count() or 1
 
 
-BATCH = 32  # pictures that go through the net at once
+BATCH = 32  # images that go through the net at once
 
 
 Place = TypeVar("Place")
 Content = TypeVar("Content")
-AHEAD = 2 * BATCH  # pictures decoded and not asked for yet: one batch is ready, one on its way
+PREFETCH = 2 * BATCH  # images decoded and not asked for yet: one batch is ready, one on its way
 
 
-class ReadAhead(Generic[Place, Content]):
+class Prefetcher(Generic[Place, Content]):
     """Paths, and a `read` for them that has begun before it is called.
 
     Both halves go in step, as `classify_pixels` takes them: some paths, then a `read` for each of
-    these in their order. Never are more than `AHEAD` pictures decoded or being decoded beyond the
+    these in their order. Never are more than `PREFETCH` images decoded or being decoded beyond the
     paths that were taken. Decoding releases Python's lock, so that threads are enough.
 
     Args:
-        paths: Picture files, or what else `read` takes; may be endless.
+        paths: Image files, or what else `read` takes; may be endless.
         read: From a path to its pixels, or what else it gives.
         workers: Threads that decode; None for one a processor.
     """
@@ -77,5 +77,5 @@ class ReadAhead(Generic[Place, Content]):
         self._pool.shutdown(cancel_futures=True)
 
     def _begin(self) -> None:
-        for path in islice(self._paths, AHEAD + 1 - len(self._begun)):
+        for path in islice(self._paths, PREFETCH + 1 - len(self._begun)):
             self._begun.append((path, self._pool.submit(self._read, path)))
