@@ -47,7 +47,7 @@ def test_examples_print_what_the_page_says(page, shared_data, tmp_path, monkeypa
     weights = shared_data / "weights" / "keras"
     monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(weights))
     for name in ("parrot.jpg", "cat.bmp", "hot_dog.jpg"):
-        shutil.copy(shared_data / "images" / "images" / name, tmp_path)
+        shutil.copy(shared_data / "images" / "pictures" / name, tmp_path)
     shutil.copy(weights / "mobilenet_2_5_224_tf.h5", tmp_path)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

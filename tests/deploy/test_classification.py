@@ -58,7 +58,7 @@ def test_sample_images_are_told_as_well_as_by_keras(sample, published, alpha, to
 )
 def test_single_images_are_told(shared_data, published, image, name):
     model, _ = published(1.0)
-    path = str(shared_data / "images" / "images" / image)
+    path = str(shared_data / "images" / "pictures" / image)
     (result,) = classify_images(model, [path], size=(224, 224), crop=EVALUATION_CROP, top=1)
     assert result.predictions[0][1] == name
     assert result.fault is None

@@ -18,10 +18,10 @@ from deploy_nets import (
     OVERFLOW,
     ROUNDED,
     SIZE,
-    images,
     named_net,
     net,
     outputs_of,
+    random_images,
 )
 from ways import shared_steps
 
@@ -80,7 +80,7 @@ def allowed(name, quantize):
 @pytest.mark.parametrize(("name", "quantize", "pixels"), KINDS)
 def test_export_is_opened_and_compared(model, reference, tmp_path, name, quantize, pixels):
     path = f"{tmp_path}/{name}"
-    some = images(40, seed=3)
+    some = random_images(40, seed=3)
     report = export(
         model, path, quantize=quantize, calibration=some, include_preprocessing=pixels
     )  # fmt: skip
@@ -91,8 +91,8 @@ def test_export_is_opened_and_compared(model, reference, tmp_path, name, quantiz
         assert predictor.recipe.labels == LABELS
         assert predictor.recipe.takes_pixels == pixels
         for x in (
-            images(7),
-            images(7).astype(float) if pixels else preprocess_input(images(7)),
+            random_images(7),
+            random_images(7).astype(float) if pixels else preprocess_input(random_images(7)),
         ):
             found = difference(reference, predictor.predict(x))
             assert found.rms_error < allowed(name, quantize)
@@ -135,7 +135,7 @@ def test_full_int8_takes_and_gives_int8_only(model, tmp_path):
             model,
             tmp_path / "m.tflite",
             quantize="full_int8",
-            calibration=images(20),
+            calibration=random_images(20),
             include_preprocessing=pixels,
         )
         interpreter = Interpreter(str(tmp_path / "m.tflite"))
@@ -152,7 +152,7 @@ def test_onnx_has_names_and_batch_that_stay(exports, tmp_path):
     assert [x.name for x in session.get_inputs()] == ["input"]
     assert [x.name for x in session.get_outputs()] == ["output"]
     for count in (1, 3):
-        x = preprocess_input(images(count))
+        x = preprocess_input(random_images(count))
         assert session.run(["output"], {"input": x})[0].shape == (count, 5)
 
 
@@ -178,7 +178,7 @@ def test_file_without_recipe_takes_floats_only(exports, tmp_path):
 def test_tflite_file_runs_in_both_engines(exports, reference, tmp_path, engine):
     path, _ = exports("m.tflite", tmp_path)
     with Predictor(path, engine=engine) as predictor:
-        assert difference(reference, predictor.predict(images(7))).relative_error < FLOAT32
+        assert difference(reference, predictor.predict(random_images(7))).relative_error < FLOAT32
 
 
 @pytest.mark.parametrize(("name", "quantize"), [("m.tflite", "int8"), ("m.xml", "int8")])
@@ -196,7 +196,7 @@ def test_int8_without_calibration_is_refused(model, tmp_path, name, quantize):
         ("m.onnx", {"quantize": "int8"}, "`quantize` can be None for m.onnx"),
         ("m.xml", {"quantize": "dynamic"}, "None or 'float16' or 'int8'"),
         ("m.tflite", {"labels": ["a"]}, "each of the model's 5 outputs"),
-        ("m.tflite", {"calibration": images(2, size=(8, 8))}, r"shape \(2, 8, 8, 3\)"),
+        ("m.tflite", {"calibration": random_images(2, size=(8, 8))}, r"shape \(2, 8, 8, 3\)"),
     ],
 )
 def test_bad_arguments_are_refused(model, tmp_path, name, options, message):
@@ -250,7 +250,9 @@ def test_export_replaces_an_earlier_one(exports, tmp_path, name):
     export(other, path)
     assert contents(tmp_path) != before
     with Predictor(path) as predictor:
-        assert difference(outputs_of(other), predictor.predict(images(7))).rms_error < FLOAT32
+        assert (
+            difference(outputs_of(other), predictor.predict(random_images(7))).rms_error < FLOAT32
+        )
     names = Counter(p.name for p in tmp_path.iterdir())
     assert not [n for n in names if n.startswith(".")]
 
@@ -296,18 +298,18 @@ def test_two_processes_export_to_one_path(tmp_path):
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [process.wait() for process in running] == [0, 0]
     with Predictor(path) as predictor:
-        found = predictor.predict(images(3))
-    last = net(seed=2)(preprocess_input(images(3)), training=False)
+        found = predictor.predict(random_images(3))
+    last = net(seed=2)(preprocess_input(random_images(3)), training=False)
     assert difference(last, found).relative_error < FLOAT32
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin", "m.xml"]
 
 
 def test_nothing_is_printed(silent, model, tmp_path):
-    export(model, tmp_path / "m.tflite", quantize="int8", calibration=images(20))
+    export(model, tmp_path / "m.tflite", quantize="int8", calibration=random_images(20))
 
 
 def test_int8_takes_pixels_without_a_cast(model, tmp_path):
-    options = {"quantize": "int8", "calibration": images(20), "include_preprocessing": True}
+    options = {"quantize": "int8", "calibration": random_images(20), "include_preprocessing": True}
     assert "CAST" not in export(model, tmp_path / "m.tflite", **options).operators
 
 

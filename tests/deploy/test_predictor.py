@@ -330,7 +330,7 @@ def test_images_are_taken_as_a_server_has_them(litert, files):
 
 
 def test_what_is_no_image_is_refused(litert, files):
-    with pytest.raises(ImageError, match=r"An image of 10 bytes.*\n"):
+    with pytest.raises(ImageError, match=r"An image of 8 bytes.*\n"):
         litert.predict(b"no image")
     with pytest.raises(ValueError, match="must be a path, bytes.*Received: int"):
         litert.predict([1, 2])

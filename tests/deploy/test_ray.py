@@ -148,8 +148,9 @@ def test_local_ray_asks_no_cloud_where_it_runs(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setenv("NO_PROXY", "169.254.169.254,metadata.google.internal")
+    ray = import_ray()
     before = dict(os.environ)
-    with _kept_here(import_ray()):
+    with _kept_here(ray):
         assert usage.get_cloud_from_metadata_requests() == "unknown"
     assert set(hosts) == {"127.0.0.1"}
     assert dict(os.environ) == before

@@ -223,7 +223,7 @@ def test_roles_that_do_not_train_are_refused(monkeypatch):
 
 
 def test_workers_want_tensorflow(images, tmp_path, monkeypatch):
-    for module in ("training.scratch", "deploy.backends"):
+    for module in ("training.scratch.scratch", "models.backends"):
         monkeypatch.setattr(f"keras_mobilenet.{module}.is_tensorflow", lambda: False)
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
     with pytest.raises(BackendError, match=r"train\(\) with the workers of TF_CONFIG needs Tensor"):

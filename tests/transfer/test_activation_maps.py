@@ -148,7 +148,7 @@ def test_missing_file_is_refused(tmp_path):
 @pytest.mark.parametrize(("column", "expected"), [(0, "left"), (1, "right")])
 def test_bright_is_where_the_parrot_is(shared_data, column, expected):
     weights = shared_data / "weights" / "keras" / "mobilenet_1_0_224_tf.h5"
-    parrot = fit_pixels(read_image(shared_data / "images/images/parrot.jpg"), size=112)
+    parrot = fit_pixels(read_image(shared_data / "images/pictures/parrot.jpg"), size=112)
     scene = np.full((224, 224, 3), 128, np.uint8)
     scene[56:168, 112 * column : 112 * (column + 1)] = parrot
     found = cam(MobileNet(weights=weights), scene, class_="macaw")

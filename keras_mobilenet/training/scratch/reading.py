@@ -108,7 +108,7 @@ class Reader:
         self.problems[path] = str(error)
 
     def _pixels(self, path: str) -> Pixels:
-        """Return an image's pixels, from the shelf if they are there."""
+        """Return an image's pixels, from the cache if they are there."""
         kept = self._cache.get(path)
         if kept is not None:
             return kept
