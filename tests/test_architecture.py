@@ -1,6 +1,7 @@
 """The package's own order: imports point down, and light commands stay light."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -27,9 +28,13 @@ def modules():
     return [(".".join(path.relative_to(PACKAGE).with_suffix("").parts), path) for path in paths]
 
 
+@functools.cache
 def imports(path, *, top_level_only=False):
-    """Yield the modules that a file imports, but for annotations."""
-    tree = ast.parse(path.read_text())
+    """Return the modules that a file imports, but for annotations."""
+    return list(_imports(ast.parse(path.read_text()), top_level_only))
+
+
+def _imports(tree, top_level_only):
     skipped = {id(child) for node in ast.walk(tree) if is_type_checking(node)
                for child in ast.walk(node)}  # fmt: skip
     for node in tree.body if top_level_only else ast.walk(tree):
@@ -57,25 +62,25 @@ def others(path, **options):
     return {i.partition(".")[0] for i in imports(path, **options)} - {"keras_mobilenet"}
 
 
-@pytest.mark.parametrize(("name", "path"), modules())
-def test_imports_point_down(name, path):
-    folder = folder_of(name)
-    if folder in EVERYWHERE:
-        assert ours(path) == set()
-    else:
-        above = set(ORDER[ORDER.index(folder) + 1 :])
-        assert ours(path) & above == set()
+def test_imports_point_down():
+    up = {}
+    for name, path in modules():
+        folder = folder_of(name)
+        above = set(ORDER if folder in EVERYWHERE else ORDER[ORDER.index(folder) + 1 :])
+        if wrong := ours(path) & above:
+            up[name] = wrong
+    assert up == {}
 
 
-@pytest.mark.parametrize(("name", "path"), modules())
-def test_only_the_rooms_of_keras_import_it(name, path):
-    folder = folder_of(name)
-    if folder == "nets" or folder in EVERYWHERE - {"files"}:
-        assert others(path) <= sys.stdlib_module_names
-    if folder in WITHOUT_KERAS:
-        assert "keras" not in others(path)
-    assert "tensorflow" not in others(path) or folder in WITH_TENSORFLOW
-    assert "tensorflow" not in others(path, top_level_only=True)
+def test_only_the_rooms_of_keras_import_it():
+    for name, path in modules():
+        folder = folder_of(name)
+        if folder == "nets" or folder in EVERYWHERE - {"files"}:
+            assert others(path) <= sys.stdlib_module_names, name
+        if folder in WITHOUT_KERAS:
+            assert "keras" not in others(path), name
+        assert "tensorflow" not in others(path) or folder in WITH_TENSORFLOW, name
+        assert "tensorflow" not in others(path, top_level_only=True), name
 
 
 def test_root_holds_what_users_import_and_little_else():
@@ -96,11 +101,11 @@ def test_no_folder_is_a_crowd():
 V1_NAMES = re.compile(r"conv_(dw|pw|pad)_[\d{]|conv_preds|\bconv1(?!\d)")
 
 
-@pytest.mark.parametrize(("name", "path"), modules())
-def test_layers_names_stand_in_the_nets_own_files(name, path):
+def test_layers_names_stand_in_the_nets_own_files():
     """Everywhere else they are read off the net: a second net costs one file."""
-    if folder_of(name) not in ("nets", "mobilenet"):
-        assert V1_NAMES.findall(path.read_text()) == []
+    outside = [path for name, path in modules() if folder_of(name) not in ("nets", "mobilenet")]
+    found = {path: V1_NAMES.findall(path.read_text()) for path in outside}
+    assert {path: names for path, names in found.items() if names} == {}
 
 
 def loaded_by(code):
