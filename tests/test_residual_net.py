@@ -141,6 +141,15 @@ def test_keras_builds_it_layer_by_layer(model):
             assert tuple(layer.output.shape[1:]) == shapes[layer.name], layer.name
 
 
+@pytest.mark.parametrize("activation", ["relu6", "relu"])
+def test_layers_with_an_activation_of_their_own_keep_it(activation):
+    x = keras.Input((SIZE, SIZE, 3))
+    settings = graph.Settings(1e-3, "softmax", activation=activation)
+    model = keras.Model(x, graph.build(network(), x, settings))
+    assert model.get_layer("first_act").max_value == 6
+    assert model.get_layer("block_1_window_act").max_value is None
+
+
 def test_macs_are_those_of_a_count_by_hand():
     costs = net_costs(network(), (SIZE, SIZE))
     stem = 16 * 16 * 27 * 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -118,7 +118,7 @@ def make_layer(layer: Layer, settings: Settings) -> keras.Layer:
 
 
 def _relu_max(layer: Layer, settings: Settings) -> float | None:
-    return RELU_MAXIMA["relu" if layer.activation == "relu" else settings.activation]
+    return RELU_MAXIMA[cast(Activation, layer.activation or settings.activation)]
 
 
 def _batch_norm(layer: Layer, settings: Settings) -> keras.Layer:
