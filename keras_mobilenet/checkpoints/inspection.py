@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from math import prod
 from os import PathLike
 
-from keras_mobilenet.checkpoints.loading import net_of_arrays, top_arrays, without_background
+from keras_mobilenet.checkpoints.loading import top_arrays, without_background
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
 from keras_mobilenet.formats.registry import open_checkpoint
-from keras_mobilenet.nets.families import recognise
+from keras_mobilenet.nets.families import net_with_arrays, recognise
 from keras_mobilenet.nets.net import Conventions, Origin, Shape
 
 
@@ -79,7 +79,7 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
             raise CheckpointError(fault(source, f"unexpected arrays: {names}.", remedy))
         arrays, notes = dict(checkpoint.arrays), list(checkpoint.notes)
         if checkpoint.background:
-            arrays, dropped = without_background(arrays, top_arrays(net_of_arrays(arrays)))
+            arrays, dropped = without_background(arrays, top_arrays(net_with_arrays(arrays)))
             notes += dropped
         try:
             values = {n: checked_values(n, array, "float32") for n, array in arrays.items()}

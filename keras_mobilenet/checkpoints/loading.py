@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -32,7 +32,7 @@ from keras_mobilenet.formats.arrays import (
 )
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
-from keras_mobilenet.nets.families import net_with, recognise
+from keras_mobilenet.nets.families import net_with_arrays, recognise
 from keras_mobilenet.nets.net import Net, Origin, Shape
 
 
@@ -176,7 +176,7 @@ def _read(
 
 
 def _fits(comparison: Comparison, expected: Mapping[str, Shape]) -> bool:
-    net = net_of_arrays([*expected, *comparison.unexpected])
+    net = net_with_arrays([*expected, *comparison.unexpected])
     below_top = {layer.name for layer in net if layer.part != "top"}
 
     def is_of_net(name: str) -> bool:
@@ -185,11 +185,6 @@ def _fits(comparison: Comparison, expected: Mapping[str, Shape]) -> bool:
     only_net = all(map(is_of_net, expected))
     surplus = [n for n in comparison.unexpected if not only_net or is_of_net(n)]
     return not (comparison.missing or comparison.shape_differs or surplus)
-
-
-def net_of_arrays(names: Iterable[str]) -> Net:
-    """Return a net that has layers with arrays of these names."""
-    return net_with({name.rpartition("/")[0] for name in names})
 
 
 def adapted(
@@ -203,7 +198,7 @@ def adapted(
     """
     arrays: dict[str, ArrayLike] = dict(checkpoint.arrays)
     notes: list[str] = []
-    net = net_of_arrays(expected)
+    net = net_with_arrays(expected)
     if checkpoint.background and _is_longer_by_one(arrays, expected, top_arrays(net)):
         arrays, notes = without_background(arrays, top_arrays(net))
     plain = without_conv_biases(arrays, net.batch_norm_names())

@@ -18,8 +18,8 @@ from keras_mobilenet.formats.checkpoint import describe
 from keras_mobilenet.formats.keras import hdf5, keras_h5
 from keras_mobilenet.formats.keras_names import KERAS_3_CLASSES, to_legacy_keras
 from keras_mobilenet.formats.registry import open_checkpoint
-from keras_mobilenet.nets.families import net_with
-from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Conventions
+from keras_mobilenet.nets.families import net_with_arrays
+from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Conventions, Net
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Writer = Callable[[str, Arrays, Mapping[str, str]], None]
@@ -92,14 +92,14 @@ def _new_hdf5(path: str) -> Iterator[h5py.File]:
 
 
 def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    layers = _by_layer(arrays)
-    kinds = {layer.name: layer.kind for layer in net_with(layers)}
+    net = net_with_arrays(arrays)
+    layers = _by_layer(arrays, net)
     with _new_hdf5(path) as file:
         hdf5.write_metadata(file, metadata)
         file.attrs["layer_names"] = [layer.encode() for layer in layers]
         for layer, variables in layers.items():
             group = file.create_group(layer)
-            depthwise = kinds.get(layer) == "DepthwiseConv2D"
+            depthwise = layer in net.by_name and net.by_name[layer].kind == "DepthwiseConv2D"
             names = to_legacy_keras(layer, list(variables), depthwise=depthwise)
             group.attrs["weight_names"] = [name.encode() for name in names]
             for name, array in zip(names, variables.values(), strict=True):
@@ -107,18 +107,18 @@ def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> 
 
 
 def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    layers = _by_layer(arrays)
-    kinds = {layer.name: layer.kind for layer in net_with(layers)}
+    net = net_with_arrays(arrays)
+    layers = _by_layer(arrays, net)
     counts: dict[str, int] = {}
     with _new_hdf5(path) as file:
         hdf5.write_metadata(file, metadata)
         for layer, variables in layers.items():
-            if layer not in kinds:
+            if layer not in net.by_name:
                 raise ValueError(
                     f"{layer} is no layer of MobileNet, and .weights.h5 needs its class. "
                     "Write .safetensors or .h5 instead."
                 )
-            class_name = KERAS_3_CLASSES[kinds[layer]]
+            class_name = KERAS_3_CLASSES[net.by_name[layer].kind]
             number = counts[class_name] = counts.get(class_name, -1) + 1
             suffix = f"_{number}" if number else ""
             group = file.create_group(f"{keras_h5.ROOT}/{class_name}{suffix}/{keras_h5.VARIABLES}")
@@ -127,9 +127,8 @@ def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> N
                 group.create_dataset(str(i), data=array)
 
 
-def _by_layer(arrays: Arrays) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+def _by_layer(arrays: Arrays, net: Net) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
     """Return the arrays by layer and variable, both in the order that Keras goes by."""
-    net = net_with({name.rpartition("/")[0] for name in arrays})
     order = {layer.name: i for i, layer in enumerate(net)}
     variables = ("kernel", "bias", *BATCH_NORM_ARRAYS)
     layers: dict[str, dict[str, np.ndarray[Any, Any]]] = {}

@@ -93,10 +93,10 @@ def finetune(
 def _probe(folder: Path, seed: int, table: Format) -> None:
     with start_up_notes_hidden():
         from keras_mobilenet.training.finetune.probing import probe  # noqa: PLC0415
-    with drawn() as report, warnings.catch_warnings(record=True) as told:
+    with drawn() as report, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         scores = probe(folder, seed=seed, progress=report)
-    for message in dict.fromkeys(str(warning.message) for warning in told):
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
         note(message)
     say(_score_table(scores, table))
 
@@ -216,7 +216,7 @@ def train(
         bool, typer.Option("--tensorboard", help="Write for TensorBoard into --out, too.")
     ] = False,
 ) -> None:
-    """Train a net from random weights, by the published recipe unless told otherwise.
+    """Train a net from random weights, by the published recipe unless you say otherwise.
 
     With TF_CONFIG set, the processes that it names train one net together.
     """

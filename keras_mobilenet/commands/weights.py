@@ -208,12 +208,12 @@ def inspect(
 
 
 def _inspected(found: Inspection) -> dict[str, Any]:
-    told = found.conventions
+    known = found.conventions
     return {
         "format": found.format,
         "made with": str(found.origin) if found.origin else None,
-        "padding": told.padding if told else None,
-        "epsilon": told.epsilon if told else None,
+        "padding": known.padding if known else None,
+        "epsilon": known.epsilon if known else None,
         "background": found.background,
         "dtypes": ", ".join(found.dtypes),
         "params": found.params,

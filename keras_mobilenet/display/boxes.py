@@ -11,11 +11,11 @@ import keras
 
 from keras_mobilenet.display.summaries import Row, layer_rows
 from keras_mobilenet.models.parts import find_nets
+from keras_mobilenet.nets.net import is_block
 
 Links = list[tuple[int, int]]  # from one item or box to another, by their places
 
 _TOP = "top"
-_BLOCK = "block_"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Item:
 
     operation: Any
     rows: tuple[Row, ...]
-    part: str = ""  # as in `spec`; "" for what is not MobileNet's
+    part: str = ""  # as in a net's `Layer`; "" for what is not MobileNet's
     net: int = 0  # which net the part belongs to
     hidden: bool = False  # the input of a nested model, which links pass by
 
@@ -43,7 +43,7 @@ class Item:
 class Box:
     """Layers that are drawn as one."""
 
-    part: str  # as in `spec`; "" for what is not MobileNet's
+    part: str  # as in a net's `Layer`; "" for what is not MobileNet's
     after_blocks: bool  # whether a block of MobileNet comes before
     items: list[Item] = field(default_factory=list)
 
@@ -149,7 +149,7 @@ def _boxes(items: Sequence[Item], links: Links) -> list[Box]:
         if box and not item.part and (box.part or (item.has_kernel and not box.after_blocks)):
             box = None
         if box is None:
-            box = Box(item.part, after_blocks=any(b.part.startswith(_BLOCK) for b in boxes))
+            box = Box(item.part, after_blocks=any(is_block(b.part) for b in boxes))
             boxes.append(box)
         box.items.append(item)
         box_of[i] = box_of[item.net, item.part] = box

@@ -15,7 +15,7 @@ from typing import get_args
 
 from keras_mobilenet.display.text_tables import UNKNOWN, Format, check_format, written
 from keras_mobilenet.nets import arguments, v1
-from keras_mobilenet.nets.net import Conventions, Layer, OutputStride, Padding
+from keras_mobilenet.nets.net import Conventions, Layer, OutputStride, Padding, block_name
 
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
 # The least size; the published ones, and one beside each of three; one that is no multiple of 32.
@@ -63,7 +63,7 @@ def stage_sizes(
         output_stride=output_stride,
         blocks=blocks,
     )
-    strided = {f"block_{i}" for i, block in enumerate(blocks, start=1) if block.stride > 1}
+    strided = {block_name(i) for i, block in enumerate(blocks, start=1) if block.stride > 1}
     reached: tuple[Length, Length] = checked.size
     stages: dict[str, Stage] = {}
     stride = 1

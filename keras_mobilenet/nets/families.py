@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.net import Family, Net, Origin, Shape, block_name
@@ -18,6 +18,11 @@ def net_with(names: Collection[str]) -> Net:
     """
     nets = [family.describe(names) for family in FAMILIES]
     return max(nets, key=lambda net: len(net.by_name.keys() & set(names)))
+
+
+def net_with_arrays(names: Iterable[str]) -> Net:
+    """Return a net that has layers with arrays of these names."""
+    return net_with({name.rpartition("/")[0] for name in names})
 
 
 def recognise(shapes: Mapping[str, Shape]) -> Origin | None:
@@ -48,6 +53,7 @@ def _is_whole(prefix: str, family: Family, names: Collection[str]) -> bool:
     """Return whether a net begins with its stem: a single layer of such a name may be anybody's."""
     plain = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
     net = family.describe(plain)
-    first = {net.stem.name, *(x.name for x in net.parts.get(block_name(1), ()) if x.kernel)}
-    norm = net.batch_norm_names()[net.stem.name]  # a folded net has none
-    return net.stem.name in plain and (len(first & plain) > 1 or norm in plain)
+    stem = net.stem.name
+    first = next((x.name for x in net.parts.get(block_name(1), ()) if x.kernel), None)
+    # A folded net has no batch norm.
+    return stem in plain and not plain.isdisjoint({net.batch_norm_names()[stem], first})

@@ -163,7 +163,7 @@ class Net:
     @property
     def blocks(self) -> tuple[str, ...]:
         """The parts that are blocks."""
-        return tuple(part for part in self.parts if part.startswith(_BLOCK))
+        return tuple(part for part in self.parts if is_block(part))
 
     @property
     def convolutions(self) -> tuple[Layer, ...]:
@@ -261,9 +261,8 @@ class Conventions:
         `reduction` is what its blocks divide that by; None where one of their strides was left
         out, as no two paddings are one function there.
         """
-        if not isclose(
-            self.epsilon, other.epsilon, rel_tol=1e-6
-        ):  # stored in float32 here or there
+        # Stored in float32 here or there.
+        if not isclose(self.epsilon, other.epsilon, rel_tol=1e-6):
             return False
         if self.activation != other.activation:
             return False

@@ -31,7 +31,7 @@ from keras_mobilenet.images.listing import list_images
 from keras_mobilenet.images.prefetch import BATCH
 
 Path = str | os.PathLike[str]
-Progress = Callable[[int], None]  # is told how many images are done
+Progress = Callable[[int], None]  # gets how many images are done
 _MOST_FAULTS = 20
 
 

@@ -128,7 +128,7 @@ def _page(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> str:
         style_hash=f"sha256-{b64encode(sha256(style.encode()).digest()).decode('ascii')}",
         body=joined(
             _head(run, metrics, list(sections)),
-            element("main", (_section(id_, *told) for id_, told in sections.items())),
+            element("main", (_section(id_, *section) for id_, section in sections.items())),
         ),
     )
 
@@ -154,25 +154,25 @@ def _sections(
     run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None
 ) -> dict[str, tuple[str, Html]]:
     """Return the titles and contents of the page's parts by their ids."""
-    told: dict[str, tuple[str, Html]] = {}
+    shown: dict[str, tuple[str, Html]] = {}
     if run.problems:
-        told["problems"] = "Problems in the data", problem_list(run.problems)
+        shown["problems"] = "Problems in the data", problem_list(run.problems)
     if run.history:
-        told["training"] = "Training", curves(run.history)
+        shown["training"] = "Training", curves(run.history)
     if isinstance(metrics, MultiLabelMetrics):
-        told["classes"] = "Class by class", multi_label.class_table(metrics)
+        shown["classes"] = "Class by class", multi_label.class_table(metrics)
         wrong = multi_label.mistakes(run.validation, run.probabilities, run.labels)
-        told["mistakes"] = "Most confident mistakes", wrong
-        told["calibration"] = "Calibration", calibration(metrics)
+        shown["mistakes"] = "Most confident mistakes", wrong
+        shown["calibration"] = "Calibration", calibration(metrics)
     elif metrics is not None:
-        told["confusion"] = "Confusion matrix", confusion_shown(metrics)
-        told["classes"] = (
+        shown["confusion"] = "Confusion matrix", confusion_shown(metrics)
+        shown["classes"] = (
             "Class by class",
             class_table(metrics, numbered=len(metrics.labels) > TABLE_UP_TO),
         )
-        told["mistakes"] = "Most confident mistakes", _mistakes(run, metrics)
-        told["calibration"] = "Calibration", calibration(metrics)
-    return told
+        shown["mistakes"] = "Most confident mistakes", _mistakes(run, metrics)
+        shown["calibration"] = "Calibration", calibration(metrics)
+    return shown
 
 
 def _section(id_: str, title: str, content: Html) -> Html:

@@ -25,7 +25,9 @@ from keras_mobilenet.nets.net import (
 
 _Layer = Mapping[str, Any]  # a layer's configuration, and "class_name"
 _POOLS = ("GlobalAveragePooling2D", "AveragePooling2D")
-_STEM = v1.network().stem.name
+_NET = v1.network()
+_BATCH_NORMS = _NET.batch_norm_names()
+_STEM = _NET.stem.name
 _DAMAGES = (AttributeError, LookupError, TypeError, ValueError)  # of what any text may lead to
 _SHAPING = ("Dropout", "Flatten", "Reshape")
 
@@ -58,7 +60,7 @@ def recognised(
         ours[f"{names[layer]}/{variable}"] = (
             Rearranged(array, (None, None, 0, 1)) if dense else array
         )
-    return without_conv_biases(ours, v1.network().batch_norm_names()), conventions
+    return without_conv_biases(ours, _BATCH_NORMS), conventions
 
 
 def _chain(configuration: Any) -> list[_Layer]:
@@ -86,8 +88,7 @@ def _names_and_conventions(layers: list[_Layer]) -> tuple[dict[str, str], Conven
     names: dict[str, str] = {}
     pads: dict[str, Any] = {}  # of strided convolutions: a layer's zeros, or "same"
     epsilons, activations = set(), set()
-    batch_norms = v1.network().batch_norm_names()
-    *convolutions, top = v1.network().convolutions
+    *convolutions, top = _NET.convolutions
     for ours in convolutions:
         theirs = next(waiting)
         if theirs["class_name"] == "ZeroPadding2D":
@@ -97,7 +98,7 @@ def _names_and_conventions(layers: list[_Layer]) -> tuple[dict[str, str], Conven
         _check_convolution(theirs, ours, padded=isinstance(pads.get(ours.name), list))
         norm, activation = next(waiting), next(waiting)
         _check(norm["class_name"] == "BatchNormalization" and norm["center"] and norm["scale"])
-        names |= {theirs["name"]: ours.name, norm["name"]: batch_norms[ours.name]}
+        names |= {theirs["name"]: ours.name, norm["name"]: _BATCH_NORMS[ours.name]}
         epsilons.add(float(norm["epsilon"]))
         activations.add(_activation(activation))
     if pool := next(waiting, None):
@@ -164,6 +165,6 @@ def _classifier(following: Callable[[], _Layer]) -> str:
 
 def _reduced(length: int) -> int:
     """Return the length that the last block puts out, where every stride rounds up."""
-    for layer in v1.network().convolutions:
+    for layer in _NET.convolutions:
         length = -(-length // layer.stride)
     return length

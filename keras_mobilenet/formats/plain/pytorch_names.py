@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Conventions, Layer
+from keras_mobilenet.nets.net import Conventions
 
 Axes = tuple[int | None, ...]  # theirs in our order; None is a new axis of length 1
 
@@ -67,7 +67,7 @@ def find(names: Collection[str]) -> Source | None:
         ValueError: the file is of a source's library, but of another net.
     """
     for source in SOURCES:
-        stem, first = (source.names[f"{layer.name}/kernel"] for layer in _convolutions()[:2])
+        stem, first = (source.names[f"{layer.name}/kernel"] for layer in _NET.convolutions[:2])
         if stem in names and first in names:
             _check_net(source, names)
             return source
@@ -81,6 +81,7 @@ def _check_net(source: Source, names: Collection[str]) -> None:
             raise ValueError(f"the file is of {source.name.partition(',')[0]}, but {found} {what}")
 
 
+_NET = v1.network()
 _OTHER_NETS = {
     "conv_pwl": "belongs to an inverted residual, as MobileNet V2, V3 and EfficientNet have them: "
     "it is no MobileNet V1",
@@ -90,13 +91,9 @@ _OTHER_NETS = {
 }
 
 
-def _convolutions() -> tuple[Layer, ...]:
-    return v1.network().convolutions
-
-
 def _names(convolutions: Mapping[str, str], batch_norms: Mapping[str, str]) -> dict[str, str]:
     """Return their name of each of our arrays, from their names of the layers."""
-    names, ours = {}, v1.network().batch_norm_names()
+    names, ours = {}, _NET.batch_norm_names()
     for layer, theirs in convolutions.items():
         names[f"{layer}/kernel"] = f"{theirs}.weight"
         if layer in batch_norms:
@@ -115,14 +112,13 @@ def _timm() -> tuple[dict[str, str], dict[str, str]]:
 
     Blocks that put out the same number of channels are a stage: `blocks.<stage>.<block>`.
     """
-    net = v1.network()
-    stem, classifier = net.stem.name, v1.FAMILY.classifier.name
+    stem, classifier = _NET.stem.name, v1.FAMILY.classifier.name
     convolutions, batch_norms = {stem: "conv_stem"}, {stem: "bn1"}
-    channels = {block: net.parts[block][-1].channels for block in net.blocks}
-    for stage, (_, blocks) in enumerate(groupby(net.blocks, key=channels.__getitem__)):
+    channels = {block: _NET.parts[block][-1].channels for block in _NET.blocks}
+    for stage, (_, blocks) in enumerate(groupby(_NET.blocks, key=channels.__getitem__)):
         for number, block in enumerate(blocks):
             prefix = f"blocks.{stage}.{number}"
-            for layer in net.parts[block]:
+            for layer in _NET.parts[block]:
                 if layer.kernel:
                     kind, norm = _TIMM[layer.role]
                     convolutions[layer.name] = f"{prefix}.{kind}"
@@ -132,8 +128,8 @@ def _timm() -> tuple[dict[str, str], dict[str, str]]:
 
 def _hugging_face(prefix: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return Hugging Face's names: a list of layers, depthwise and pointwise in turn."""
-    ours = [layer.name for layer in _convolutions()][1:-1]
-    theirs = {v1.network().stem.name: f"{prefix}conv_stem"}
+    ours = [layer.name for layer in _NET.convolutions][1:-1]
+    theirs = {_NET.stem.name: f"{prefix}conv_stem"}
     theirs |= {layer: f"{prefix}layer.{number}" for number, layer in enumerate(ours)}
     convolutions = {layer: f"{name}.convolution" for layer, name in theirs.items()}
     batch_norms = {layer: f"{name}.normalization" for layer, name in theirs.items()}
@@ -156,11 +152,11 @@ def _source(
 def _axes() -> dict[str, Axes]:
     kernels = {
         layer.name: _DEPTHWISE if layer.kind == "DepthwiseConv2D" else _CONV
-        for layer in _convolutions()
+        for layer in _NET.convolutions
     } | {v1.FAMILY.classifier.name: _LINEAR}
     return {
         name: kernels[name.partition("/")[0]] if name.endswith("/kernel") else _VECTOR
-        for name in v1.network().arrays()
+        for name in _NET.arrays()
     }
 
 

@@ -52,7 +52,9 @@ _PASSING = {"QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "PAD"}  # between the con
 _TOP = {"MEAN", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "SOFTMAX", "LOGISTIC"}  # and behind them
 _SHAPES = {"SHAPE", "STRIDED_SLICE", "PACK"}  # work out the shape of a RESHAPE
 _WEIGHTED = {*_CONVOLUTIONS.values(), _FULLY_CONNECTED}
-_BEFORE_TOP = len(v1.network(include_top=False).convolutions)
+_NET = v1.network()
+_BATCH_NORMS = _NET.batch_norm_names()
+_BEFORE_TOP = len(_BATCH_NORMS)  # convolutions
 _FLOAT = np.dtype(np.float32)
 
 
@@ -162,7 +164,7 @@ def _pads(walk: _Walk, operator: Operator) -> tuple[int, int]:
 
 def _layers(steps: Sequence[_Step]) -> tuple[Layer, ...]:
     """Return the spec's layers that the file's convolutions are, in order."""
-    layers = v1.network().convolutions
+    layers = _NET.convolutions
     for number, (layer, step) in enumerate(zip(layers, steps, strict=False), start=1):
         found, options = step.operator.name, step.operator.options
         if layer.role == "classifier" and found == _FULLY_CONNECTED:
@@ -276,8 +278,7 @@ def _arrays(walk: _Walk, layer: Layer, step: _Step) -> dict[str, ArrayLike]:
         bias = Lazy(stored.shape, _FLOAT, partial(_values, stored, f"{layer.name}/bias"))
     if layer.bias:
         return {f"{layer.name}/kernel": kernel, f"{layer.name}/bias": bias}
-    batch_norm = v1.network().batch_norm_names()[layer.name]
-    return {f"{layer.name}/kernel": kernel} | folded_batch_norm(batch_norm, bias)
+    return {f"{layer.name}/kernel": kernel} | folded_batch_norm(_BATCH_NORMS[layer.name], bias)
 
 
 def _constant(walk: _Walk, layer: str, number: int) -> Tensor:

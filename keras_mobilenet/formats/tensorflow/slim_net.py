@@ -44,7 +44,7 @@ def checkpoint(
     top = arrays.get(f"{v1.FAMILY.classifier.name}/kernel")
     return Checkpoint(
         format_name,
-        _in_order(arrays),
+        _in_order(arrays, ours),
         Conventions(epsilon, padding="same"),
         background=top is not None and tuple(top.shape[-1:]) == (BACKGROUND_CLASSES,),
         notes=tuple(notes),
@@ -55,16 +55,13 @@ def _missing_gammas(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
     """Return gammas of 1 if no batch norm has one; a single one that is missing is a fault."""
     if any(name.endswith("/gamma") for name in arrays):
         return {}
-    betas = {n: a for n, a in arrays.items() if n.endswith("/beta")}
-    return {
-        name.replace("/beta", "/gamma"): np.ones(beta.shape, np.float32)
-        for name, beta in betas.items()
-    }
+    norms = (norm for norm in v1.network().batch_norm_names().values() if f"{norm}/beta" in arrays)
+    return {f"{norm}/gamma": np.ones(arrays[f"{norm}/beta"].shape, np.float32) for norm in norms}
 
 
-def _in_order(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+def _in_order(arrays: Mapping[str, ArrayLike], ours: Mapping[str, str]) -> dict[str, ArrayLike]:
     """Return the arrays in the order of the net's layers, unknown ones last."""
-    known = [name for name in from_slim().values() if name in arrays]
+    known = [name for name in ours.values() if name in arrays]
     return {name: arrays[name] for name in dict.fromkeys([*known, *arrays])}
 
 
