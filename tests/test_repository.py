@@ -13,13 +13,24 @@ from keras_mobilenet.nets import pretrained
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = (ROOT, ROOT / "keras_mobilenet")  # that pages name files from
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 
 def test_changelog_opens_with_the_version():
     versions = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert next(v for v in versions if v != "Unreleased") == PROJECT["version"]
     assert keras_mobilenet.__version__ == PROJECT["version"]
+
+
+def test_every_file_that_is_no_code_is_in_the_wheel():
+    packaged = PYPROJECT["tool"]["setuptools"]["package-data"].items()
+    named = [
+        (ROOT / package.replace(".", "/"), glob) for package, globs in packaged for glob in globs
+    ]
+    files = {path for path in (ROOT / "keras_mobilenet").rglob("*") if path.is_file()}
+    data = {path for path in files if path.suffix not in {".py", ".pyc"}}
+    assert data == {path for folder, glob in named for path in folder.glob(glob)}
 
 
 def test_manifest_is_the_table_of_published_weights():

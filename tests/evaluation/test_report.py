@@ -18,8 +18,7 @@ from random_models import randomise
 from keras_mobilenet import MobileNet
 from keras_mobilenet.evaluation.metrics import evaluate
 from keras_mobilenet.evaluation.report.charts import count_ticks, ticks
-from keras_mobilenet.evaluation.report.report import write_report
-from keras_mobilenet.evaluation.report.tables import (
+from keras_mobilenet.evaluation.report.filters import (
     NOTHING,
     listed,
     number,
@@ -28,6 +27,7 @@ from keras_mobilenet.evaluation.report.tables import (
     seconds,
     setting,
 )
+from keras_mobilenet.evaluation.report.report import write_report
 from keras_mobilenet.images.recipes import Recipe
 from keras_mobilenet.models.model_files import set_recipe
 

@@ -10,7 +10,7 @@ from coloured_shapes import COLOURS, NET, write_weights
 
 from keras_mobilenet import Predictor, cam, finetune
 from keras_mobilenet.evaluation.multi_label_metrics import evaluate_multi_label
-from keras_mobilenet.evaluation.report.multi_label import find_wrong_answers
+from keras_mobilenet.evaluation.report.mistakes import find_wrong_answers
 from keras_mobilenet.models.model_files import load_model, recipe_of
 from keras_mobilenet.training.data.sources import read_source
 from keras_mobilenet.training.finetune.settings import positive_weights

@@ -14,16 +14,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from keras_mobilenet.errors import ImageError
-from keras_mobilenet.evaluation.report.markup import Html, element
-from keras_mobilenet.evaluation.report.tables import percent, table
+from keras_mobilenet.evaluation.multi_label_metrics import THRESHOLD
 from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.models.model_files import recipe_of
 from keras_mobilenet.transfer.activation_maps import cams
 
-MOST = 24
+_MOST = 24
 _SIDE = 224  # pixels of the longer side; a card shows a third of the page or half a phone
 _QUALITY = 72  # of JPEG: 24 pairs stay under 2 MB even where the images are noise
-_Example = tuple[Any, int]  # an image's path, None for an array; its true class
+_Example = tuple[Any, Any]  # an image's path, None for an array; its true class, or several
 _Pixels = npt.NDArray[np.uint8]
 
 
@@ -41,19 +40,40 @@ class Mistake:
     @property
     def name(self) -> str:
         """The file with its folder, which is its class in most cases; the rest is private."""
-        return name_of(self.index, self.path)
+        return _name_of(self.index, self.path)
 
 
-def name_of(index: int, path: Any) -> str:
-    """Return an example's file with its folder; its place where it has none."""
-    if path is None:
-        return f"example {index}"
-    folder, file = os.path.split(os.fsdecode(path))
-    return os.path.join(os.path.basename(folder), file)
+@dataclass(frozen=True)
+class WrongAnswer:
+    """An image that is predicted as a class that it is not of, or the reverse."""
+
+    index: int  # among all that were validated with
+    name: str
+    class_index: int
+    is_of_it: bool
+    probability: float
+
+
+@dataclass(frozen=True)
+class CardImage:
+    """An image of a card, as an `<img>` has it."""
+
+    src: str
+    alt: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """A mistake with its image, and, where the model permits an exact one, the map over it."""
+
+    mistake: Mistake
+    images: tuple[CardImage, ...]
 
 
 def find_mistakes(
-    examples: Sequence[_Example], probabilities: npt.NDArray[Any], most: int = MOST
+    examples: Sequence[_Example], probabilities: npt.NDArray[Any], most: int = _MOST
 ) -> list[Mistake]:
     """Return the mistakes of the highest probability, those first, at most `most`."""
     true = np.array([class_ for _, class_ in examples], dtype=np.int64)
@@ -73,47 +93,44 @@ def find_mistakes(
     ]
 
 
-def mistakes_shown(mistakes: Sequence[Mistake], labels: Sequence[str], model: Any) -> Html:
-    """Return a card for each mistake whose image can be read, and a table of the others."""
-    pairs = list(zip(mistakes, _images(mistakes, labels, model), strict=True))
-    cards = [_card(mistake, labels, shown) for mistake, shown in pairs if shown is not None]
-    rest = [mistake for mistake, shown in pairs if shown is None]
-    return element(
-        "div",
-        element("div", cards, class_="cards") if cards else None,
-        _table(rest, labels) if rest else None,
-    )
+def find_wrong_answers(
+    examples: Sequence[_Example], probabilities: npt.NDArray[Any], most: int = _MOST
+) -> tuple[list[WrongAnswer], int]:
+    """Return the surest wrong answers, at most `most`, and how many there are."""
+    truth = np.zeros(probabilities.shape, bool)
+    for row, (_, classes) in enumerate(examples):
+        truth[row, list(classes)] = True
+    rows, columns = np.nonzero((probabilities >= THRESHOLD) != truth)
+    order = np.argsort(-np.abs(probabilities[rows, columns] - THRESHOLD), kind="stable")[:most]
+    surest = [(int(i), int(k)) for i, k in zip(rows[order], columns[order], strict=True)]
+    answers = [
+        WrongAnswer(i, _name_of(i, examples[i][0]), k, bool(truth[i, k]),
+                    float(probabilities[i, k]))
+        for i, k in surest
+    ]  # fmt: skip
+    return answers, len(rows)
 
 
-def _images(
+def mistake_cards(
     mistakes: Sequence[Mistake], labels: Sequence[str], model: Any
-) -> list[list[Html] | None]:
-    """Return, for each mistake, the image and the map over it; None where it cannot be read.
-
-    Where the model's top permits no exact map, it is the image alone.
-    """
+) -> tuple[list[Card], list[Mistake]]:
+    """Return a card for each mistake whose image can be read, and the other mistakes."""
     pixels = [_read(mistake) for mistake in mistakes]
-    readable = [i for i, found in enumerate(pixels) if found is not None]
-    whole = [found for found in pixels if found is not None]
-    shown: list[list[Html] | None] = [None] * len(mistakes)
-    if not readable:
-        return shown
-    try:
-        maps = cams(model, whole, classes=[mistakes[i].predicted for i in readable])
-    except ValueError:  # no average pooling
-        crop = recipe_of(model).crop
-        for i, image in zip(readable, whole, strict=True):
-            cropped = fit_pixels(image, crop=crop)
-            small = fit_pixels(cropped, size=_fitting(cropped))
-            shown[i] = [_image(small, f"Image of {_taken(mistakes[i], labels)}")]
-        return shown
-    for i, found in zip(readable, maps, strict=True):
-        size = _fitting(found.image)
-        over = f"Heat map over it: where the model saw {labels[mistakes[i].predicted]}"
-        small = fit_pixels(found.image, size=size)
-        image_of = f"Image of {_taken(mistakes[i], labels)}"
-        shown[i] = [_image(small, image_of), _image(found.overlay(size=size), over)]
-    return shown
+    readable = [(m, image) for m, image in zip(mistakes, pixels, strict=True) if image is not None]
+    rest = [m for m, image in zip(mistakes, pixels, strict=True) if image is None]
+    shown = _seen(readable, model) if readable else []
+    return [
+        _card(mistake, labels, *images)
+        for (mistake, _), images in zip(readable, shown, strict=True)
+    ], rest
+
+
+def _name_of(index: int, path: Any) -> str:
+    """Return an example's file with its folder; its place where it has none."""
+    if path is None:
+        return f"example {index}"
+    folder, file = os.path.split(os.fsdecode(path))
+    return os.path.join(os.path.basename(folder), file)
 
 
 def _read(mistake: Mistake) -> _Pixels | None:
@@ -123,8 +140,19 @@ def _read(mistake: Mistake) -> _Pixels | None:
         return None
 
 
-def _taken(mistake: Mistake, labels: Sequence[str]) -> str:
-    return f"{labels[mistake.true]}, predicted as {labels[mistake.predicted]}"
+def _seen(readable: Sequence[tuple[Mistake, _Pixels]], model: Any) -> list[tuple[_Pixels, ...]]:
+    """Return each image as the model saw it, and the map over it where its top permits one."""
+    images = [image for _, image in readable]
+    try:
+        maps = cams(model, images, classes=[mistake.predicted for mistake, _ in readable])
+    except ValueError:  # no average pooling
+        crop = recipe_of(model).crop
+        return [(_small(fit_pixels(image, crop=crop)),) for image in images]
+    return [(_small(cam.image), cam.overlay(size=_fitting(cam.image))) for cam in maps]
+
+
+def _small(pixels: _Pixels) -> _Pixels:
+    return fit_pixels(pixels, size=_fitting(pixels))
 
 
 def _fitting(pixels: _Pixels) -> tuple[int, int]:
@@ -134,41 +162,17 @@ def _fitting(pixels: _Pixels) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _image(pixels: _Pixels, alt: str) -> Html:
+def _card(mistake: Mistake, labels: Sequence[str], *images: _Pixels) -> Card:
+    alts = (
+        f"Image of {labels[mistake.true]}, predicted as {labels[mistake.predicted]}",
+        f"Heat map over it: where the model saw {labels[mistake.predicted]}",
+    )
+    return Card(mistake, tuple(_image(*each) for each in zip(images, alts, strict=False)))
+
+
+def _image(pixels: _Pixels, alt: str) -> CardImage:
     file = BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY, optimize=True)
-    source = f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode('ascii')}"
     height, width, _ = pixels.shape
-    kind = "upright" if height > width else None
-    return element("img", src=source, alt=alt, width=width, height=height, class_=kind)
-
-
-def _card(mistake: Mistake, labels: Sequence[str], images: Sequence[Html]) -> Html:
-    return element(
-        "figure",
-        element("div", images, class_="pair"),
-        element(
-            "figcaption",
-            element("p", "predicted as ", element("b", labels[mistake.predicted]), ", ",
-                    percent(mistake.probability), class_="taken"),
-            element("p", "is ", element("b", labels[mistake.true]), ", ",
-                    percent(mistake.probability_true)),
-            element("p", mistake.name, class_="file"),
-        ),
-        class_="card",
-    )  # fmt: skip
-
-
-def _table(mistakes: Sequence[Mistake], labels: Sequence[str]) -> Html:
-    heads = ("Example", "Predicted as", "True class", "Probability", "Of the true class")
-    rows = [
-        (
-            mistake.name,
-            labels[mistake.predicted],
-            labels[mistake.true],
-            percent(mistake.probability),
-            percent(mistake.probability_true),
-        )
-        for mistake in mistakes
-    ]
-    return table("Mistakes without an image that can be shown", heads, rows, numbers=2)
+    source = f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode('ascii')}"
+    return CardImage(source, alt, width, height)

@@ -10,31 +10,26 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib import resources
 from os import PathLike
-from string import Template
 from typing import Any, Protocol
 
+import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.errors import plain
 from keras_mobilenet.evaluation.metrics import Metrics
 from keras_mobilenet.evaluation.multi_label_metrics import MultiLabelMetrics
-from keras_mobilenet.evaluation.report import multi_label
-from keras_mobilenet.evaluation.report.confusion import TABLE_UP_TO, confusion_shown
-from keras_mobilenet.evaluation.report.markup import Html, element, joined
-from keras_mobilenet.evaluation.report.mistakes import find_mistakes, mistakes_shown
-from keras_mobilenet.evaluation.report.sections import (
-    calibration,
-    contents,
-    curves,
-    key_numbers,
-    made_with,
-    mistakes_heading,
-    problem_list,
+from keras_mobilenet.evaluation.report import charts
+from keras_mobilenet.evaluation.report.confusion import confusion
+from keras_mobilenet.evaluation.report.filters import FILTERS, NOTHING
+from keras_mobilenet.evaluation.report.mistakes import (
+    Card,
+    Mistake,
+    find_mistakes,
+    find_wrong_answers,
+    mistake_cards,
 )
-from keras_mobilenet.evaluation.report.tables import class_table, listed, plural
 from keras_mobilenet.files import replacing
-
-_LABELS_SHOWN = 8  # under the title
 
 
 class TrainedRun(Protocol):
@@ -117,69 +112,57 @@ def _check(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> None
 
 
 def _page(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> str:
-    folder = resources.files(__package__)
-    style = folder.joinpath("report.css").read_text(encoding="utf-8")
-    template = Template(folder.joinpath("report.html").read_text(encoding="utf-8"))
-    sections = _sections(run, metrics)
-    return template.substitute(
-        title=joined(_title(run)),
+    templates = _environment()
+    style = _style()
+    text = templates.get_template("page.html").render(
+        run=run,
+        metrics=metrics,
+        multi_label=isinstance(metrics, MultiLabelMetrics),
+        confusion=confusion(metrics) if isinstance(metrics, Metrics) else None,
+        sections=_sections(run, metrics),
         style=style,
         # The page's policy lets this style in and no other, whatever a name may smuggle in.
         style_hash=f"sha256-{b64encode(sha256(style.encode()).digest()).decode('ascii')}",
-        body=joined(
-            _head(run, metrics, list(sections)),
-            element("main", (_section(id_, *section) for id_, section in sections.items())),
-        ),
     )
+    return plain(text)
 
 
-def _head(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None, ids: Sequence[str]) -> Html:
-    return element(
-        "header",
-        element("h1", _title(run)),
-        element("p", listed(run.labels, _LABELS_SHOWN), class_="labels"),
-        multi_label.key_numbers(metrics)
-        if isinstance(metrics, MultiLabelMetrics)
-        else key_numbers(metrics),
-        contents(ids),
-        made_with(run.settings, run.timings, run.versions, run.weights_hash),
+def _environment() -> jinja2.Environment:
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=True,  # of every name, whatever the template's ending
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
+    templates.filters |= FILTERS
+    templates.globals |= {
+        "none_shown": NOTHING,
+        "training_curves": charts.training_curves,
+        "reliability": charts.reliability,
+        "find_wrong_answers": find_wrong_answers,
+        "mistake_cards": _mistake_cards,
+    }
+    return templates
 
 
-def _title(run: TrainedRun) -> str:
-    return f"MobileNet, trained on {plural(len(run.labels), 'class')}"
+def _style() -> str:
+    folder = resources.files(__package__)
+    return folder.joinpath("templates", "page.css").read_text(encoding="utf-8")
 
 
-def _sections(
-    run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None
-) -> dict[str, tuple[str, Html]]:
-    """Return the titles and contents of the page's parts by their ids."""
-    shown: dict[str, tuple[str, Html]] = {}
-    if run.problems:
-        shown["problems"] = "Problems in the data", problem_list(run.problems)
-    if run.history:
-        shown["training"] = "Training", curves(run.history)
-    if isinstance(metrics, MultiLabelMetrics):
-        shown["classes"] = "Class by class", multi_label.class_table(metrics)
-        wrong = multi_label.mistakes(run.validation, run.probabilities, run.labels)
-        shown["mistakes"] = "Most confident mistakes", wrong
-        shown["calibration"] = "Calibration", calibration(metrics)
-    elif metrics is not None:
-        shown["confusion"] = "Confusion matrix", confusion_shown(metrics)
-        shown["classes"] = (
-            "Class by class",
-            class_table(metrics, numbered=len(metrics.labels) > TABLE_UP_TO),
-        )
-        shown["mistakes"] = "Most confident mistakes", _mistakes(run, metrics)
-        shown["calibration"] = "Calibration", calibration(metrics)
-    return shown
+def _sections(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> dict[str, str]:
+    """Return the titles of the page's sections by their templates' names."""
+    titles = {
+        "problems": ("Problems in the data", bool(run.problems)),
+        "training": ("Training", bool(run.history)),
+        "confusion": ("Confusion matrix", isinstance(metrics, Metrics)),
+        "classes": ("Class by class", metrics is not None),
+        "mistakes": ("Most confident mistakes", metrics is not None),
+        "calibration": ("Calibration", metrics is not None),
+    }
+    return {name: title for name, (title, shown) in titles.items() if shown}
 
 
-def _section(id_: str, title: str, content: Html) -> Html:
-    return element("section", element("h2", title), content, id=id_)
-
-
-def _mistakes(run: TrainedRun, metrics: Metrics) -> Html:
+def _mistake_cards(run: TrainedRun) -> tuple[list[Card], list[Mistake]]:
     mistakes = find_mistakes(run.validation, run.probabilities)
-    heading = mistakes_heading(len(mistakes), metrics.count - metrics.correct)
-    return joined(heading, mistakes_shown(mistakes, run.labels, run.model))
+    return mistake_cards(mistakes, run.labels, run.model)
