@@ -22,7 +22,7 @@ from peers import by_hand, timm_net
 
 from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.deploy import batch_sizes
-from keras_mobilenet.commands.quiet import quiet
+from keras_mobilenet.commands.quiet import native_hidden
 from keras_mobilenet.deploy.bench.bench_charts import bench_chart
 from keras_mobilenet.deploy.bench.bench_tables import bench_table
 from keras_mobilenet.deploy.bench.benchmarking import BATCHES, ROUNDS, Report, Result, bench
@@ -58,7 +58,7 @@ def peers(model: object, options: argparse.Namespace) -> list[Candidate]:
         samples = calibration_samples(options.calibration, recipe, shape)
     else:
         samples = recipe.scaled(generated_images((16, *shape)))
-    with quiet():  # delegates and sessions note what they are
+    with native_hidden():  # delegates and sessions note what they are
         found = list(by_hand(model, samples))
     if options.timm:
         try:

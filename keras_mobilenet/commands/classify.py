@@ -27,7 +27,6 @@ from keras_mobilenet.commands.options import (
     with_signature,
 )
 from keras_mobilenet.commands.progress import bars, interruptible
-from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.errors import plain_line
 from keras_mobilenet.images.recipes import EVALUATION_CROP
 
@@ -42,8 +41,6 @@ def _classify(ctx: typer.Context, **options: Any) -> None:
     job = Job(**options)
     given = [o for o in options if ctx.get_parameter_source(o).name == "COMMANDLINE"]  # type: ignore[union-attr]
     check(job, given)
-    with interruptible(job.out), start_up_notes_hidden():
-        import keras  # noqa: F401, PLC0415
     with interruptible(job.out):
         if job.ray is not None:
             _finish(job, _on_ray(job))

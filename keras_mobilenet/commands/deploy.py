@@ -22,7 +22,6 @@ from keras_mobilenet.commands.options import (
     say,
 )
 from keras_mobilenet.commands.progress import progress_line
-from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.files import replacing
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.arguments import IMAGENET
@@ -71,9 +70,9 @@ def bench_command(
 ) -> None:
     """Print how fast a model is in every engine and precision, and how far from Keras."""
     batches = batch_sizes(batch)
-    with start_up_notes_hidden():
-        from keras_mobilenet.deploy.bench.bench_tables import bench_table  # noqa: PLC0415 - loads Keras
-        from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
+    from keras_mobilenet.deploy.bench.bench_tables import bench_table  # noqa: PLC0415 - loads Keras
+    from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
+
     net, name = _net(model, alpha, size)
     with progress_line() as progress:
         report = bench(
@@ -171,8 +170,8 @@ def export_command(
     size: AnySize = DEFAULT_SIZE,
 ) -> None:
     """Write a model for another runtime, and compare it there before it counts."""
-    with start_up_notes_hidden():
-        from keras_mobilenet.deploy.exporting import export  # noqa: PLC0415 - loads Keras
+    from keras_mobilenet.deploy.exporting import export  # noqa: PLC0415 - loads Keras
+
     names = names_in(labels)
     report = export(
         _model(model, alpha, size, names),
@@ -209,8 +208,8 @@ def latency_command(
     rounds: Annotated[int, typer.Option(help="Turns of each net.", min=1)] = 10,
 ) -> None:
     """Time the 16 published nets on this machine, an image at a time, and write the table."""
-    with start_up_notes_hidden():
-        from keras_mobilenet.deploy.bench.latencies import measure_latencies  # noqa: PLC0415 - Keras
+    from keras_mobilenet.deploy.bench.latencies import measure_latencies  # noqa: PLC0415 - Keras
+
     with replacing(to) as temporary:  # before the minute that it takes
         with progress_line() as progress:
             table = measure_latencies(

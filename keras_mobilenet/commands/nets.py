@@ -24,7 +24,6 @@ from keras_mobilenet.commands.options import (
     say,
     with_signature,
 )
-from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.display import paper_tables, sizes
 from keras_mobilenet.display.cost_tables import By, cost_table, device_table, selection_table
 from keras_mobilenet.display.summaries import summary as model_summary
@@ -60,7 +59,6 @@ class Net:
 
     def build(self) -> Any:
         """Return the net as a Keras model with random weights."""
-        _load_tensorflow()
         from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
 
         shape = (*self.size.lengths, self.channels)
@@ -208,8 +206,3 @@ def paper(
 
         accuracy_chart(figure)
         note(f"wrote {figure}")
-
-
-def _load_tensorflow() -> None:
-    with start_up_notes_hidden():
-        import keras  # noqa: F401, PLC0415

@@ -21,7 +21,6 @@ from keras_mobilenet.commands.options import (
     say,
 )
 from keras_mobilenet.commands.progress import bars, resumable
-from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.display.text_tables import Format, written
 from keras_mobilenet.errors import plain_line
 from keras_mobilenet.nets import v1
@@ -75,9 +74,10 @@ def finetune(
         return
     if out is None:
         raise typer.BadParameter("--out RUN is needed: the folder that the model goes into.")
-    with start_up():
-        from keras_mobilenet.training.finetune.finetuning import AUTO_CACHE  # noqa: PLC0415
-        from keras_mobilenet.training.finetune.finetuning import finetune as train  # noqa: PLC0415
+    use_onednn()
+    from keras_mobilenet.training.finetune.finetuning import AUTO_CACHE  # noqa: PLC0415
+    from keras_mobilenet.training.finetune.finetuning import finetune as train  # noqa: PLC0415
+
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train(
@@ -91,8 +91,8 @@ def finetune(
 
 
 def _probe(folder: Path, seed: int, table: Format) -> None:
-    with start_up_notes_hidden():
-        from keras_mobilenet.training.finetune.probing import probe  # noqa: PLC0415
+    from keras_mobilenet.training.finetune.probing import probe  # noqa: PLC0415
+
     with drawn() as report, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         scores = probe(folder, seed=seed, progress=report)
@@ -119,17 +119,14 @@ if TYPE_CHECKING:
     from keras_mobilenet.training.runs import Report, Run
 
 
-@contextmanager
-def start_up() -> Iterator[None]:
-    """Have TensorFlow, imported within, hide its notes and use oneDNN.
+def use_onednn() -> None:
+    """Let TensorFlow use oneDNN, if it is not imported yet.
 
     On processors without AVX-512's VNNI it leaves oneDNN off by itself, and trains the whole net
     at 15 to 17 images a second where it could do 26.
     """
     if "tensorflow" not in sys.modules:  # which would not heed it, while child processes would
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with start_up_notes_hidden():
-        yield
 
 
 def validation(text: str) -> Any:
@@ -220,8 +217,9 @@ def train(
 
     With TF_CONFIG set, the processes that it names train one net together.
     """
-    with start_up():
-        from keras_mobilenet.training.scratch.scratch import train as train_net  # noqa: PLC0415
+    use_onednn()
+    from keras_mobilenet.training.scratch.scratch import train as train_net  # noqa: PLC0415
+
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train_net(

@@ -26,7 +26,6 @@ from keras_mobilenet.commands.options import (
     say,
 )
 from keras_mobilenet.commands.progress import bars
-from keras_mobilenet.commands.quiet import start_up_notes_hidden
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.nets import pretrained, v1
@@ -191,8 +190,7 @@ def inspect(
     records, bad = [], 0
     for file in files:
         try:
-            with start_up_notes_hidden():
-                found = inspect_weights(file)
+            found = inspect_weights(file)
             records.append({"file": file} | _inspected(found))
         except CheckpointError as error:
             bad += 1
@@ -231,8 +229,7 @@ def convert(
     """Write the same values into another format, read back before the file appears."""
     from keras_mobilenet.checkpoints.inspection import convert_weights  # noqa: PLC0415
 
-    with start_up_notes_hidden():
-        found = convert_weights(source, target)
+    found = convert_weights(source, target)
     say(f"wrote {target}: {found.format}, {found.origin}, SHA-256 {found.sha256}")
 
 
