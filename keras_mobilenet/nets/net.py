@@ -219,6 +219,8 @@ class Net:
 
     def prefixed(self, name_prefix: str) -> Net:
         """Return the net with a prefix before each name."""
+        if not name_prefix:
+            return self
         return Net(tuple(layer.prefixed(name_prefix) for layer in self))
 
 

@@ -23,11 +23,13 @@ from keras_mobilenet.commands.app import app
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.display.sizes import EXAMPLES, PADDINGS, size_table, stage_sizes
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.v1 import BLOCKS, Block
 
 STRIDES = (32, 16, 8)
 PAGE = Path(__file__).parents[2] / "docs" / "sizes.md"
 NARROW = {"alpha": 1 / 32, "include_top": False, "weights": None}  # a channel, and up to 32
+# The strides of the thirteen blocks, and one block behind the last of them.
+STRIDED = (*(Block(32, stride=2),) * 4, Block(32))
 
 
 def positions(length, stride, before, after):
@@ -80,7 +82,8 @@ def test_last_length_is_that_of_the_formula():
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_nets_of_unknown_size_put_out_what_the_table_says(padding, output_stride):
     net = {"padding": padding, "output_stride": output_stride}
-    model = MobileNet((None, None, 3), **NARROW, **net)
+    blocks = BLOCKS if net == {"padding": "keras", "output_stride": 16} else STRIDED
+    model = MobileNet((None, None, 3), **NARROW, **net, blocks=blocks)
     there = [stride for stride in (2, 4, 8, 16, 32) if stride <= output_stride]
     pyramid = features(model, strides=there)
     for size in ((32, 33), (100, 161), (193, 225)):
@@ -97,19 +100,22 @@ def test_as_keras_is_where_the_same_weights_are_the_same_function(output_stride)
     nets = {
         padding: MobileNet(
             (None, None, 3), 0.25, include_top=False, weights=None, padding=padding,
-            output_stride=output_stride,
+            output_stride=output_stride, blocks=STRIDED,
         )
         for padding in PADDINGS
     }  # fmt: skip
-    randomise(nets["keras"])
+    weights = randomise(nets["keras"]).get_weights()
+    for model in nets.values():
+        model.set_weights(weights)
     for size in sizes:
         x = np.random.default_rng(0).uniform(-1, 1, (1, *size, 3)).astype("float32")
         table = size_table([size], output_stride=output_stride).splitlines()[1:]
-        for (padding, model), row in zip(nets.items(), table, strict=True):
-            model.set_weights(nets["keras"].get_weights())
-            ours, keras = np.asarray(model(x)), np.asarray(nets["keras"](x))
+        found = {padding: np.asarray(model(x)) for padding, model in nets.items()}
+        for (padding, ours), row in zip(found.items(), table, strict=True):
             # Sums of float32 in another order, against outputs of up to 6.
-            same = ours.shape == keras.shape and np.allclose(ours, keras, atol=1e-4)
+            same = ours.shape == found["keras"].shape and np.allclose(
+                ours, found["keras"], atol=1e-4
+            )
             assert row.split()[-1] == ("yes" if same else "no"), (size, padding)
 
 
@@ -168,14 +174,14 @@ def test_commands_take_height_and_width():
 
 SHAPES = [(None, None, 3), (None, 72, 3), (40, 72, 3)]
 HERE = (40, 72)
-STRIDED = (Block(32, stride=2),) * 4  # to stride 32
+TWICE = (Block(32, stride=2),) * 2  # to stride 8
 OTHER = (65, 72)  # for a net of unknown height
 
 
 @pytest.fixture(scope="module", params=SHAPES, ids=str)
 def model(request):
     padding = "symmetric" if request.param[1] else "keras"
-    return unsettled(request.param, blocks=STRIDED, padding=padding)
+    return unsettled(request.param, blocks=TWICE, padding=padding)
 
 
 def sizes_of(model):
@@ -189,16 +195,16 @@ def scores(model, size):
 def test_weights_fold_and_features_go_with_any_size(model, tmp_path):
     save_weights(model, tmp_path / "net.safetensors")
     again = MobileNet(
-        model.input_shape[1:], 0.25, classes=5, weights=tmp_path / "net.safetensors", blocks=STRIDED
+        model.input_shape[1:], 0.25, classes=5, weights=tmp_path / "net.safetensors", blocks=TWICE
     )
     load_weights(again, tmp_path / "net.safetensors")
     folded = fold_batch_norm(model)
     for size in sizes_of(model):
         assert np.array_equal(scores(again, size), scores(model, size))
         assert difference(scores(model, size), scores(folded, size)).rms_error < 1e-5
-        found = features(model)(preprocess_input(random_images(1, size)))
+        found = features(model, strides=(8,))(preprocess_input(random_images(1, size)))
         padding = "keras" if model.input_shape[2] is None else "symmetric"
-        assert found["stride_32"].shape[1:3] == stage_sizes(size, padding=padding)[-1].size
+        assert found["stride_8"].shape[1:3] == stage_sizes(size, padding=padding)[2].size
 
 
 @pytest.mark.parametrize("name", ["m.tflite", "m.onnx", "m.xml", "m/"])
