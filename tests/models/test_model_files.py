@@ -14,13 +14,14 @@ from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.images.recipes import Recipe, recipe_for, recipe_from
 from keras_mobilenet.models.model_files import load_model, recipe_of, save_model, set_recipe
+from keras_mobilenet.nets.v1 import BLOCKS
 
 FLOWERS = ("daisy", "dandelion", "røse")
 
 
 @pytest.fixture(scope="module")
 def small():
-    return MobileNet((32, 64, 3), alpha=0.25, weights=None, classes=3)
+    return MobileNet((32, 64, 3), alpha=0.25, weights=None, classes=3, blocks=BLOCKS[:2])
 
 
 def test_model_of_imagenet_has_its_names(donor):

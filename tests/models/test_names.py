@@ -6,6 +6,7 @@ import pytest
 
 from keras_mobilenet import MobileNet, replace_top
 from keras_mobilenet.display.boxes import boxes_and_links
+from keras_mobilenet.nets.v1 import BLOCKS
 from keras_mobilenet.transfer.activation_maps import cam
 from keras_mobilenet.transfer.boundaries import fingerprint, pooled
 
@@ -19,7 +20,8 @@ def fresh_process():
 
 
 def small(**arguments):
-    return MobileNet(**{"input_shape": (32, 32, 3), "alpha": 0.25, "weights": None} | arguments)
+    fixed = {"input_shape": (32, 32, 3), "alpha": 0.25, "weights": None, "blocks": BLOCKS[:2]}
+    return MobileNet(**fixed | arguments)
 
 
 def names(model, *kinds):
@@ -60,7 +62,7 @@ def test_layers_made_afterwards_are_named_as_behind_keras_builder():
 
 def test_users_own_pool_stands_beside_the_nets_in_either_order():
     net = small()
-    own = layers.GlobalAveragePooling2D()(net.get_layer("conv_pw_11_relu").output)
+    own = layers.GlobalAveragePooling2D()(net.get_layer("conv_pw_1_relu").output)
     assert len(keras.Model(net.input, [net.output, own]).outputs) == 2
     x = keras.Input((32, 32, 3))
     own = layers.GlobalAveragePooling2D()(x)
@@ -99,15 +101,15 @@ def test_second_net_of_a_process_is_known_by_its_layers():
     net = small(classes=3)
     assert pooled(net) is net.layers[-5].output
     boxes, _ = boxes_and_links(net)
-    assert [box.part for box in boxes[-2:]] == ["block_13", "top"]
+    assert [box.part for box in boxes[-2:]] == ["block_2", "top"]
     assert len(boxes[-1].items) == 5
     image = np.zeros((32, 32, 3), np.uint8)
-    assert cam(replace_top(net, 4), image, class_=1).array.shape == (1, 1)
+    assert cam(replace_top(net, 4), image, class_=1).array.shape == (8, 8)
 
 
 def test_own_pool_of_a_tops_name_is_not_drawn_into_the_top():
     net = small(input_tensor=keras.Input((32, 32, 3), name="x"))
-    other = layers.GlobalAveragePooling2D()(net.get_layer("conv_pw_11_relu").output)
+    other = layers.GlobalAveragePooling2D()(net.get_layer("conv_pw_1_relu").output)
     boxes, _ = boxes_and_links(keras.Model(net.input, [net.output, layers.Dense(2)(other)]))
     assert [[item.kind for item in box.items] for box in boxes if box.part == "top"] == [
         ["GlobalAveragePooling2D", "Dropout", "Conv2D", "Reshape", "Activation"]
