@@ -14,7 +14,7 @@ from keras_mobilenet.display.text_tables import text_table
 
 @pytest.fixture(scope="module")
 def mobilenet():
-    keras.utils.clear_session()  # names as in a fresh process
+    keras.utils.clear_session(free_memory=False)  # names as in a fresh process
     return MobileNet(weights=None)
 
 

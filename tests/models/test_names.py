@@ -16,7 +16,7 @@ layers = keras.layers
 @pytest.fixture(autouse=True)
 def fresh_process():
     """Keras' counters as they begin."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def small(**arguments):
@@ -37,7 +37,7 @@ def test_inputs_and_pools_are_counted_as_keras_counts():
     assert first.inputs[0].name == "input_1"  # so is the argument of a SavedModel's signature
     third = small(include_preprocessing=True, include_top=False, pooling="max")
     assert names(third, *counted) == ["input_3", "rescaling_1"]
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     assert [x.name for x in small().layers] == [x.name for x in first.layers]
 
 
@@ -52,7 +52,7 @@ def test_prefixed_names_are_fixed():
 
 def test_layers_made_afterwards_are_named_as_behind_keras_builder():
     def later_names(build):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         build((32, 32, 3), 0.25, weights=None)
         made = (layers.InputLayer((4, 4, 1)), layers.GlobalAveragePooling2D(), layers.ReLU())
         return [x.name for x in (*made, layers.Conv2D(1, 1), layers.Dropout(0.5))]

@@ -133,9 +133,7 @@ def test_costs_are_those_of_the_model(padding, output_stride):
         assert (None, *cost.output_shape) == row.output_shape
 
 
-@pytest.mark.parametrize(
-    ("alpha", "digits", "output_stride"), [(0.25, "2_5", 8), (1.0, "1_0", 16)]
-)
+@pytest.mark.parametrize(("alpha", "digits", "output_stride"), [(0.25, "2_5", 8), (1.0, "1_0", 16)])
 def test_published_weights_load_and_keep_every_output(alpha, digits, output_stride, shared_data):
     path = shared_data / "weights" / "keras" / f"mobilenet_{digits}_224_tf.h5"
     sparse, dense = (
