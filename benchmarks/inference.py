@@ -31,7 +31,7 @@ from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.engines.choice import AUTO, engine_for
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.display.text_tables import markdown_table, text_table
-from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.models.model_files import info_of
 
 TARGET = 0.95
 
@@ -53,11 +53,11 @@ def parsed() -> argparse.Namespace:
 
 
 def peers(model: object, options: argparse.Namespace) -> list[Candidate]:
-    recipe, shape = recipe_of(model), model.inputs[0].shape[1:]
+    info, shape = info_of(model), model.inputs[0].shape[1:]
     if options.calibration:
-        samples = calibration_samples(options.calibration, recipe, shape)
+        samples = calibration_samples(options.calibration, info, shape)
     else:
-        samples = recipe.scaled(generated_images((16, *shape)))
+        samples = info.scaled(generated_images((16, *shape)))
     with native_hidden():  # delegates and sessions note what they are
         found = list(by_hand(model, samples))
     if options.timm:

@@ -170,8 +170,8 @@ def left_by_killed(path: str) -> list[str]:
     with suppress(OSError):
         for other in os.listdir(folder or "."):
             if other.startswith(f".{name[:_LONGEST]}~"):
-                told = _OURS.search(other)
-                if told and told[1] == _machine() and not _is_running(int(told[2])):
+                owner = _OURS.search(other)
+                if owner and owner[1] == _machine() and not _is_running(int(owner[2])):
                     found.append(os.path.join(folder, other))
     return found
 

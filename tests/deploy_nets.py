@@ -5,8 +5,8 @@ import numpy as np
 
 from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.deploy.comparison import generated_images, variation
-from keras_mobilenet.images.recipes import recipe_for
-from keras_mobilenet.models.model_files import set_recipe
+from keras_mobilenet.images.model_info import info_for
+from keras_mobilenet.models.model_files import set_info
 from keras_mobilenet.nets.v1 import Block
 
 SIZE = 32
@@ -72,9 +72,9 @@ def given(model, x):
 
 
 def named_net(labels):
-    """Such a net whose recipe names its classes."""
+    """Such a net whose info names its classes."""
     model = net()
-    set_recipe(model, recipe_for((SIZE, SIZE), len(labels), labels))
+    set_info(model, info_for((SIZE, SIZE), len(labels), labels))
     return model
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from keras_mobilenet import MobileNet
 from keras_mobilenet.deploy.folders.embedding import features_model
-from keras_mobilenet.images.recipes import recipe_for
-from keras_mobilenet.models.model_files import save_model, set_recipe
+from keras_mobilenet.images.model_info import info_for
+from keras_mobilenet.models.model_files import save_model, set_info
 
 SIZE = 32
 LABELS = ("kitten", "puppy", "kid, young", 'the "calf"')
@@ -22,7 +22,7 @@ def small_model(seed=0, blocks=FEW):
     for layer in model.layers:  # as it is initialised, the net lets nothing through to its end
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             layer.kernel.assign(20 * layer.kernel)
-    set_recipe(model, recipe_for((SIZE, SIZE), len(LABELS), LABELS))
+    set_info(model, info_for((SIZE, SIZE), len(LABELS), LABELS))
     return model
 
 

@@ -50,10 +50,10 @@ class Page(HTMLParser):
         """Return the attributes of every element of a tag."""
         return [attributes for name, attributes in self.elements if name == tag]
 
-    def table(self, *heads):
+    def table(self, *headers):
         """Return the rows of the one table whose last head row begins so."""
         for rows in self.tables:
             for i, row in enumerate(rows):
-                if row[: len(heads)] == list(heads):
+                if row[: len(headers)] == list(headers):
                     return rows[i + 1 :]
-        raise AssertionError(f"no table begins with {heads}")
+        raise AssertionError(f"no table begins with {headers}")

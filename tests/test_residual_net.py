@@ -221,6 +221,6 @@ def test_new_top_stands_on_the_same_net(model):
 @pytest.mark.parametrize("file", ["m.tflite", "m.onnx", "m.xml"])
 def test_export_agrees(model, file, tmp_path):
     report = export(model, tmp_path / file)
-    assert report.difference.agreement == 1.0
+    assert report.difference.top1_agreement == 1.0
     with Predictor(tmp_path / file) as predictor:
         assert np.abs(predictor.predict(images()) - outputs(model)).max() < 1e-5

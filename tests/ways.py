@@ -289,7 +289,7 @@ def check_export(name, path, *, pixels):
     """Assert that an exported file gives Keras' answer to pixels and to what it takes."""
     way = WAYS[name]
     report = export(model_of(name), path, include_preprocessing=pixels)
-    assert report.difference.agreement == 1.0
+    assert report.difference.top1_agreement == 1.0
     with Predictor(path) as predictor:
         assert error(answer_of(name), predictor.predict(way.images())) < EXACT
         floats = way.images().astype("float32") if pixels else way.scaling(way.images())

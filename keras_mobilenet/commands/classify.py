@@ -28,7 +28,7 @@ from keras_mobilenet.commands.options import (
 )
 from keras_mobilenet.commands.progress import bars, interruptible
 from keras_mobilenet.errors import plain_line
-from keras_mobilenet.images.recipes import EVALUATION_CROP
+from keras_mobilenet.images.model_info import EVALUATION_CROP
 
 if TYPE_CHECKING:
     from keras_mobilenet.deploy.folders.classification import Classified
@@ -54,20 +54,20 @@ classify = with_signature(_classify, [next(iter(parameters_of(_classify))), *par
 
 
 def _net(job: Job) -> Any:
-    """Return the model that the options describe: a path, or a Keras model with its recipe."""
+    """Return the model that the options describe: a path, or a Keras model with its info."""
     if job.model is not None:
         return _features_of(job.model) if job.features else job.model
     from keras_mobilenet.deploy.folders.embedding import features_model  # noqa: PLC0415
     from keras_mobilenet.deploy.opened import open_model  # noqa: PLC0415
     from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
-    from keras_mobilenet.models.model_files import set_recipe  # noqa: PLC0415
+    from keras_mobilenet.models.model_files import set_info  # noqa: PLC0415
 
     names = names_in(job.labels)
     classes = 1000 if names is None else len(names)
     shape = (*job.size.known(), 3)
     model = MobileNet(shape, alpha=job.alpha, weights=job.weights, classes=classes)
-    recipe = open_model(model).given(None, names).recipe
-    set_recipe(model, replace(recipe, crop=_crop(job)))
+    info = open_model(model).given(None, names).info
+    set_info(model, replace(info, crop=_crop(job)))
     return features_model(model) if job.features else model
 
 
@@ -92,7 +92,7 @@ def _predictor(job: Job) -> Predictor:
 
     predictor = Predictor(_net(job), **job.predictor_options())
     if job.crop is not None:
-        predictor.recipe = replace(predictor.recipe, crop=job.crop)
+        predictor.info = replace(predictor.info, crop=job.crop)
     return predictor
 
 

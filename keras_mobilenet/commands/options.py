@@ -18,8 +18,8 @@ from typer.core import TyperCommand
 
 from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.errors import plain
+from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
-from keras_mobilenet.images.recipes import EVALUATION_CROP
 from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.net import Size as PixelSize
 

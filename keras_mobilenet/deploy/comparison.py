@@ -22,13 +22,13 @@ class Difference:
     max_error: float  # the largest absolute difference
     relative_error: float  # that, over the largest absolute value of the reference
     rms_error: float  # root mean square of the differences, over that of the reference
-    agreement: float  # share of rows whose largest value stands in the same place
+    top1_agreement: float  # share of rows whose largest value stands in the same place
 
     def __str__(self) -> str:
         return (
             f"largest error {self.max_error:.2g} ({self.relative_error:.2g} of the largest "
             f"output), root mean square error {self.rms_error:.2g} of the outputs', first class "
-            f"the same on {self.agreement:.1%}"
+            f"the same on {self.top1_agreement:.1%}"
         )
 
 

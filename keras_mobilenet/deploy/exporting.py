@@ -34,13 +34,13 @@ from keras_mobilenet.deploy.graphs.conversion import (
 from keras_mobilenet.deploy.graphs.copies import in_float32
 from keras_mobilenet.deploy.graphs.folding import without_batch_norms
 from keras_mobilenet.deploy.graphs.staging import check_place, staged
-from keras_mobilenet.deploy.metadata import model_info, write_recipe
+from keras_mobilenet.deploy.metadata import openvino_info, write_info
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.formats.runtimes import tflite_model
+from keras_mobilenet.images.model_info import KEY, Label, ModelInfo
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.images.prefetch import all_cores
-from keras_mobilenet.images.recipes import KEY, Label, Recipe
 from keras_mobilenet.models.backends import inferred
 from keras_mobilenet.nets.net import Shape
 
@@ -177,7 +177,7 @@ def export(
     opened = open_model(model).given(preprocessing, labels)
     check_place(order.path, folder=order.format is _FORMATS[_FOLDER])
     if include_preprocessing:
-        opened.recipe.known_preprocessing()  # before the seconds that follow
+        opened.info.known_preprocessing()  # before the seconds that follow
     opened = opened.then(in_float32)
     samples = _samples(opened, order, calibration)
     portable = opened.then(without_batch_norms)
@@ -190,7 +190,7 @@ def export(
         portable = portable.then(of_batch, order.batch)
     with staged(order.path) as temporary:
         order.format.write(portable, temporary, quantize, samples.converter)
-        write_recipe(str(temporary), portable.recipe)
+        write_info(str(temporary), portable.info)
         report = _compared(opened, order, samples, temporary)
         _check_tolerance(report)
     logger.info("%s", report)
@@ -223,11 +223,11 @@ def _order(
 
 def _samples(opened: Opened, order: _Order, calibration: Any) -> _Samples:
     """Return images to compare on and take int8 ranges from."""
-    recipe, (height, width, channels) = opened.recipe, opened.input_shape
+    info, (height, width, channels) = opened.info, opened.input_shape
     if calibration is not None or order.quantize in _INT8:
-        given = calibration_samples(calibration, recipe, opened.input_shape)
+        given = calibration_samples(calibration, info, opened.input_shape)
         return _Samples(given, given, given)
-    size = recipe.size or (height or _UNKNOWN_SIZE, width or _UNKNOWN_SIZE)
+    size = info.size or (height or _UNKNOWN_SIZE, width or _UNKNOWN_SIZE)
     made, outputs = _telling(opened, (_GENERATED, *size, channels or 3), order.tolerance)
     return _Samples(made, made, made, True, outputs)
 
@@ -241,7 +241,7 @@ def _telling(
     """
     tried = []
     for generate in (generated_images, _plain_colours, _noise):
-        samples = opened.recipe.comparable.scaled(generate(shape))
+        samples = opened.info.comparable.scaled(generate(shape))
         tried.append((samples, _outputs(opened, samples)))
         if variation(tried[-1][1]) > allowed:
             return tried[-1]
@@ -268,24 +268,24 @@ def _noise(shape: Shape) -> npt.NDArray[np.float32]:
 
 def _of_pixels(portable: Opened, order: _Order, samples: _Samples) -> tuple[Opened, _Samples]:
     """Return a model that takes pixels, and the images for that."""
-    recipe, converter = portable.recipe, samples.keras
-    pixels = np.rint(recipe.known_preprocessing().inverse().scaled(samples.keras))
+    info, converter = portable.info, samples.keras
+    pixels = np.rint(info.known_preprocessing().inverse().scaled(samples.keras))
     file = np.asarray(pixels.clip(0, 255), np.uint8)
-    original = recipe.scaled(file)  # the same images, without what lay between two pixels
+    original = info.scaled(file)  # the same images, without what lay between two pixels
     # Pixels are int8 codes already: what scales them is the range of the input's quantisation,
     # without a CAST, which TFLite Micro has for other types only.
     if order.format.engine == "litert" and order.quantize in _INT8:
-        converter = np.concatenate([original, _black_and_white(original, recipe)])
+        converter = np.concatenate([original, _black_and_white(original, info)])
     elif portable.input_dtype != "uint8":
-        portable, converter = portable.then(with_preprocessing, recipe), file
-    portable = replace(portable, recipe=recipe.taking_pixels())
+        portable, converter = portable.then(with_preprocessing, info), file
+    portable = replace(portable, info=info.taking_pixels())
     return portable, _Samples(original, file, converter, samples.generated)
 
 
-def _black_and_white(samples: npt.NDArray[np.float32], recipe: Recipe) -> Any:
+def _black_and_white(samples: npt.NDArray[np.float32], info: ModelInfo) -> Any:
     """Return two inputs that have the least and the largest values of all images."""
     shape = (1, *samples.shape[1:])
-    return recipe.scaled(np.concatenate([np.zeros(shape), np.full(shape, 255.0)]))
+    return info.scaled(np.concatenate([np.zeros(shape), np.full(shape, 255.0)]))
 
 
 def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -> ExportReport:
@@ -326,7 +326,7 @@ def _check_tolerance(report: ExportReport) -> None:
 
 
 def _write_tflite(opened: Opened, path: Path, quantize: Any, samples: Any) -> None:
-    pixels = opened.recipe.takes_pixels
+    pixels = opened.info.takes_pixels
     path.write_bytes(to_tflite(opened.model, quantize, samples, pixels=pixels))
 
 
@@ -344,8 +344,8 @@ def _write_openvino(opened: Opened, path: Path, quantize: Any, samples: Any) -> 
     graph = to_openvino(opened.model)
     if quantize == "int8":
         graph = openvino_engine.quantized(graph, samples)
-    graph.set_rt_info(opened.recipe.to_text(), [KEY])
-    for key, value in model_info(opened.recipe).items():
+    graph.set_rt_info(opened.info.to_text(), [KEY])
+    for key, value in openvino_info(opened.info).items():
         graph.set_rt_info(value, ["model_info", key])
     import_openvino().save_model(graph, path, compress_to_fp16=quantize == "float16")
 

@@ -1,4 +1,4 @@
-"""The recipe in exported files: each format has a place for texts of one's own."""
+"""The model info in exported files: each format has a place for texts of one's own."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from keras_mobilenet.deploy.engines.checks import onnx_check
 from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file
 from keras_mobilenet.formats.keras import zip_files
-from keras_mobilenet.images.recipes import KEY, MAX_BYTES, Label, Recipe, recipe_from
+from keras_mobilenet.images.model_info import KEY, MAX_BYTES, Label, ModelInfo, info_from
 
 _MEMBER = f"{KEY}.json"
 _LABELS = "labels.txt"  # where Android's tools look
 _EXTRA = "assets.extra"  # TensorFlow leaves this folder of a SavedModel to others
 
 
-def write_recipe(path: str, recipe: Recipe) -> None:
-    """Put a recipe into an exported file, or SavedModel folder, that lies at `path`."""
+def write_info(path: str, info: ModelInfo) -> None:
+    """Put a model's info into an exported file, or SavedModel folder, that lies at `path`."""
     if os.path.isdir(path):
         folder = Path(path) / _EXTRA
         folder.mkdir(exist_ok=True)
-        (folder / _MEMBER).write_text(recipe.to_text(), encoding="utf-8")
+        (folder / _MEMBER).write_text(info.to_text(), encoding="utf-8")
     elif path.endswith(".tflite"):
-        _append_zip(path, recipe)
+        _append_zip(path, info)
     elif path.endswith(".onnx"):
-        _write_onnx(path, recipe)
+        _write_onnx(path, info)
     # An .xml has it from the one who wrote the graph.
 
 
-def read_recipe(path: str) -> Recipe | None:
-    """Return the recipe in an exported file, or None if there is none.
+def read_info(path: str) -> ModelInfo | None:
+    """Return the model info in an exported file, or None if there is none.
 
     Raises:
         CheckpointError: it is damaged.
     """
     with about_file(path, "Export it again."):
         text = _read(path)
-        return None if text is None else recipe_from(text)
+        return None if text is None else info_from(text)
 
 
-def model_info(recipe: Recipe) -> dict[str, str]:
+def openvino_info(info: ModelInfo) -> dict[str, str]:
     """Return what OpenVINO's Model API reads from a graph's `model_info`, by name.
 
     It subtracts a mean and divides by a scale, takes images of OpenCV, blue first, and splits the
     labels at spaces.
     """
-    info = {
+    texts = {
         "model_type": "Classification",
         "reverse_input_channels": "True",
     }
-    if recipe.preprocessing is not None:
-        inverse = recipe.preprocessing.inverse()  # pixels = input * scale + offset
-        info |= {"mean_values": _text(inverse.offset), "scale_values": _text(inverse.scale)}
-    if recipe.labels is not None:
-        info["labels"] = " ".join(name.replace(" ", "_") for name in _names(recipe.labels))
-    return info
+    if info.preprocessing is not None:
+        inverse = info.preprocessing.inverse()  # pixels = input * scale + offset
+        texts |= {"mean_values": _text(inverse.offset), "scale_values": _text(inverse.scale)}
+    if info.labels is not None:
+        texts["labels"] = " ".join(name.replace(" ", "_") for name in _names(info.labels))
+    return texts
 
 
 def _text(values: float | Sequence[float]) -> str:
@@ -68,19 +68,19 @@ def _names(labels: Sequence[Label]) -> list[str]:
     return [label if isinstance(label, str) else label[1] for label in labels]
 
 
-def _append_zip(path: str, recipe: Recipe) -> None:
+def _append_zip(path: str, info: ModelInfo) -> None:
     """Append a zip archive to a TFLite file, as TensorFlow's metadata are: both can be read."""
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(_MEMBER, recipe.to_text())
-        if recipe.labels is not None:
-            archive.writestr(_LABELS, "".join(f"{name}\n" for name in _names(recipe.labels)))
+        archive.writestr(_MEMBER, info.to_text())
+        if info.labels is not None:
+            archive.writestr(_LABELS, "".join(f"{name}\n" for name in _names(info.labels)))
 
 
-def _write_onnx(path: str, recipe: Recipe) -> None:
+def _write_onnx(path: str, info: ModelInfo) -> None:
     import onnx  # noqa: PLC0415 - an extra
 
     graph = onnx.load(path)
-    onnx.helper.set_model_props(graph, {KEY: recipe.to_text()})
+    onnx.helper.set_model_props(graph, {KEY: info.to_text()})
     onnx.save(graph, path)
 
 

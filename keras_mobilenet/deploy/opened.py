@@ -15,10 +15,10 @@ from typing import Any
 
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, Settings
-from keras_mobilenet.deploy.metadata import read_recipe
+from keras_mobilenet.deploy.metadata import read_info
 from keras_mobilenet.errors import PrecisionError, about_file
+from keras_mobilenet.images.model_info import Label, ModelInfo, check_classes, checked_labels
 from keras_mobilenet.images.pixel_scaling import Preprocessing, as_preprocessing
-from keras_mobilenet.images.recipes import Label, Recipe, check_classes, checked_labels
 
 _SUFFIX = ".keras"
 
@@ -28,7 +28,7 @@ class Opened:
     """A Keras model, or an exported file in its engine, and what is known of either."""
 
     name: str
-    recipe: Recipe  # preprocessing and labels, size and crop of the images
+    info: ModelInfo  # preprocessing and labels, size and crop of the images
     input_shape: tuple[int | None, ...]  # (height, width, channels), None where any length goes
     input_dtype: str  # "uint8" where it takes pixels and scales them itself
     classes: int | None  # None where the output is no vector of scores
@@ -42,12 +42,12 @@ class Opened:
         Raises:
             ValueError: it is no preprocessing, or there are not as many labels as classes.
         """
-        recipe = self.recipe
+        info = self.info
         if preprocessing is not None:
-            recipe = replace(recipe, preprocessing=as_preprocessing(preprocessing))
+            info = replace(info, preprocessing=as_preprocessing(preprocessing))
         if labels is not None:
-            recipe = replace(recipe, labels=checked_labels(labels, self.classes))
-        return replace(self, recipe=recipe)
+            info = replace(info, labels=checked_labels(labels, self.classes))
+        return replace(self, info=info)
 
     def then(self, step: Callable[..., Any], *arguments: Any) -> Opened:
         """Return the same with what a step makes of the Keras model and its arguments."""
@@ -71,8 +71,8 @@ def open_model(model: Any) -> Opened:
         return model
     from keras_mobilenet.models.model_files import (  # noqa: PLC0415 - Keras
         classes_of,
+        info_of,
         load_model,
-        recipe_of,
     )
 
     if isinstance(model, (str, PathLike)) and not is_exported(model):
@@ -86,7 +86,7 @@ def open_model(model: Any) -> Opened:
             f"{[tuple(x.shape) for x in inputs]} and outputs {[tuple(y.shape) for y in outputs]}"
         )
     shape, dtype = inputs[0].shape[1:], inputs[0].dtype
-    return Opened(model.name, recipe_of(model), shape, dtype, classes_of(model), model)
+    return Opened(model.name, info_of(model), shape, dtype, classes_of(model), model)
 
 
 def open_exported(path: str | PathLike[str], engine: str, settings: Settings) -> Opened:
@@ -105,11 +105,11 @@ def open_exported(path: str | PathLike[str], engine: str, settings: Settings) ->
     classes = scores[0] if len(scores) == 1 else None
     height, width = shape[:2]
     size = None if height is None or width is None else (height, width)
-    recipe = read_recipe(path) or Recipe(size, preprocessing=None)
+    info = read_info(path) or ModelInfo(size, preprocessing=None)
     with about_file(path, "Export it again."):
-        check_classes(recipe, classes)
+        check_classes(info, classes)
     dtype = compiled.input_dtype.name
-    return Opened(path, recipe, shape, dtype, classes, compiled)
+    return Opened(path, info, shape, dtype, classes, compiled)
 
 
 def _existing(path: str | PathLike[str]) -> str:

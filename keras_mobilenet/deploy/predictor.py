@@ -26,9 +26,9 @@ from keras_mobilenet.deploy.opened import Opened, is_exported, open_exported, op
 from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.images.images import as_channels, read_image
 from keras_mobilenet.images.inputs import is_one_image, pixels_of
+from keras_mobilenet.images.model_info import Label, ModelInfo
 from keras_mobilenet.images.pixel_scaling import PIXELS, Preprocessing
 from keras_mobilenet.images.prefetch import all_cores
-from keras_mobilenet.images.recipes import Label, Recipe
 from keras_mobilenet.images.value_ranges import doubt
 
 Path = str | PathLike[str]
@@ -110,7 +110,7 @@ class Predictor:
             opened, self.agreement = _compiled(opened, self.engine, settings, calibration)
         compiled: Engine = opened.model
         self.name = opened.name
-        self.recipe = _as_the_engine_says(opened.recipe, compiled)
+        self.info = _as_the_engine_says(opened.info, compiled)
         self.precision = compiled.precision
         self._takes_uint8 = compiled.input_dtype == np.uint8
         self._engine: Engine | None = compiled
@@ -166,7 +166,7 @@ class Predictor:
             ImageError: the file is no image.
         """
         size = self._size_to_read()
-        pixels = read_image(path, size=size, crop=self.recipe.crop, scaled=scaled)
+        pixels = read_image(path, size=size, crop=self.info.crop, scaled=scaled)
         return as_channels(pixels, self.input_shape[2])
 
     def labels(self) -> Sequence[Label]:
@@ -175,7 +175,7 @@ class Predictor:
         Raises:
             ValueError: the model has none.
         """
-        return self.recipe.known_labels()
+        return self.info.known_labels()
 
     def close(self) -> None:
         """Give back the engine's memory and threads; the object cannot be used any more."""
@@ -194,7 +194,7 @@ class Predictor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make the object anew: an engine cannot be copied."""
-        return partial(type(self), self._model, **self._options), (), {"recipe": self.recipe}
+        return partial(type(self), self._model, **self._options), (), {"info": self.info}
 
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, engine={self.engine!r}, precision={self.precision!r})"
@@ -222,16 +222,16 @@ class Predictor:
         return np.stack(arrays)
 
     def _pixels(self, x: Any) -> npt.NDArray[np.uint8]:
-        pixels = pixels_of(x, size=self._size_to_read(), crop=self.recipe.crop)
+        pixels = pixels_of(x, size=self._size_to_read(), crop=self.info.crop)
         return as_channels(pixels, self.input_shape[2])
 
     def _size_to_read(self) -> tuple[int, int]:
         height, width = self.input_shape[:2]
         if height is not None and width is not None:
             return height, width
-        if self.recipe.size is None:
-            raise ValueError(f"{self.name} takes any size. Pass arrays, or set its recipe's size.")
-        return self.recipe.size
+        if self.info.size is None:
+            raise ValueError(f"{self.name} takes any size. Pass arrays, or set its info's size.")
+        return self.info.size
 
     def _inputs(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return `x`, checked, in the type that the engine takes."""
@@ -245,7 +245,7 @@ class Predictor:
                 f"with at least one image. Received: shape {x.shape}"
             )
         if x.dtype == np.uint8:
-            return np.ascontiguousarray(x if self._takes_uint8 else self.recipe.scaled(x))
+            return np.ascontiguousarray(x if self._takes_uint8 else self.info.scaled(x))
         if x.dtype.kind != "f":
             raise ValueError(
                 "`x` must be pixels from 0 to 255 as uint8, or floats as the model takes them. "
@@ -259,8 +259,8 @@ class Predictor:
         size = float(np.sqrt(np.dot(x.ravel(), x.ravel()) / x.size))
         if not np.isfinite(size):
             raise ValueError("`x` holds values that are not finite (NaN or infinity).")
-        if not self._warned and self.recipe.preprocessing is not None:
-            words = doubt(x, size, self.recipe.preprocessing)
+        if not self._warned and self.info.preprocessing is not None:
+            words = doubt(x, size, self.info.preprocessing)
             if words is not None:
                 self._warned = True
                 warnings.warn(f"{self.name}: {words}", UserWarning, stacklevel=4)
@@ -291,7 +291,7 @@ def _compiled(
     portable = folded
     rounding = {"int8": to_int8, "bfloat16": to_bfloat16}.get(settings.precision or "")
     if rounding is not None and (settings.precision == "int8" or calibration is not None):
-        samples = calibration_samples(calibration, opened.recipe, opened.input_shape)
+        samples = calibration_samples(calibration, opened.info, opened.input_shape)
         portable = folded.then(bias_corrected, samples, rounding)
     compiled: Engine = engine_module(engine).compile_model(portable.model, settings, samples)
     agreed = None if samples is None else agreement(folded.model, compiled, samples)
@@ -302,21 +302,21 @@ def _is_array(x: Any) -> bool:
     return hasattr(x, "shape") and not is_one_image(x)
 
 
-def _as_the_engine_says(recipe: Recipe, engine: Engine) -> Recipe:
-    """Return a recipe with what a compiled model tells of its input by itself.
+def _as_the_engine_says(info: ModelInfo, engine: Engine) -> ModelInfo:
+    """Return the info with what a compiled model tells of its input by itself.
 
     Raises:
         ValueError: it takes pixels, `uint8`, and another preprocessing was asked for.
     """
     takes_uint8 = engine.input_dtype == np.uint8
-    if recipe.preprocessing is None:
-        return replace(recipe, preprocessing=PIXELS if takes_uint8 else engine.input_preprocessing)
-    if takes_uint8 and not recipe.takes_pixels:
+    if info.preprocessing is None:
+        return replace(info, preprocessing=PIXELS if takes_uint8 else engine.input_preprocessing)
+    if takes_uint8 and not info.takes_pixels:
         raise ValueError(
             "The model takes pixels, uint8, and scales them itself. "
-            f"Received: preprocessing={str(recipe.preprocessing)!r}. Pass 'none', or nothing."
+            f"Received: preprocessing={str(info.preprocessing)!r}. Pass 'none', or nothing."
         )
-    return recipe
+    return info
 
 
 def _positive(argument: str, value: int | None) -> int | None:

@@ -36,10 +36,10 @@ WRITER = "keras_mobilenet"  # the value of "format" in files that we wrote
 
 def describe(conventions: Conventions, origin: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the mapping for a file with these conventions; `origin` says more in words."""
-    told = {"epsilon": repr(conventions.epsilon), "padding": conventions.padding}
+    fields = {"epsilon": repr(conventions.epsilon), "padding": conventions.padding}
     if conventions.activation != Conventions().activation:
-        told["activation"] = conventions.activation
-    return {"format": WRITER, **told, **(origin or {})}
+        fields["activation"] = conventions.activation
+    return {"format": WRITER, **fields, **(origin or {})}
 
 
 def is_ours(metadata: Mapping[str, str]) -> bool:

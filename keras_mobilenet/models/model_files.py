@@ -1,4 +1,4 @@
-"""Whole models in Keras' `.keras` files, with the recipe that goes with them.
+"""Whole models in Keras' `.keras` files, with the info that belongs to them.
 
 A model is built by `MobileNet` or by the user. What is recorded of it is kept beside it while it
 lives, and in a member of its own in the archive, which Keras passes over; what is not recorded is
@@ -20,14 +20,14 @@ from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file, replacing
 from keras_mobilenet.formats.keras import zip_files
 from keras_mobilenet.images.labels import imagenet_classes
-from keras_mobilenet.images.pixel_scaling import Preprocessing, as_preprocessing
-from keras_mobilenet.images.recipes import (
+from keras_mobilenet.images.model_info import (
     KEY,
     MAX_BYTES,
-    Recipe,
+    ModelInfo,
     check_classes,
-    recipe_from,
+    info_from,
 )
+from keras_mobilenet.images.pixel_scaling import Preprocessing, as_preprocessing
 from keras_mobilenet.models.frozen import (
     batch_norms_of,
     freeze_batch_norms,
@@ -39,16 +39,16 @@ from keras_mobilenet.models.keras_check import check_archive
 
 SUFFIX = ".keras"
 _MEMBER = f"{KEY}.json"
-_recipes: weakref.WeakKeyDictionary[Any, Recipe] = weakref.WeakKeyDictionary()
+_infos: weakref.WeakKeyDictionary[Any, ModelInfo] = weakref.WeakKeyDictionary()
 
 
-def recipe_of(model: Any) -> Recipe:
-    """Return a model's recipe: the one set for it, else what its graph tells."""
-    recorded = _recipes.get(model)
+def info_of(model: Any) -> ModelInfo:
+    """Return a model's info: the one set for it, else what its graph tells."""
+    recorded = _infos.get(model)
     if recorded is not None:
         return recorded
     labels = imagenet_classes() if _is_of_imagenet(model) else None
-    return Recipe(_size_of(model), preprocessing=preprocessing_in_graph(model), labels=labels)
+    return ModelInfo(_size_of(model), preprocessing=preprocessing_in_graph(model), labels=labels)
 
 
 def preprocessing_of(model: Any) -> Preprocessing | None:
@@ -57,7 +57,7 @@ def preprocessing_of(model: Any) -> Preprocessing | None:
     It is what was set with `set_preprocessing`, or came with the model's file. Else it is read off
     the graph: a model that scales its input takes pixels, and a MobileNet V1 takes -1 to 1.
     """
-    return recipe_of(model).preprocessing
+    return info_of(model).preprocessing
 
 
 def set_preprocessing(model: Any, preprocessing: Preprocessing | str) -> None:
@@ -73,16 +73,16 @@ def set_preprocessing(model: Any, preprocessing: Preprocessing | str) -> None:
         ValueError: it is neither.
     """
     known = as_preprocessing(preprocessing)
-    set_recipe(model, replace(recipe_of(model), preprocessing=known))
+    set_info(model, replace(info_of(model), preprocessing=known))
 
 
-def set_recipe(model: Any, recipe: Recipe) -> None:
+def set_info(model: Any, info: ModelInfo) -> None:
     """Remember what goes with a model, for as long as it lives."""
-    _recipes[model] = recipe
+    _infos[model] = info
 
 
 def save_model(model: Any, path: str | PathLike[str]) -> None:
-    """Save a model and its recipe as `.keras`, which plain Keras opens too.
+    """Save a model and its info as `.keras`, which plain Keras opens too.
 
     Raises:
         ValueError: `path` does not end in `.keras`.
@@ -93,11 +93,11 @@ def save_model(model: Any, path: str | PathLike[str]) -> None:
     with replacing(path) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(_MEMBER, recipe_of(model).to_text())
+            archive.writestr(_MEMBER, info_of(model).to_text())
 
 
 def load_model(path: str | PathLike[str]) -> keras.Model:
-    """Return the model in a `.keras` file, with the recipe that `save_model` left there.
+    """Return the model in a `.keras` file, with the info that `save_model` left there.
 
     Code in the file is never run: Keras' safe mode is on. Batch norms that were saved as not
     trainable are frozen, as `freeze` leaves them; `freeze(model, batch_norm="train")` undoes it.
@@ -107,18 +107,18 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
     """
     path = os.fspath(path)
     check_file(path, "Pass a whole .keras file.")
-    recipe = _read_recipe(path)
+    info = _read_info(path)
     try:
         check_archive(path)
         model = keras.saving.load_model(path, safe_mode=True)
-        if recipe is not None:
-            check_classes(recipe, classes_of(model))
+        if info is not None:
+            check_classes(info, classes_of(model))
     except Exception as error:  # Keras raises nearly any type at a damaged or foreign file
         remedy = "Save the model again with the same version of Keras, or pass another file."
         raise CheckpointError(fault(path, f"cannot be opened: {error}", remedy)) from error
     _freeze_again(model)
-    if recipe is not None:
-        set_recipe(model, recipe)
+    if info is not None:
+        set_info(model, info)
     return model
 
 
@@ -128,12 +128,12 @@ def _freeze_again(model: Any) -> None:
     freeze_batch_norms(saved)
 
 
-def _read_recipe(path: str) -> Recipe | None:
-    """Return the recipe in the archive; None in a file that plain Keras wrote."""
+def _read_info(path: str) -> ModelInfo | None:
+    """Return the info in the archive; None in a file that plain Keras wrote."""
     with about_file(path, "Pass a whole .keras file."), zip_files.opened(path) as archive:
         if _MEMBER not in archive.namelist():
             return None
-        return recipe_from(zip_files.text(archive, archive.getinfo(_MEMBER), MAX_BYTES))
+        return info_from(zip_files.text(archive, archive.getinfo(_MEMBER), MAX_BYTES))
 
 
 def _size_of(model: Any) -> tuple[int, int] | None:

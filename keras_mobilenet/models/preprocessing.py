@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_mobilenet.images.labels import imagenet_classes
-from keras_mobilenet.images.recipes import Label
+from keras_mobilenet.images.model_info import Label
 from keras_mobilenet.nets.arguments import positive_int
 
 DATA_FORMATS = ("channels_last", "channels_first")

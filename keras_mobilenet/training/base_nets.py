@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_mobilenet.checkpoints.published.local_files import copies
 from keras_mobilenet.mobilenet import MobileNet
-from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.nets import arguments, pretrained, v1
 from keras_mobilenet.nets.net import Size
 from keras_mobilenet.training.checks import check_data_format
@@ -33,7 +33,7 @@ def base_net(
     blocks: Sequence[v1.Block] = v1.BLOCKS,
     activation: str = "softmax",
 ) -> keras.Model:
-    """Return a MobileNet with a top for `labels`, and the recipe it is trained and used with.
+    """Return a MobileNet with a top for `labels`, and the info for training and use.
 
     Published weights are taken with or without their top, whichever is at hand.
 
@@ -54,7 +54,7 @@ def base_net(
         # No dropout: it is for long trainings of whole nets, and would cost the exactness of
         # "the same seed, the same numbers".
         model = replace_top(net, len(labels), labels=labels, dropout=0.0, activation=activation)
-    set_recipe(model, replace(recipe_of(model), size=size, crop=WHOLE))
+    set_info(model, replace(info_of(model), size=size, crop=WHOLE))
     return model
 
 

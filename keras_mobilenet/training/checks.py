@@ -1,15 +1,18 @@
-"""What numbers and settings must be, checked in one way and with one wording."""
+"""Settings: what they must be, with one wording, and what JSON holds of them."""
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import keras
 
 from keras_mobilenet.nets.arguments import as_int
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.v1 import MIN_SIZE
+from keras_mobilenet.nets.v1 import BLOCKS, MIN_SIZE, Block
 
 
 def check_data_format(feature: str) -> None:
@@ -61,3 +64,17 @@ def check_range(
         below = f"at most {high}" if or_most else f"below {high}"
         most = "" if high == math.inf else f" and {below}"
         raise ValueError(f"`{name}` must be {least}{most}. Received: {name}={value!r}")
+
+
+def blocks_to_json(blocks: Sequence[Block]) -> list[list[Any]] | None:
+    """Return blocks as JSON holds them, None for the paper's."""
+    return None if tuple(blocks) == BLOCKS else [list(astuple(block)) for block in blocks]
+
+
+def validation_to_json(validation: Any) -> Any:
+    """Return what was validated with as JSON holds it: a share, a path, or the kind of data."""
+    if validation is None or isinstance(validation, (int, float)):
+        return validation
+    if isinstance(validation, (str, os.PathLike)):
+        return os.fspath(validation)
+    return type(validation).__name__

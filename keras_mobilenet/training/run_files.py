@@ -83,8 +83,8 @@ def metrics_of(run: Run) -> Metrics | MultiLabelMetrics | None:
 
 
 def _write_metrics(path: Path, run: Run, metrics: Metrics | MultiLabelMetrics | None) -> None:
-    told = {} if metrics is None else metrics.to_json()
-    told |= {
+    record = {} if metrics is None else metrics.to_json()
+    record |= {
         "settings": run.settings,
         "timings": run.timings,
         "versions": run.versions,
@@ -92,7 +92,7 @@ def _write_metrics(path: Path, run: Run, metrics: Metrics | MultiLabelMetrics | 
         "problems": run.problems,
     }
     with replacing(path) as temporary:
-        Path(temporary).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_history(path: Path, run: Run) -> None:

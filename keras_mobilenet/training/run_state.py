@@ -48,11 +48,11 @@ def save_state(folder: Path, identity: str, state: State) -> None:
     Raises:
         OSError: it cannot be written, as on a full disk; the state before is as it was.
     """
-    told = {key: x for key, x in vars(state).items() if key not in _GROUPS}
-    text = json.dumps({"identity": identity, **told})
+    record = {key: x for key, x in vars(state).items() if key not in _GROUPS}
+    text = json.dumps({"identity": identity, **record})
     arrays = {f"{group}_{i}": x for group in _GROUPS for i, x in enumerate(getattr(state, group))}
     with replacing(folder / NAME) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, told=np.array(text), **arrays)
+        np.savez(file, allow_pickle=False, record=np.array(text), **arrays)
 
 
 def load_state(folder: Path, identity: str) -> State | None:
@@ -81,9 +81,9 @@ def load_state(folder: Path, identity: str) -> State | None:
 
 def _read(arrays: Mapping[str, ArrayLike], identity: str) -> tuple[str, State]:
     """Return what a state is of, and the state, if that is `identity`."""
-    told = json.loads(str(np.asarray(arrays["told"])))
-    found = told.pop("identity")
-    state = State(**told)
+    record = json.loads(str(np.asarray(arrays["record"])))
+    found = record.pop("identity")
+    state = State(**record)
     if not isinstance(state.history, list) or not isinstance(state.epochs, int):
         raise TypeError("its history is none")
     if found == identity:

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.images.images import as_channels, fit_pixels, read_image
-from keras_mobilenet.images.recipes import Label
+from keras_mobilenet.images.model_info import Label
 from keras_mobilenet.models.backends import inferred
 from keras_mobilenet.models.cuts import inputs_of
-from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.nets.arguments import as_int
 from keras_mobilenet.transfer.heat_maps import overlaid
 from keras_mobilenet.transfer.linear_ends import LinearEnd, linear_end
@@ -69,7 +69,7 @@ def cam(
             the last activation: of `MobileNet` or `replace_top`, or of your own on a net, flat or
             nested, as in `Sequential([base, GlobalAveragePooling2D(), Dense(5, "softmax")])`.
         image: An image's file, or its pixels: `uint8` of shape `(height, width, 3)`. It is
-            cropped, resized and scaled as the model's recipe says, and made grey for a model of
+            cropped, resized and scaled as the model's info says, and made grey for a model of
             one channel.
         class_: The class' index or its name; None for the most probable one.
 
@@ -99,21 +99,20 @@ def cams(
         ImageError: a file is no image, or a damaged one.
     """
     end = linear_end(model)
-    recipe = recipe_of(model)
+    info = info_of(model)
     chosen: list[int | None] = [None] * len(images)
     if classes is not None:
-        chosen = [_class_index(class_, len(end.bias), recipe.labels) for class_ in classes]
-    cropped = [_pixels(image, recipe.crop) for image in images]
+        chosen = [_class_index(class_, len(end.bias), info.labels) for class_ in classes]
+    cropped = [_pixels(image, info.crop) for image in images]
     channels = model.inputs[0].shape[1 if end.channels_first else -1]
     inputs = [
-        recipe.scaled(as_channels(fit_pixels(pixels, size=recipe.size), channels))
-        for pixels in cropped
+        info.scaled(as_channels(fit_pixels(pixels, size=info.size), channels)) for pixels in cropped
     ]
     found = []
     for values, pixels, index in zip(_features(model, end, inputs), cropped, chosen, strict=True):
         maps = values @ end.weights + end.bias
         best = int(maps.mean(axis=(0, 1)).argmax()) if index is None else index
-        label = None if recipe.labels is None else _name(recipe.labels[best])
+        label = None if info.labels is None else _name(info.labels[best])
         found.append(ActivationMap(maps[..., best], best, label, pixels))
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_mobilenet.models.cuts import output_in
 from keras_mobilenet.models.frozen import layers_within
-from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.models.parts import FoundNet, find_nets
 from keras_mobilenet.nets import v1
 
@@ -81,11 +81,11 @@ def _net(model: Any) -> FoundNet:
 def submodel(model: Any, start: Any, end: Any) -> keras.Model:
     """Return the part of a model between two tensors; its layers are the model's own.
 
-    Its recipe is the model's, or takes what it is given where it begins within.
+    Its info is the model's, or takes what it is given where it begins within.
     """
     cut = keras.Model(start, end, name=f"{model.name}_part")
-    recipe = recipe_of(model)
-    set_recipe(cut, recipe if start is model.inputs[0] else recipe.taking_pixels())
+    info = info_of(model)
+    set_info(cut, info if start is model.inputs[0] else info.taking_pixels())
     return cut
 
 

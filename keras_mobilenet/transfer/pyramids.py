@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet.models.cuts import inputs_of, output_in, tensors_at
-from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.models.parts import FoundNet, find_nets
 
 STRIDES = (4, 8, 16, 32)
@@ -48,7 +48,7 @@ def features(model: Any, *, strides: Sequence[int] = STRIDES) -> keras.Model:
     within = {f"stride_{stride}": output_in(net.owner, found[stride]) for stride in strides}
     outputs = tensors_at(net.path, within)
     pyramid = keras.Model(inputs_of(model), outputs, name=f"{model.name}_features")
-    set_recipe(pyramid, replace(recipe_of(model), labels=None))
+    set_info(pyramid, replace(info_of(model), labels=None))
     return pyramid
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 
-from keras_mobilenet.images.recipes import Label, checked_labels
+from keras_mobilenet.images.model_info import Label, checked_labels
 from keras_mobilenet.models import graph
 from keras_mobilenet.models.cuts import features_of, free_name, inputs_of, names_in
-from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.models.parts import FoundNet, find_nets
 from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.net import Pooling
@@ -68,7 +68,7 @@ def replace_top(
         graph.Settings(arguments.share_dropped(dropout), activation),
     )
     new = keras.Model(inputs_of(model), outputs, name=model.name)
-    set_recipe(new, replace(recipe_of(model), labels=names))
+    set_info(new, replace(info_of(model), labels=names))
     return new
 
 

@@ -19,10 +19,10 @@ import keras_mobilenet
 from keras_mobilenet.commands.classify import DEFAULT_ADDRESS
 from keras_mobilenet.commands.options import _with_address
 from keras_mobilenet.deploy.graphs.conversion import to_tflite
-from keras_mobilenet.deploy.metadata import write_recipe
+from keras_mobilenet.deploy.metadata import write_info
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.prefetch import BATCH
-from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.nets.v1 import BLOCKS
 
 COUNT = 40
@@ -42,7 +42,7 @@ def here(tmp_path_factory):
 
 def export_model(model, path):
     path.write_bytes(to_tflite(model))
-    write_recipe(str(path), recipe_of(model))
+    write_info(str(path), info_of(model))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_exported_file_brings_its_labels_and_size(here, tmp_path):
         assert [c["id"] for c in one["classes"]] == [c["id"] for c in other["classes"]]
         scores = [[c["score"] for c in told["classes"]] for told in (one, other)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # batch norm folded, or not
-    assert as_json[0][0]["classes"][0]["id"] in recipe_of(model).labels
+    assert as_json[0][0]["classes"][0]["id"] in info_of(model).labels
     result = run(
         "classify", here / "good", "--model", path, "--features", "--out", tmp_path / "a.npz"
     )

@@ -40,8 +40,8 @@ def test_int8_file_knows_its_labels_and_takes_pixels(folder):
     assert "8 calibration images" in result.stdout
     assert f" {len(BLOCKS)} DEPTHWISE_CONV_2D" in result.stderr
     with Predictor("m.tflite") as predictor:
-        assert predictor.recipe.labels == LABELS
-        assert predictor.recipe.takes_pixels
+        assert predictor.info.labels == LABELS
+        assert predictor.info.takes_pixels
         assert predictor.predict(folder / "images" / "0.png").shape == (1, 5)
 
 

@@ -41,14 +41,14 @@ def run(folder, weights, *more):
 
 
 def test_a_folder_of_images_becomes_a_model(images, weights, tmp_path):
-    from keras_mobilenet.models.model_files import load_model, recipe_of
+    from keras_mobilenet.models.model_files import info_of, load_model
 
     out = tmp_path / "run"
     result = run(images, weights, "--out", out, "--val", 0.25)
     assert result.exit_code == 0, result.output
     assert re.search(r"validation accuracy [\d.]+ % \(\d of 6 images\)", result.stdout)
     assert f"wrote {out / 'model.keras'}" in result.stdout
-    assert recipe_of(load_model(out / "model.keras")).labels == tuple(COLOURS)
+    assert info_of(load_model(out / "model.keras")).labels == tuple(COLOURS)
     assert {"model.keras", "history.csv", "metrics.json"} <= {p.name for p in out.iterdir()}
     again = run(images, weights, "--out", out)
     assert again.exit_code == 1

@@ -10,8 +10,8 @@ from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.deploy.folders.classification import classify_images
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.prefetch import BATCH
-from keras_mobilenet.images.recipes import EVALUATION_CROP
 from keras_mobilenet.nets.v1 import Block
 
 

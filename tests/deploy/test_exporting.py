@@ -29,7 +29,7 @@ from keras_mobilenet import Predictor, export, preprocess_input
 from keras_mobilenet.deploy import exporting
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.errors import AccuracyError, MissingExtraError
-from keras_mobilenet.images.recipes import Recipe, recipe_from
+from keras_mobilenet.images.model_info import ModelInfo, info_from
 
 pytestmark = pytest.mark.long
 
@@ -88,8 +88,8 @@ def test_export_is_opened_and_compared(model, reference, tmp_path, name, quantiz
     assert not report.generated
     assert report.images == len(some)
     with Predictor(path) as predictor:
-        assert predictor.recipe.labels == LABELS
-        assert predictor.recipe.takes_pixels == pixels
+        assert predictor.info.labels == LABELS
+        assert predictor.info.takes_pixels == pixels
         for x in (
             random_images(7),
             random_images(7).astype(float) if pixels else preprocess_input(random_images(7)),
@@ -103,8 +103,8 @@ def test_file_says_how_it_is_used(exports, tmp_path, name):
     path, report = exports(name, tmp_path)
     assert report.generated
     with Predictor(path) as predictor:
-        assert predictor.recipe.labels == LABELS
-        assert not predictor.recipe.takes_pixels
+        assert predictor.info.labels == LABELS
+        assert not predictor.info.takes_pixels
 
 
 def test_report_tells_size_and_operators(exports, tmp_path):
@@ -161,17 +161,17 @@ def test_labels_lie_where_other_tools_look(model, tmp_path):
     with zipfile.ZipFile(tmp_path / "m.tflite") as archive:
         assert archive.read("labels.txt").decode().split() == ["1", "2", "3", "4", "5"]
         text = archive.read("keras_mobilenet.json").decode()
-    assert recipe_from(text).labels == ("1", "2", "3", "4", "5")
+    assert info_from(text).labels == ("1", "2", "3", "4", "5")
     assert json.loads(text)["scale"] == 1 / 127.5
 
 
-def test_file_without_recipe_takes_floats_only(exports, tmp_path):
+def test_file_without_model_info_takes_floats_only(exports, tmp_path):
     path, _ = exports("m.tflite", tmp_path)
     with zipfile.ZipFile(path) as archive:
         start = min(member.header_offset for member in archive.infolist())
     path.write_bytes(path.read_bytes()[:start])
     with Predictor(path) as predictor:
-        assert predictor.recipe == Recipe((SIZE, SIZE), preprocessing=None)
+        assert predictor.info == ModelInfo((SIZE, SIZE), preprocessing=None)
 
 
 @pytest.mark.parametrize("engine", ["litert", "openvino"])

@@ -22,9 +22,9 @@ from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import ImageError, MissingExtraError
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.listing import list_images
+from keras_mobilenet.images.model_info import info_for
 from keras_mobilenet.images.prefetch import BATCH, PREFETCH, Prefetcher
-from keras_mobilenet.images.recipes import recipe_for
-from keras_mobilenet.models.model_files import set_recipe
+from keras_mobilenet.models.model_files import set_info
 from keras_mobilenet.models.preprocessing import preprocess_input
 
 COUNT = 3 * BATCH + 5
@@ -210,7 +210,7 @@ def test_features_are_the_models_own_pooled_output(model, embedder, folder, path
     assert [result.path for result in results] == paths
     for result in results[::10]:
         if result.fault is None:
-            pixels = read_image(result.path, size=SIZE, crop=embedder.recipe.crop)
+            pixels = read_image(result.path, size=SIZE, crop=embedder.info.crop)
             expected = np.ravel(pooled(preprocess_input(pixels[None])))
             # Folding the batch norms changes the last digits.
             assert np.allclose(result.features, expected, atol=1e-5)
@@ -384,7 +384,7 @@ def test_no_cell_of_a_csv_file_is_a_formula(tmp_path, monkeypatch):
         Image.new("RGB", (40, 40), "teal").save(name)
     labels = ("=HYPERLINK(1)", "@SUM(1)", "-1", "plain")
     model = small_model()
-    set_recipe(model, recipe_for((SIZE, SIZE), len(labels), labels))
+    set_info(model, info_for((SIZE, SIZE), len(labels), labels))
     with Predictor(model) as predictor:
         write_results(predictor, names, "out.csv", top=4)
         rows = read_csv(tmp_path / "out.csv")

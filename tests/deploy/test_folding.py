@@ -163,7 +163,7 @@ def test_real_weights_fold_within_rounding(shared_data, monkeypatch, alpha):
     x = preprocess_input(pixels)
     found = difference(model(x, training=False), fold_batch_norm(model)(x, training=False))
     assert found.relative_error < 1e-5  # of softmax' outputs, of which one is near 1
-    assert found.agreement == 1.0
+    assert found.top1_agreement == 1.0
 
 
 def test_folded_model_is_saved_and_opened(tmp_path):

@@ -18,9 +18,9 @@ LABELS = ("ant", "bee", "cat", "dog", "eel")
 def asked(monkeypatch):
     """The models that somebody asks for their preprocessing and labels."""
     models = []
-    recipe_of = model_files.recipe_of
+    info_of = model_files.info_of
     for module in (model_files, folding):
-        monkeypatch.setattr(module, "recipe_of", lambda x: models.append(x) or recipe_of(x))
+        monkeypatch.setattr(module, "info_of", lambda x: models.append(x) or info_of(x))
     return models
 
 
@@ -38,7 +38,7 @@ def test_what_the_door_found_goes_through_every_step():
     opened = open_model(named_net(LABELS)).given("0..1", None)
     folded = opened.then(copies.in_float32).then(folding.without_batch_norms)
     assert folded.model is not opened.model
-    assert (folded.recipe.labels, str(folded.recipe.preprocessing)) == (LABELS, "0..1")
+    assert (folded.info.labels, str(folded.info.preprocessing)) == (LABELS, "0..1")
     assert open_model(folded) is folded
 
 
@@ -50,10 +50,10 @@ def test_models_files_and_exports_come_in_alike(tmp_path):
     file = open_exported(tmp_path / "m.tflite", "litert", Settings(1))
     for opened in (kept, again, file):
         assert (opened.input_shape, opened.classes) == ((SIZE, SIZE, 3), 5)
-        assert (opened.recipe.labels, opened.recipe.size) == (LABELS, (SIZE, SIZE))
-    assert kept.recipe == again.recipe
-    assert kept.recipe.preprocessing == MINUS_ONE_TO_ONE
-    assert file.recipe.preprocessing == PIXELS
+        assert (opened.info.labels, opened.info.size) == (LABELS, (SIZE, SIZE))
+    assert kept.info == again.info
+    assert kept.info.preprocessing == MINUS_ONE_TO_ONE
+    assert file.info.preprocessing == PIXELS
     assert (kept.input_dtype, file.input_dtype) == ("float32", "uint8")
     expected = model(MINUS_ONE_TO_ONE.scaled(random_images()), training=False)
     np.testing.assert_allclose(file.model.run(random_images()), expected, atol=1e-4)

@@ -15,9 +15,9 @@ from deploy_nets import SIZE, net, random_images
 
 from keras_mobilenet import Predictor, export
 from keras_mobilenet.deploy.engines.checks import opening, trial
-from keras_mobilenet.deploy.metadata import read_recipe, write_recipe
+from keras_mobilenet.deploy.metadata import read_info, write_info
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.images.recipes import Recipe
+from keras_mobilenet.images.model_info import ModelInfo
 
 ROOT = Path(__file__).parents[2]
 MANY = 150  # damaged files: a millisecond or two each
@@ -152,11 +152,11 @@ def test_metadata_that_unpack_to_far_more_are_refused(exported, tmp_path):
 
 
 def test_large_metadata_of_a_saved_model_are_refused(tmp_path):
-    write_recipe(str(tmp_path), Recipe())
+    write_info(str(tmp_path), ModelInfo())
     with open(tmp_path / "assets.extra/keras_mobilenet.json", "wb") as file:
         file.truncate(3 << 30)
     with at_most(SOON, SMALL), pytest.raises(CheckpointError, match="more than 16,777,216 bytes"):
-        read_recipe(str(tmp_path))
+        read_info(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["m.tflite", "m.onnx", "m"])
@@ -166,7 +166,7 @@ def test_a_file_that_names_other_classes_than_it_has_is_refused(exported, tmp_pa
     if name == "m.tflite":
         content = path.read_bytes()
         path.write_bytes(content[: content.index(b"PK\x03\x04")])
-    write_recipe(str(path), Recipe((SIZE, SIZE), labels=("daisy",)))
+    write_info(str(path), ModelInfo((SIZE, SIZE), labels=("daisy",)))
     refuse(path, "names 1 classes, and its model has 5 outputs")
 
 

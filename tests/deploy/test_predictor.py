@@ -22,7 +22,7 @@ from keras_mobilenet.deploy.graphs import calibration
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.errors import CheckpointError, ImageError, MissingExtraError
 from keras_mobilenet.images.images import read_image
-from keras_mobilenet.images.recipes import recipe_for
+from keras_mobilenet.images.model_info import info_for
 from keras_mobilenet.models.model_files import save_model
 
 ENGINES = ("keras", "litert", "openvino", "onnxruntime")
@@ -175,8 +175,8 @@ def test_calibration_takes_images_from_all_over_a_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(calibration, "MOST", 4)
     for i in range(6):  # sorted by class, as folders of images are
         Image.fromarray(np.full((SIZE, SIZE, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
-    recipe = recipe_for((SIZE, SIZE), 5)
-    samples = calibration_samples(tmp_path, recipe, (SIZE, SIZE, 3))
+    info = info_for((SIZE, SIZE), 5)
+    samples = calibration_samples(tmp_path, info, (SIZE, SIZE, 3))
     found = np.rint((samples[:, 0, 0, 0] + 1) * 127.5)
     assert len(found) == 4
     assert set(found) & {0, 40}
@@ -188,14 +188,14 @@ def test_calibration_takes_images_from_all_over_arrays_and_lists(monkeypatch, tm
     monkeypatch.setattr(calibration, "MOST", 20)
     levels = np.repeat([0, 200], 30) if kind != "classes in turns" else np.tile([0, 200], 30)
     some = np.broadcast_to(levels.astype(np.uint8)[:, None, None, None], (60, SIZE, SIZE, 3))
-    recipe = recipe_for((SIZE, SIZE), 5)
+    info = info_for((SIZE, SIZE), 5)
     if kind == "floats":
-        some = recipe.scaled(some)
+        some = info.scaled(some)
     if kind == "paths":
         for name, level in (("a", 0), ("b", 200)):
             Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(tmp_path / f"{name}.png")
         some = [tmp_path / "a.png"] * 30 + [tmp_path / "b.png"] * 30
-    samples = calibration_samples(some, recipe, (SIZE, SIZE, 3))
+    samples = calibration_samples(some, info, (SIZE, SIZE, 3))
     assert len(samples) == 20
     dark = np.count_nonzero(samples[:, 0, 0, 0] < -0.9)
     assert dark == 10 if kind != "classes in turns" else 5 <= dark <= 15
@@ -207,19 +207,19 @@ def test_calibration_passes_over_what_is_no_image_and_tells_what_is_damaged(tmp_
         Image.new("RGB", (8, 8), "teal").save(tmp_path / name)
     (tmp_path / "._a.jpg").write_bytes(b"a Mac's notes about a.jpg")
     (tmp_path / "manual.pdf").write_bytes(b"%PDF-1.4")
-    recipe, shape = recipe_for((SIZE, SIZE), 5), (SIZE, SIZE, 3)
-    assert len(calibration_samples(tmp_path, recipe, shape)) == 2
+    info, shape = info_for((SIZE, SIZE), 5), (SIZE, SIZE, 3)
+    assert len(calibration_samples(tmp_path, info, shape)) == 2
     (tmp_path / "c.jpg").write_bytes(b"cut short")
     with pytest.warns(UserWarning, match=r"1 of 3 calibration .*c\.jpg: is text"):
-        assert len(calibration_samples(tmp_path, recipe, shape)) == 2
+        assert len(calibration_samples(tmp_path, info, shape)) == 2
     with pytest.raises(ImageError, match="c.jpg"):
-        calibration_samples([tmp_path / "c.jpg"], recipe, shape)
+        calibration_samples([tmp_path / "c.jpg"], info, shape)
 
 
 def test_calibration_reads_a_folder_and_paths(model, files):
-    recipe, shape = recipe_for((SIZE, SIZE), 5), (SIZE, SIZE, 3)
+    info, shape = info_for((SIZE, SIZE), 5), (SIZE, SIZE, 3)
     a, b, c = (
-        calibration_samples(some, recipe, shape)
+        calibration_samples(some, info, shape)
         for some in (files[0].parent, str(files[0].parent), files)
     )
     assert np.array_equal(a, b)
@@ -308,7 +308,7 @@ def test_features_come_out_too(engine, options):
     assert difference(model(x, training=False), found).relative_error < FLOAT32
 
 
-def test_paths_are_read_as_the_recipe_says(litert, files):
+def test_paths_are_read_as_the_model_info_says(litert, files):
     pixels = np.stack([read_image(path, size=SIZE, crop=0.875) for path in files])
     expected = litert.predict(pixels)
     assert np.array_equal(litert.predict(files), expected)
@@ -382,7 +382,7 @@ def test_model_without_names_does_not_classify(files):
 def test_saved_model_is_opened_by_its_path(model, reference, tmp_path):
     save_model(model, tmp_path / "model.keras")
     with Predictor(tmp_path / "model.keras") as predictor:
-        assert predictor.recipe.labels == LABELS
+        assert predictor.info.labels == LABELS
         assert difference(reference, predictor.predict(random_images(7))).relative_error < FLOAT32
 
 
@@ -434,7 +434,7 @@ def test_every_float32_engine_agrees_on_real_images(shared_data, monkeypatch, al
     reference = model.predict(preprocess_input(pixels), verbose=0)
     for engine in ENGINES:
         with Predictor(model, engine=engine) as predictor:
-            assert difference(reference, predictor.predict(pixels)).agreement == 1.0, engine
+            assert difference(reference, predictor.predict(pixels)).top1_agreement == 1.0, engine
 
 
 REPORTS = """

@@ -19,8 +19,8 @@ from keras_mobilenet.deploy.exporting import export
 from keras_mobilenet.deploy.graphs import agreement
 from keras_mobilenet.errors import AgreementWarning, PrecisionError
 from keras_mobilenet.images.images import read_image
-from keras_mobilenet.images.recipes import recipe_for
-from keras_mobilenet.models.model_files import set_recipe
+from keras_mobilenet.images.model_info import info_for
+from keras_mobilenet.models.model_files import set_info
 from keras_mobilenet.nets.v1 import Block
 
 LABELS = ("ant", "bee", "cat", "dog", "eel")
@@ -30,7 +30,7 @@ CALIBRATION = random_images(20, seed=3)
 @pytest.fixture(scope="module")
 def model():
     model = unsettled((SIZE, SIZE, 3), blocks=[Block(64, 2), Block(512, 2)])
-    set_recipe(model, recipe_for((SIZE, SIZE), len(LABELS), LABELS))
+    set_info(model, info_for((SIZE, SIZE), len(LABELS), LABELS))
     return model
 
 
@@ -94,7 +94,7 @@ def test_agreement_is_that_of_the_calibration_images(model, engine):
         warnings.simplefilter("ignore", AgreementWarning)
         predictor = Predictor(model, engine=engine, precision="int8", calibration=CALIBRATION)
     x = preprocess_input(CALIBRATION)
-    expected = difference(model(x, training=False), predictor.predict(x)).agreement
+    expected = difference(model(x, training=False), predictor.predict(x)).top1_agreement
     assert predictor.agreement == expected
     assert predictor.precision == "int8"
     predictor.close()
@@ -142,7 +142,7 @@ def test_auto_int8_agrees_with_keras_on_real_images(shared_data, monkeypatch, al
         predictor = Predictor(model, precision="int8", calibration=images / "flowers" / "train")
     with predictor:
         assert predictor.engine == ("openvino" if adds_int8_products() else "litert")
-        found = difference(reference, predictor.predict(pixels)).agreement
+        found = difference(reference, predictor.predict(pixels)).top1_agreement
     least = {0.25: 0.90, 1.0: 0.95}[alpha]
     # OpenVINO, which VNNI makes the faster one, takes coarser ranges: 88 % at alpha 0.25.
     assert found >= least - (0.04 if predictor.engine == "openvino" else 0)
@@ -205,10 +205,10 @@ def test_a_pickled_predictor_is_made_anew(model, files):
     path = next(iter(files))
     for source in (model, path, str(path)):
         with Predictor(source, engine="litert", threads=1) as predictor:
-            predictor.recipe = predictor.recipe.taking_pixels()
+            predictor.info = predictor.info.taking_pixels()
             with pickle.loads(pickle.dumps(predictor)) as copy:
                 assert repr(copy) == repr(predictor)
-                assert copy.recipe == predictor.recipe
+                assert copy.info == predictor.info
                 x = random_images(3)
                 assert np.allclose(copy.predict(x), predictor.predict(x), atol=1e-6)
 
@@ -218,8 +218,8 @@ def test_a_pickled_predictor_keeps_its_preprocessing_and_labels(model, files):
     for source in (model, next(iter(files))):
         with Predictor(source, engine="litert", threads=1, **options) as predictor:
             with pickle.loads(pickle.dumps(predictor)) as copy:
-                assert copy.recipe == predictor.recipe
-                assert str(copy.recipe.preprocessing) == str(predictor.recipe.preprocessing)
+                assert copy.info == predictor.info
+                assert str(copy.info.preprocessing) == str(predictor.info.preprocessing)
                 assert copy.labels() == options["labels"]
                 x = random_images(3)
                 expected = predictor.predict((x / 255 - 0.5).astype("float32"))

@@ -28,8 +28,8 @@ from keras_mobilenet.evaluation.report.filters import (
     setting,
 )
 from keras_mobilenet.evaluation.report.report import write_report
-from keras_mobilenet.images.recipes import Recipe
-from keras_mobilenet.models.model_files import set_recipe
+from keras_mobilenet.images.model_info import ModelInfo
+from keras_mobilenet.models.model_files import set_info
 
 pytestmark = pytest.mark.builds
 HOSTILE = """</td></title></style><script>alert(1)</script>"'&<img src=x onerror='alert(2)'>"""
@@ -101,7 +101,7 @@ def page_of(folder, run):
 @pytest.fixture(scope="module")
 def model():
     net = MobileNet((64, 64, 3), 0.25, weights=None, classes=3)
-    set_recipe(randomise(net), Recipe((64, 64), labels=FLOWERS))
+    set_info(randomise(net), ModelInfo((64, 64), labels=FLOWERS))
     return net
 
 

@@ -9,7 +9,7 @@ from random_models import randomise
 
 from keras_mobilenet import MobileNet, load_weights, preprocess_input, save_weights
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.models.model_files import load_model, recipe_of, save_model
+from keras_mobilenet.models.model_files import info_of, load_model, save_model
 from keras_mobilenet.nets import v1
 
 pytestmark = pytest.mark.backends
@@ -130,10 +130,10 @@ def test_net_with_preprocessing_takes_pixels(tmp_path):
     np.testing.assert_allclose(scaled, preprocess_input(pixels()), atol=1e-6)
     # What differs by an ulp of the input differs by few in the scores.
     np.testing.assert_allclose(model(pixels()), plain(preprocess_input(pixels())), atol=1e-5)
-    assert not recipe_of(plain).takes_pixels
-    assert recipe_of(model).takes_pixels
+    assert not info_of(plain).takes_pixels
+    assert info_of(model).takes_pixels
     save_model(model, tmp_path / "model.keras")
-    assert recipe_of(load_model(tmp_path / "model.keras")).takes_pixels
+    assert info_of(load_model(tmp_path / "model.keras")).takes_pixels
 
 
 @pytest.mark.parametrize("momentum", [0.99, 0.9997])

@@ -18,7 +18,7 @@ from keras_mobilenet import (
     set_preprocessing,
 )
 from keras_mobilenet.deploy.folders.classification import classify_images
-from keras_mobilenet.models.model_files import load_model, recipe_of, save_model
+from keras_mobilenet.models.model_files import info_of, load_model, save_model
 from keras_mobilenet.nets.v1 import BLOCKS
 
 SHAPE = (SIZE, SIZE, 3)
@@ -136,12 +136,12 @@ def test_file_that_plain_keras_wrote_tells_the_same(tmp_path):
 
 
 def test_names_of_imagenet_are_those_of_the_nets_own_classifier_only():
-    assert len(recipe_of(behind(base=net(classes=1000))).labels) == 1000
-    assert recipe_of(replace_top(net(), 1000)).labels is None
+    assert len(info_of(behind(base=net(classes=1000))).labels) == 1000
+    assert info_of(replace_top(net(), 1000)).labels is None
     other = behind(net(include_top=False), base=keras.Sequential([layers.Dense(1000)]))
-    assert recipe_of(other).labels is None
+    assert info_of(other).labels is None
     v2 = keras.applications.MobileNetV2(SHAPE, 0.35, weights=None)
-    assert recipe_of(v2).labels is None
+    assert info_of(v2).labels is None
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_export_scales_pixels_once(scaling, tmp_path, name):
     for included in (True, False):
         export(model, tmp_path / name, include_preprocessing=included)
         with Predictor(tmp_path / name) as predictor:
-            assert predictor.recipe.takes_pixels
+            assert predictor.info.takes_pixels
             np.testing.assert_allclose(predictor.predict(random_images(7)), expected, atol=1e-5)
             assert (predictor._engine.input_dtype == np.uint8) == included
 
@@ -201,7 +201,7 @@ def test_what_is_said_is_used_and_recorded(unknown, tmp_path):
         assert predictor.labels() == tuple("abcd")
     with Predictor(tmp_path / "m.tflite", labels=list("efgh"), preprocessing="none") as predictor:
         assert predictor.labels() == tuple("efgh")
-        assert predictor.recipe.takes_pixels
+        assert predictor.info.takes_pixels
     assert preprocessing_of(model) is None
     set_preprocessing(model, "mean=120,110,100;std=60,61,62")
     save_model(model, tmp_path / "m.keras")
@@ -212,7 +212,7 @@ def test_what_is_said_is_used_and_recorded(unknown, tmp_path):
     with Predictor(tmp_path / "m.tflite") as predictor:
         scaled = (random_images(3) - np.float32([120, 110, 100])) / np.float32([60, 61, 62])
         np.testing.assert_allclose(predictor.predict(random_images(3)), model(scaled), atol=1e-5)
-        assert predictor.recipe.takes_pixels
+        assert predictor.info.takes_pixels
 
 
 def test_file_that_takes_uint8_takes_no_other_preprocessing(unknown, tmp_path):
@@ -223,4 +223,4 @@ def test_file_that_takes_uint8_takes_no_other_preprocessing(unknown, tmp_path):
 
 def test_folded_model_keeps_labels():
     model = replace_top(net(), 3, labels=["a", "b", "c"])
-    assert recipe_of(fold_batch_norm(model)) == recipe_of(model)
+    assert info_of(fold_batch_norm(model)) == info_of(model)

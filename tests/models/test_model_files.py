@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.images.model_info import ModelInfo, info_for, info_from
 from keras_mobilenet.images.pixel_scaling import Preprocessing
-from keras_mobilenet.images.recipes import Recipe, recipe_for, recipe_from
-from keras_mobilenet.models.model_files import load_model, recipe_of, save_model, set_recipe
+from keras_mobilenet.models.model_files import info_of, load_model, save_model, set_info
 from keras_mobilenet.nets.v1 import BLOCKS
 
 FLOWERS = ("daisy", "dandelion", "røse")
@@ -25,23 +25,23 @@ def small():
 
 
 def test_model_of_imagenet_has_its_names(donor):
-    assert recipe_of(donor) == Recipe((224, 224), labels=imagenet_classes())
+    assert info_of(donor) == ModelInfo((224, 224), labels=imagenet_classes())
 
 
 def test_model_of_other_classes_has_no_names(small):
-    assert recipe_of(small) == Recipe((32, 64), labels=None)
+    assert info_of(small) == ModelInfo((32, 64), labels=None)
 
 
-def test_recipe_scales_as_preprocess_input():
+def test_model_info_scales_as_preprocess_input():
     pixels = np.arange(256, dtype=np.uint8)
-    assert np.array_equal(Recipe().scaled(pixels), preprocess_input(pixels))
-    assert np.array_equal(Recipe().taking_pixels().scaled(pixels), pixels)
+    assert np.array_equal(ModelInfo().scaled(pixels), preprocess_input(pixels))
+    assert np.array_equal(ModelInfo().taking_pixels().scaled(pixels), pixels)
 
 
 names = st.text(max_size=8)
 scales = st.floats(0.01, 300) | st.tuples(st.floats(0.01, 300), st.floats(0.01, 300))
-recipes = st.builds(
-    Recipe,
+infos = st.builds(
+    ModelInfo,
     st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
     st.floats(0.01, 1),
     st.none() | st.builds(Preprocessing, scales, st.floats(-300, 300)),
@@ -49,9 +49,9 @@ recipes = st.builds(
 )
 
 
-@given(recipes)
-def test_text_tells_the_recipe(recipe):
-    assert recipe_from(recipe.to_text()) == recipe
+@given(infos)
+def test_text_tells_the_model_info(info):
+    assert info_from(info.to_text()) == info
 
 
 @pytest.mark.parametrize(
@@ -61,26 +61,26 @@ def test_text_tells_the_recipe(recipe):
         "[]",
         "{}",
         "[" * 100_000,
-        Recipe().to_text().replace('"version": 2', '"version": 3'),
-        Recipe().to_text().replace("null", "[224]", 1),
-        Recipe().to_text().replace("null", "[0, 224]", 1),
+        ModelInfo().to_text().replace('"version": 2', '"version": 3'),
+        ModelInfo().to_text().replace("null", "[224]", 1),
+        ModelInfo().to_text().replace("null", "[0, 224]", 1),
         *(
-            Recipe(crop=0.75).to_text().replace("0.75", crop).replace("-1.0", offset)
+            ModelInfo(crop=0.75).to_text().replace("0.75", crop).replace("-1.0", offset)
             for crop, offset in (("0", "0"), ("NaN", "0"), ("1" * 400, "0"), ("1", "1e300"))
         ),
         *(
-            Recipe(preprocessing=Preprocessing(0.5)).to_text().replace("0.5", scale)
+            ModelInfo(preprocessing=Preprocessing(0.5)).to_text().replace("0.5", scale)
             for scale in ("0", "NaN", "1e-300", "null", '"1"', "[]", "true")
         ),
         '{"version": 1, "size": null, "crop": 1, "divisor": 0, "shift": 0, "labels": null}',
-        Recipe().to_text().replace('"labels": null', '"labels": "daisy"'),
-        Recipe().to_text().replace('"labels": null', '"labels": [["a", "b", "c"]]'),
-        Recipe().to_text().replace('"crop"', '"croq"'),
+        ModelInfo().to_text().replace('"labels": null', '"labels": "daisy"'),
+        ModelInfo().to_text().replace('"labels": null', '"labels": [["a", "b", "c"]]'),
+        ModelInfo().to_text().replace('"crop"', '"croq"'),
     ],
 )
 def test_damaged_text_is_refused(text):
     with pytest.raises(CheckpointError, match="what the file says of its input is damaged"):
-        recipe_from(text)
+        info_from(text)
 
 
 def test_text_of_the_first_version_is_read():
@@ -88,34 +88,34 @@ def test_text_of_the_first_version_is_read():
         '{"version": 1, "size": [8, 9], "crop": 0.5, "divisor": 127.5, "shift": 1.0, '
         '"labels": null}'
     )
-    assert recipe_from(text) == Recipe((8, 9), crop=0.5)
+    assert info_from(text) == ModelInfo((8, 9), crop=0.5)
 
 
 def test_labels_must_be_as_many_as_classes():
     with pytest.raises(ValueError, match="each of the model's 4 outputs.* 3 labels"):
-        recipe_for((224, 224), 4, FLOWERS)
+        info_for((224, 224), 4, FLOWERS)
 
 
 @pytest.mark.parametrize("labels", ["abc", [1, 2, 3], [("a", "b", "c"), "b", "c"]])
 def test_labels_must_be_names(labels):
     with pytest.raises(ValueError, match="`labels` must be the classes' names"):
-        recipe_for((224, 224), 3, labels)
+        info_for((224, 224), 3, labels)
 
 
-def test_saved_model_keeps_recipe_and_outputs(small, tmp_path):
-    recipe = Recipe((32, 64), crop=1.0, labels=FLOWERS)
-    set_recipe(small, recipe)
+def test_saved_model_keeps_model_info_and_outputs(small, tmp_path):
+    info = ModelInfo((32, 64), crop=1.0, labels=FLOWERS)
+    set_info(small, info)
     path = tmp_path / "flowers.keras"
     save_model(small, path)
     x = np.random.default_rng(0).uniform(-1, 1, (2, 32, 64, 3)).astype(np.float32)
     for opened in (load_model(path), keras.saving.load_model(path)):
         assert np.array_equal(opened(x), small(x))
-    assert recipe_of(load_model(path)) == recipe
+    assert info_of(load_model(path)) == info
 
 
 def test_file_of_plain_keras_opens(small, tmp_path):
     small.save(tmp_path / "plain.keras")
-    assert recipe_of(load_model(tmp_path / "plain.keras")) == Recipe((32, 64))
+    assert info_of(load_model(tmp_path / "plain.keras")) == ModelInfo((32, 64))
 
 
 def test_only_keras_files_are_saved(small, tmp_path):
@@ -133,7 +133,7 @@ def test_damaged_files_are_refused(small, tmp_path):
             load_model(path)
 
 
-def test_damaged_recipe_is_refused(small, tmp_path):
+def test_damaged_model_info_is_refused(small, tmp_path):
     path = tmp_path / "model.keras"
     small.save(path)
     with zipfile.ZipFile(path, "a") as archive:
@@ -146,7 +146,7 @@ def test_file_that_names_other_classes_than_it_has_is_refused(small, tmp_path):
     path = tmp_path / "model.keras"
     small.save(path)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("keras_mobilenet.json", Recipe(labels=("daisy",)).to_text())
+        archive.writestr("keras_mobilenet.json", ModelInfo(labels=("daisy",)).to_text())
     with pytest.raises(CheckpointError, match="names 1 classes, and its model has 3 outputs"):
         load_model(path)
 

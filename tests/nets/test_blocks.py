@@ -25,7 +25,7 @@ from keras_mobilenet import (
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.display.summaries import layer_rows
 from keras_mobilenet.images.images import fit_pixels
-from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.nets.v1 import BLOCKS, FULL_BLOCKS, SHALLOW_BLOCKS, Block
 from keras_mobilenet.transfer.freezing import trainable_summary
 
@@ -127,8 +127,8 @@ def test_new_top_stands_on_all_blocks(net):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype("uint8")
     seen = cam(mine, image, class_=1)
     logits = keras.Model(mine.inputs, mine.get_layer("reshape_2").output)
-    recipe = recipe_of(mine)
-    x = recipe.scaled(fit_pixels(fit_pixels(image, crop=recipe.crop), size=recipe.size))
+    info = info_of(mine)
+    x = info.scaled(fit_pixels(fit_pixels(image, crop=info.crop), size=info.size))
     found = float(np.asarray(logits([x[None]]))[0, 1])
     assert seen.array.mean() == pytest.approx(found, rel=1e-4)
 

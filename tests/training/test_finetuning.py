@@ -13,7 +13,7 @@ from coloured_shapes import COLOURS, NET, shapes, write_shapes, write_weights
 from keras_mobilenet import MobileNet, finetune
 from keras_mobilenet.errors import DownloadError
 from keras_mobilenet.images.images import read_image
-from keras_mobilenet.models.model_files import load_model, recipe_of
+from keras_mobilenet.models.model_files import info_of, load_model
 from keras_mobilenet.training import run_state
 from keras_mobilenet.training.data import sources
 from keras_mobilenet.training.data.sources import Image
@@ -95,18 +95,18 @@ PARTS = ["top", "block_4", "all"]
 @pytest.mark.parametrize("train_from", PARTS)
 def test_the_model_computes_what_was_measured(trained, train_from):
     run, out = trained(train_from)
-    recipe = recipe_of(run.model)
+    info = info_of(run.model)
     x = np.stack([read_image(path, size=32) for path, _ in run.validation])
     for model in (run.model, load_model(out / "model.keras")):
-        y = model.predict(recipe.scaled(x), verbose=0)
+        y = model.predict(info.scaled(x), verbose=0)
         assert np.abs(y - run.probabilities).max() < TOLERANCE
     assert run.accuracy == np.mean(y.argmax(axis=1) == [index for _, index in run.validation])
 
 
 @pytest.mark.parametrize("train_from", PARTS)
 def test_the_file_knows_the_classes_and_the_images(trained, train_from):
-    recipe = recipe_of(load_model(trained(train_from)[1] / "model.keras"))
-    assert (recipe.labels, recipe.size, recipe.crop) == (tuple(COLOURS), (32, 32), 1.0)
+    info = info_of(load_model(trained(train_from)[1] / "model.keras"))
+    assert (info.labels, info.size, info.crop) == (tuple(COLOURS), (32, 32), 1.0)
 
 
 def test_coloured_shapes_are_learnt(trained):

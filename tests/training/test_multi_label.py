@@ -11,7 +11,7 @@ from coloured_shapes import COLOURS, NET, write_weights
 from keras_mobilenet import Predictor, cam, finetune
 from keras_mobilenet.evaluation.multi_label_metrics import evaluate_multi_label
 from keras_mobilenet.evaluation.report.mistakes import find_wrong_answers
-from keras_mobilenet.models.model_files import load_model, recipe_of
+from keras_mobilenet.models.model_files import info_of, load_model
 from keras_mobilenet.training.data.sources import read_source
 from keras_mobilenet.training.finetune.settings import positive_weights
 from keras_mobilenet.training.finetune.steps import Objective
@@ -227,7 +227,7 @@ def test_each_class_has_a_probability_of_its_own_in_the_file(trained):
     run, out = trained
     x = coloured(30, 1)[0]
     model = load_model(out / "model.keras")
-    assert recipe_of(model).labels == NAMES
+    assert info_of(model).labels == NAMES
     assert model.layers[-1].activation is keras.activations.sigmoid
     from PIL import Image
 

@@ -18,7 +18,7 @@ from keras_mobilenet import finetune, train
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.errors import BackendError, ImageError
 from keras_mobilenet.evaluation.metrics import evaluate
-from keras_mobilenet.models.model_files import load_model, recipe_of
+from keras_mobilenet.models.model_files import info_of, load_model
 from keras_mobilenet.nets.v1 import Block
 from keras_mobilenet.training import run_state
 from keras_mobilenet.training.workers import Workers
@@ -110,8 +110,8 @@ def test_a_run_has_its_files_and_tells_its_progress(finished):
     assert metrics["settings"]["schedule"] == "cosine"
     assert len((out / "history.csv").read_text().splitlines()) == 1 + SMALL["epochs"]
     assert told[-1].done == told[-1].total == SMALL["epochs"] * 48
-    recipe = recipe_of(run.model)
-    assert (recipe.labels, recipe.size, recipe.crop) == (tuple(COLOURS), (32, 32), 0.875)
+    info = info_of(run.model)
+    assert (info.labels, info.size, info.crop) == (tuple(COLOURS), (32, 32), 0.875)
 
 
 def test_the_file_classifies(finished, images):
@@ -162,8 +162,8 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(images, tmp_path, ea
     with pytest.raises(FloatingPointError, match="lower learning rate"):
         train(images, out=tmp_path, callbacks=[Spoil()], **small)
     state = np.load(tmp_path / run_state.NAME)
-    assert json.loads(str(state["told"]))["epochs"] == 1
-    assert all(np.isfinite(state[name]).all() for name in state.files if name != "told")
+    assert json.loads(str(state["record"]))["epochs"] == 1
+    assert all(np.isfinite(state[name]).all() for name in state.files if name != "record")
 
 
 def test_mixed_precision_trains_and_saves_float32(images, tmp_path, eager):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from coloured_shapes import COLOURS, write_shapes
 
-from keras_mobilenet.images.recipes import recipe_for
+from keras_mobilenet.images.model_info import info_for
 from keras_mobilenet.training.scratch.options import checked_options
 from keras_mobilenet.training.scratch.reading import UNREADABLE, Reader, order
 
@@ -152,7 +152,7 @@ def reader(tmp_path):
     folder = write_shapes(tmp_path / "images", 2)
     paths = sorted(map(str, folder.glob("*/*")))
     examples = [(path, list(COLOURS).index(path.split("/")[-2])) for path in paths]
-    return Reader(examples, recipe_for((32, 48), 3, tuple(COLOURS)), seed=5, min_area=0.35)
+    return Reader(examples, info_for((32, 48), 3, tuple(COLOURS)), seed=5, min_area=0.35)
 
 
 @pytest.mark.backends

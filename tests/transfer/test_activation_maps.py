@@ -9,8 +9,8 @@ from random_models import randomise
 from keras_mobilenet import MobileNet, cam, freeze, replace_top
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.images.images import fit_pixels, read_image
-from keras_mobilenet.images.recipes import Recipe
-from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.images.model_info import ModelInfo
+from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.transfer.heat_maps import RAMP, coloured
 
 pytestmark = pytest.mark.builds
@@ -22,7 +22,7 @@ def logits_model(shape=(64, 96, 3), classes=3, labels=FLOWERS, **options):
     model = MobileNet(
         shape, 0.25, weights=None, classes=classes, classifier_activation=None, **options
     )
-    set_recipe(randomise(model), Recipe(shape[:2] if shape[0] else None, labels=labels))
+    set_info(randomise(model), ModelInfo(shape[:2] if shape[0] else None, labels=labels))
     return model
 
 
@@ -31,7 +31,7 @@ def logits_model(shape=(64, 96, 3), classes=3, labels=FLOWERS, **options):
 def test_mean_of_the_map_is_the_logit(class_, padding):
     model = logits_model(padding=padding)
     found = cam(model, PIXELS, class_=class_)
-    x = recipe_of(model).scaled(fit_pixels(PIXELS, size=(64, 96), crop=0.875))[None]
+    x = info_of(model).scaled(fit_pixels(PIXELS, size=(64, 96), crop=0.875))[None]
     assert found.array.shape == (2, 3)
     assert found.array.dtype == np.float32
     assert (found.class_index, found.label) == (class_, FLOWERS[class_])
@@ -42,7 +42,7 @@ def test_mean_of_the_map_is_the_logit(class_, padding):
 def test_most_probable_class_is_the_default():
     model = logits_model(labels=None)
     assert cam(model, PIXELS, class_=np.int64(2)).class_index == 2
-    x = recipe_of(model).scaled(fit_pixels(PIXELS, size=(64, 96), crop=0.875))[None]
+    x = info_of(model).scaled(fit_pixels(PIXELS, size=(64, 96), crop=0.875))[None]
     found = cam(model, PIXELS)
     assert found.class_index == np.argmax(model(x))
     assert found.label is None
@@ -175,8 +175,8 @@ def test_mean_of_the_map_is_the_logit_under_tops_of_the_users():
     for model in ends():
         x = np.zeros((1, 64, 96, 3))
         model(x)
-        set_recipe(randomise(model), Recipe((64, 96), labels=FLOWERS))
-        x = recipe_of(model).scaled(fit_pixels(PIXELS, size=(64, 96), crop=0.875))[None]
+        set_info(randomise(model), ModelInfo((64, 96), labels=FLOWERS))
+        x = info_of(model).scaled(fit_pixels(PIXELS, size=(64, 96), crop=0.875))[None]
         expected = np.asarray(model(x))[0]
         means = [cam(model, PIXELS, class_=name).array.mean() for name in FLOWERS]
         activation = model.layers[-1]

@@ -9,9 +9,9 @@ from layer_names import fixed_names
 from random_models import randomise
 
 from keras_mobilenet import MobileNet, freeze, replace_top
+from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.images.pixel_scaling import Preprocessing
-from keras_mobilenet.images.recipes import Recipe
-from keras_mobilenet.models.model_files import load_model, recipe_of, save_model, set_recipe
+from keras_mobilenet.models.model_files import info_of, load_model, save_model, set_info
 from keras_mobilenet.nets import v1
 
 pytestmark = pytest.mark.builds
@@ -91,18 +91,18 @@ def test_seed_fixes_the_new_weights():
     assert not np.array_equal(kernels[0], kernels[2])
 
 
-def test_recipe_keeps_the_input_and_gets_the_labels(tmp_path):
+def test_model_info_keeps_the_input_and_gets_the_labels(tmp_path):
     base = mobilenet()
-    set_recipe(base, Recipe((32, 32), crop=1.0, preprocessing=Preprocessing()))
+    set_info(base, ModelInfo((32, 32), crop=1.0, preprocessing=Preprocessing()))
     model = replace_top(base, 3, labels=("a", "b", "c"))
-    assert recipe_of(model) == replace(recipe_of(base), labels=("a", "b", "c"))
+    assert info_of(model) == replace(info_of(base), labels=("a", "b", "c"))
     save_model(model, tmp_path / "model.keras")
-    assert recipe_of(load_model(tmp_path / "model.keras")) == recipe_of(model)
-    assert recipe_of(replace_top(model, 2)).labels is None
+    assert info_of(load_model(tmp_path / "model.keras")) == info_of(model)
+    assert info_of(replace_top(model, 2)).labels is None
 
 
 def test_thousand_classes_of_a_user_are_not_imagenets():
-    assert recipe_of(replace_top(mobilenet(), 1000)).labels is None
+    assert info_of(replace_top(mobilenet(), 1000)).labels is None
 
 
 @pytest.mark.parametrize(

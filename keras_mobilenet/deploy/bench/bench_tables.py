@@ -62,7 +62,7 @@ def _cells(report: Report, result: Result) -> list[str]:
         f"{report.ratio(result):.2f}",
         UNKNOWN if share is None else f"{share:.1%}",
         "-" if apart is None else f"{apart.max_error:.2g}",
-        "-" if apart is None else f"{apart.agreement:.1%}",
+        "-" if apart is None else f"{apart.top1_agreement:.1%}",
     ]
 
 

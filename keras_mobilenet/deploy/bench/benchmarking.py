@@ -167,10 +167,10 @@ def _inputs(images: Any, opened: Opened) -> Array:
     """Return images as the model's inputs, generated ones where there are none."""
     shape = opened.input_shape
     if images is not None:
-        return calibration_samples(images, opened.recipe, shape)
-    height, width = opened.recipe.size or (224, 224)
+        return calibration_samples(images, opened.info, shape)
+    height, width = opened.info.size or (224, 224)
     sizes = (_GENERATED, shape[0] or height, shape[1] or width, shape[2] or 3)
-    return opened.recipe.comparable.scaled(generated_images(sizes))
+    return opened.info.comparable.scaled(generated_images(sizes))
 
 
 def _measured(
@@ -234,7 +234,7 @@ def _notes(
     *, other_precisions: bool, generated_images: bool, generated_ranges: bool, flat: bool
 ) -> list[str]:
     """Return what a reader has to know to take the numbers for what they are."""
-    told = {
+    notes = {
         "bfloat16 and int8 shares are of the float32 peak too, and may be above 100 %.": (
             other_precisions
         ),
@@ -245,4 +245,4 @@ def _notes(
         "The net's outputs are all nearly the same, as with random weights: errors and same "
         "classes say little.": flat,
     }
-    return [note for note, applies in told.items() if applies]
+    return [note for note, applies in notes.items() if applies]

@@ -1,7 +1,7 @@
 """A file that only grows, and of which a killed process leaves a usable beginning.
 
 Results are appended a batch at a time. Whatever ends the process, what it leaves is whole records
-and at most one that is cut, which `cut` takes away.
+and at most one that is cut, which `truncate` takes away.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class AppendLog:
     """Records that end in a line feed, behind a header that may be empty.
 
     Args:
-        path: The file; it is made by the first `append` or `cut`.
+        path: The file; it is made by the first `append` or `truncate`.
         header: The file's first line.
         quoted: Whether a line feed between double quotes does not end a record, as in CSV.
     """
@@ -53,7 +53,7 @@ class AppendLog:
                     yield record, end
                     record = b""
 
-    def cut(self, end: int) -> None:
+    def truncate(self, end: int) -> None:
         """Keep the file up to `end` (0: the header only), and be ready to append."""
         self.close()
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)

@@ -13,9 +13,9 @@ import numpy as np
 from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.images.images import read_image
+from keras_mobilenet.images.model_info import Label
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.images.prefetch import BATCH
-from keras_mobilenet.images.recipes import Label
 from keras_mobilenet.models.preprocessing import decode_predictions
 
 
@@ -56,7 +56,7 @@ def classify_images(
         ValueError: that is not known, or the model has no names for its classes.
     """
     opened = open_model(model).given(preprocessing, labels)
-    scaled, names = opened.recipe.known_preprocessing().scaled, opened.recipe.known_labels()
+    scaled, names = opened.info.known_preprocessing().scaled, opened.info.known_labels()
 
     # A plain call, not predict(): that would compile first, which takes longer than a few images.
     def predict(pixels: np.ndarray[Any, Any]) -> Any:

@@ -9,7 +9,7 @@ import keras
 
 from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.models.cuts import backwards, free_name, names_in
-from keras_mobilenet.models.model_files import set_recipe
+from keras_mobilenet.models.model_files import set_info
 
 _POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
@@ -24,7 +24,7 @@ def features_model(model: Any) -> keras.Model:
 
     Returns:
         A model of shape `(batch, height, width, channels)` to `(batch, features)`, with the
-        recipe of `model` but for the classes' names.
+        info of `model` but for the classes' names.
 
     Raises:
         ValueError: `model` is of another kind, or pools nowhere.
@@ -34,7 +34,7 @@ def features_model(model: Any) -> keras.Model:
     flatten = keras.layers.Flatten(name=free_name("features", names_in(model)))
     pooled = flatten(_pooled(model))
     features = keras.Model(model.inputs[0], pooled, name=f"{model.name}_features")
-    set_recipe(features, replace(opened.recipe, labels=None))
+    set_info(features, replace(opened.info, labels=None))
     return features
 
 

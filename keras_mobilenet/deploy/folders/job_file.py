@@ -35,14 +35,14 @@ def settings_of(predictor: Predictor, *, top: int | None) -> Settings:
     """
     outputs = predictor.predict(_trial(predictor)).reshape(-1)
     largest = np.argsort(outputs)[::-1][:_LARGEST]
-    recipe = hashlib.sha256(predictor.recipe.to_text().encode("utf-8", "replace")).hexdigest()
+    info = predictor.info.to_text().encode("utf-8", "replace")
     return {
         "version": _VERSION,
         "model": predictor.name,
         "results": "features" if top is None else f"{top} classes",
         "engine": predictor.engine,
         "precision": predictor.precision,
-        "recipe": recipe,  # size, crop, scaling, labels
+        "model_info": hashlib.sha256(info).hexdigest(),  # size, crop, scaling, labels
         "width": outputs.size,
         "outputs": {str(i): float(outputs[i]) for i in largest},
         "batch": BATCH,  # an image's last digits depend on the batch that it is in
@@ -80,7 +80,7 @@ def check_settings(out: str, settings: Settings) -> None:
 
 
 def _trial(predictor: Predictor) -> Any:
-    known = predictor.recipe.size or (_UNKNOWN_SIZE, _UNKNOWN_SIZE)
+    known = predictor.info.size or (_UNKNOWN_SIZE, _UNKNOWN_SIZE)
     height, width, channels = predictor.input_shape
     shape = (1, height or known[0], width or known[1], channels or 3)
     return generated_images(shape).astype(np.uint8)
@@ -88,10 +88,10 @@ def _trial(predictor: Predictor) -> Any:
 
 def _differences(before: Settings, now: Settings) -> list[str]:
     keys = [key for key in now if key not in ("model", "outputs")]
-    told = [f"{k} {before.get(k)!r}, now {now[k]!r}" for k in keys if before.get(k) != now[k]]
-    if not told and not _same_outputs(before["outputs"], now["outputs"]):
-        told = [f"by {before['model']}, whose outputs are not those of {now['model']}"]
-    return told
+    changes = [f"{k} {before.get(k)!r}, now {now[k]!r}" for k in keys if before.get(k) != now[k]]
+    if not changes and not _same_outputs(before["outputs"], now["outputs"]):
+        changes = [f"by {before['model']}, whose outputs are not those of {now['model']}"]
+    return changes
 
 
 def _same_outputs(before: dict[str, float], now: dict[str, float]) -> bool:

@@ -64,7 +64,7 @@ class Output:
 
     def start(self, count: int, end: int) -> None:
         """Keep `count` rows, of which the last ends at `end`, and be ready to append."""
-        self.log.cut(end)
+        self.log.truncate(end)
 
     def append(self, results: Sequence[Result]) -> None:
         """Write a batch of results."""
@@ -146,7 +146,7 @@ class FeaturesOutput(JoinedOutput):
                 f"{self._numbers.path} has fewer numbers than there are rows. "
                 "Begin anew: pass overwrite (--overwrite)."
             )
-        self._numbers.cut(size)
+        self._numbers.truncate(size)
 
     def append(self, results: Sequence[Any]) -> None:
         """Write a batch of results."""

@@ -31,9 +31,9 @@ from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import MissingExtraError, unicode_text
 from keras_mobilenet.files import briefly_locked, replacing
 from keras_mobilenet.images.listing import list_images
+from keras_mobilenet.images.model_info import Label
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.images.prefetch import BATCH
-from keras_mobilenet.images.recipes import Label
 from keras_mobilenet.models.model_files import SUFFIX, save_model
 
 Path = str | os.PathLike[str]

@@ -104,17 +104,17 @@ class JsonLines:
 
     def decode(self, record: bytes) -> tuple[str, str | None]:
         """Return path and fault in a record."""
-        told = json.loads(record)
-        if not isinstance(told, dict) or not isinstance(told.get("path"), str):
+        row = json.loads(record)
+        if not isinstance(row, dict) or not isinstance(row.get("path"), str):
             raise ValueError("no object with a path")
-        return told["path"], told.get("error")
+        return row["path"], row.get("error")
 
 
 def classified_from(record: bytes) -> Classified:
     """Return the result that a record of `JsonLines` tells."""
-    told = json.loads(record)
-    classes = [(c["id"], c["name"], c["score"]) for c in told.get("classes", ())]
-    return Classified(told["path"], classes, told.get("error"))
+    row = json.loads(record)
+    classes = [(c["id"], c["name"], c["score"]) for c in row.get("classes", ())]
+    return Classified(row["path"], classes, row.get("error"))
 
 
 def columns(top: int) -> list[str]:

@@ -14,7 +14,7 @@ from keras_mobilenet.deploy.comparison import evenly_spaced
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.images.images import as_channels, read_image
 from keras_mobilenet.images.listing import list_images
-from keras_mobilenet.images.recipes import Recipe
+from keras_mobilenet.images.model_info import ModelInfo
 
 _SHOWN = 3  # files that cannot be read, in a warning
 MOST = 300  # images: more change int8 ranges no further, and each takes 0.6 MB
@@ -25,7 +25,7 @@ _REMEDY = (
 
 
 def calibration_samples(
-    calibration: Any, recipe: Recipe, shape: tuple[int | None, ...]
+    calibration: Any, info: ModelInfo, shape: tuple[int | None, ...]
 ) -> npt.NDArray[np.float32]:
     """Return calibration images as a model's inputs, at most `MOST` of them, from all over.
 
@@ -34,7 +34,7 @@ def calibration_samples(
     Args:
         calibration: A folder, looked through with all its subfolders; paths; an array of pixels,
             `uint8`; or a float array of inputs.
-        recipe: How an image becomes an input.
+        info: How an image becomes an input.
         shape: Of one input, `(height, width, channels)`, None where any length goes.
 
     Raises:
@@ -48,13 +48,13 @@ def calibration_samples(
         )
     if isinstance(calibration, np.ndarray):
         samples = evenly_spaced(_checked(calibration, shape), MOST)
-        return recipe.scaled(samples) if samples.dtype == np.uint8 else samples.astype(np.float32)
+        return info.scaled(samples) if samples.dtype == np.uint8 else samples.astype(np.float32)
     paths = evenly_spaced(_paths(calibration), MOST)
     if not paths:
         raise ValueError(f"`calibration` holds no image. {_REMEDY}")
-    size = recipe.size or (shape[0] or 224, shape[1] or 224)
-    pixels = _readable(paths, size, recipe.crop)
-    return recipe.scaled(_checked(as_channels(pixels, shape[2]), shape))
+    size = info.size or (shape[0] or 224, shape[1] or 224)
+    pixels = _readable(paths, size, info.crop)
+    return info.scaled(_checked(as_channels(pixels, shape[2]), shape))
 
 
 def _readable(

@@ -26,7 +26,7 @@ from keras_mobilenet.deploy.graphs.unconverted import (
 )
 from keras_mobilenet.errors import MissingExtraError
 from keras_mobilenet.files import temporary_folder
-from keras_mobilenet.images.recipes import Recipe
+from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.models.backends import import_tensorflow, in_tensorflow, is_tensorflow
 from keras_mobilenet.models.cuts import free_name
 
@@ -37,14 +37,14 @@ _TELEMETRY = "openvino_telemetry"
 _CALIBRATION = 100  # images: TensorFlow's converter takes a tenth of a second for each
 
 
-def with_preprocessing(model: Any, recipe: Recipe) -> keras.Model:
+def with_preprocessing(model: Any, info: ModelInfo) -> keras.Model:
     """Return `model` with the scaling of pixels, `uint8`, in its graph."""
     pixels = _input_around(model, model.inputs[0].shape[1:], dtype="uint8")
-    if recipe.takes_pixels:  # it scales them itself
+    if info.takes_pixels:  # it scales them itself
         return keras.Model(
             pixels, model(keras.ops.cast(pixels, model.inputs[0].dtype)), name=model.name
         )
-    known = recipe.known_preprocessing()
+    known = info.known_preprocessing()
     scaling = keras.layers.Rescaling(
         known.scale, known.offset, name=free_name("rescaling", [model.name]), dtype="float32"
     )  # whatever policy is set for layers to come

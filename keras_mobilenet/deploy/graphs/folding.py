@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_mobilenet.deploy.graphs.copies import config_of, copy_of, in_float32, is_model, view_of
 from keras_mobilenet.deploy.graphs.rounding import check_rounding
-from keras_mobilenet.models.model_files import recipe_of, set_recipe
+from keras_mobilenet.models.model_files import info_of, set_info
 
 # The kernel's axis of output channels; a depthwise kernel has two, (channel, multiplier).
 CHANNEL_AXES: Mapping[type, tuple[int, ...]] = {
@@ -59,7 +59,7 @@ def fold_batch_norm(model: Any) -> keras.Model:
             activation.
     """
     folded = without_batch_norms(model)
-    set_recipe(folded, recipe_of(model))
+    set_info(folded, info_of(model))
     return folded
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.evaluation.multi_label_metrics import THRESHOLD
 from keras_mobilenet.images.images import fit_pixels, read_image
-from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.transfer.activation_maps import cams
 
 _MOST = 24
@@ -146,7 +146,7 @@ def _seen(readable: Sequence[tuple[Mistake, _Pixels]], model: Any) -> list[tuple
     try:
         maps = cams(model, images, classes=[mistake.predicted for mistake, _ in readable])
     except ValueError:  # no average pooling
-        crop = recipe_of(model).crop
+        crop = info_of(model).crop
         return [(_small(fit_pixels(image, crop=crop)),) for image in images]
     return [(_small(cam.image), cam.overlay(size=_fitting(cam.image))) for cam in maps]
 

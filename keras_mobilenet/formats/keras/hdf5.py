@@ -126,10 +126,10 @@ def conventions(file: h5py.File) -> Conventions | None:
     metadata = file.attrs.get(METADATA)
     if metadata is None:
         return None
-    told = json.loads(metadata) if isinstance(metadata, str) else None
-    if not isinstance(told, dict):
+    record = json.loads(metadata) if isinstance(metadata, str) else None
+    if not isinstance(record, dict):
         raise CheckpointError("the metadata's conventions are damaged")
-    return _conventions(told)
+    return _conventions(record)
 
 
 def names(parent: h5py.Group) -> list[str]:

@@ -17,7 +17,7 @@ from keras_mobilenet.images.images import fit_pixels
 from keras_mobilenet.nets.net import Size
 
 Pixels = npt.NDArray[np.uint8]
-LEAST_AREA = 0.35  # share of the image that a part shows; objects fill most of theirs
+MIN_AREA = 0.35  # share of the image that a part shows; objects fill most of theirs
 _ASPECTS = (3 / 4, 4 / 3)  # width to height, against the image's own
 _TRIES = 10  # for a part that lies within the image
 
@@ -52,7 +52,7 @@ def views(count: int, seed: int) -> tuple[View, ...]:
 
 
 def random_resized_crop(
-    pixels: Pixels, rng: np.random.Generator, *, min_area: float = LEAST_AREA
+    pixels: Pixels, rng: np.random.Generator, *, min_area: float = MIN_AREA
 ) -> Pixels:
     """Return a part of random place, area and aspect, mirrored every other time.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,13 @@ import numpy.typing as npt
 
 from keras_mobilenet.nets import arguments, v1
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.training.checks import check_range, check_whole, checked_size
+from keras_mobilenet.training.checks import (
+    blocks_to_json,
+    check_range,
+    check_whole,
+    checked_size,
+    validation_to_json,
+)
 from keras_mobilenet.training.finetune.top import STEPS
 from keras_mobilenet.transfer.boundaries import TOP, checked_train_from
 
@@ -48,29 +54,15 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        told["size"] = list(self.size)
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        record["size"] = list(self.size)
         if isinstance(self.class_weight, Mapping):
-            told["class_weight"] = {str(k): float(x) for k, x in self.class_weight.items()}
+            record["class_weight"] = {str(k): float(x) for k, x in self.class_weight.items()}
         if self.weights is not None:
-            told["weights"] = os.fspath(self.weights)
-        told["validation"] = _told(self.validation)
-        told["blocks"] = told_blocks(self.blocks)
-        return told
-
-
-def told_blocks(blocks: Sequence[v1.Block]) -> list[list[Any]] | None:
-    """Return blocks as JSON holds them, None for the paper's."""
-    return None if tuple(blocks) == v1.BLOCKS else [list(astuple(block)) for block in blocks]
-
-
-def _told(validation: Any) -> Any:
-    """Return what was validated with as JSON holds it: a share, a path, or the kind of data."""
-    if validation is None or isinstance(validation, (int, float)):
-        return validation
-    if isinstance(validation, (str, os.PathLike)):
-        return os.fspath(validation)
-    return type(validation).__name__
+            record["weights"] = os.fspath(self.weights)
+        record["validation"] = validation_to_json(self.validation)
+        record["blocks"] = blocks_to_json(self.blocks)
+        return record
 
 
 def checked_settings(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.choice import engine_for
 from keras_mobilenet.deploy.engines.engine import chunks
-from keras_mobilenet.models.model_files import recipe_of
+from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.training import run_files
 from keras_mobilenet.training.base_nets import base_net
 from keras_mobilenet.training.data.sources import Source
@@ -145,9 +145,9 @@ class Training:
         settings = self.settings.to_json()
         for name in ("weights", "validation"):  # of which the contents count, not the paths
             del settings[name]
-        told = [settings, self.source.labels, self.weights_hash]
-        told += [self.train.digest, self.held.digest, *["multi-label"] * self.source.multi_label]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        parts = [settings, self.source.labels, self.weights_hash]
+        parts += [self.train.digest, self.held.digest, *["multi-label"] * self.source.multi_label]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _state(self) -> State:
         """Return where the training stands, the same for all workers.
@@ -161,8 +161,8 @@ class Training:
             state = State()
         if self.workers.count > 1:
             rows = (self.train.checksum() ^ self.held.checksum()) >> 8
-            told = [int(identity[:6], 16), rows, state.epochs]  # exact in the sums of all workers
-            self.workers.check_alike(told, f"images, features, settings or {self.folder}")
+            facts = [int(identity[:6], 16), rows, state.epochs]  # exact in the sums of all workers
+            self.workers.check_alike(facts, f"images, features, settings or {self.folder}")
         return state
 
     def _train_top(self, state: State) -> None:
@@ -232,10 +232,10 @@ class Training:
             save_state(self.folder, self._identity(), state)
 
     def _plan(self) -> Plan:
-        settings, recipe = self.settings, recipe_of(self.tail)
+        settings, info = self.settings, info_of(self.tail)
         return Plan(
             settings.epochs, settings.batch_size, settings.learning_rate, settings.label_smoothing,
-            settings.weight_decay, settings.patience, self.weights, settings.seed, recipe.scaled,
+            settings.weight_decay, settings.patience, self.weights, settings.seed, info.scaled,
         )  # fmt: skip
 
     def _callbacks(self, model: Any, epochs: int, steps: int) -> Any:
@@ -268,7 +268,7 @@ class Training:
 
     def _probabilities(self) -> npt.NDArray[np.float32]:
         """Return what the finished model puts out for the validation images."""
-        held, scaled = self.held, recipe_of(self.tail).scaled
+        held, scaled = self.held, info_of(self.tail).scaled
         net = boundaries.submodel(self.model, self.boundary, self.model.outputs[0])
         y = np.empty((len(held), len(self.source.labels)), np.float32)
         for rows in chunks(len(held), self.settings.batch_size):

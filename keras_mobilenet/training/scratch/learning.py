@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 _EVERY = 20  # steps after which the loss is looked at; each look waits for the device
 # From the batches to a step's loss, its share of the whole batch's, and how many were right.
 Step = Callable[[Iterator[Any]], tuple[Any, Any]]
-Told = Callable[[int, float], None]  # steps done, mean loss
+AfterSteps = Callable[[int, float], None]  # steps done, mean loss
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Learner:
         _assign(self.net.trainable_variables, own)
         return averaged
 
-    def epoch(self, batches: Iterator[Any], steps: int, told: Told) -> Scores:
+    def epoch(self, batches: Iterator[Any], steps: int, after_steps: AfterSteps) -> Scores:
         """Train for some steps, and return how good the net was meanwhile.
 
         Raises:
@@ -77,7 +77,7 @@ class Learner:
                     "The loss is not a finite number any more. Take a lower learning rate, "
                     "or a warm-up."
                 )
-            told(step, loss / step)
+            after_steps(step, loss / step)
         return Scores(loss / steps, correct / (steps * self._batch))
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_mobilenet.images.recipes import Recipe, recipe_for
+from keras_mobilenet.images.model_info import ModelInfo, info_for
 from keras_mobilenet.mobilenet import MobileNet
 from keras_mobilenet.models.frozen import batch_norms_of
-from keras_mobilenet.models.model_files import set_recipe
+from keras_mobilenet.models.model_files import set_info
 from keras_mobilenet.training.base_nets import seeded
 from keras_mobilenet.training.scratch.options import KERNEL_STDDEV, Options
 
@@ -47,20 +47,20 @@ def training_net(options: Options, classes: int, *, steps: int, synchronized: bo
 
 
 def finished_net(options: Options, labels: Sequence[str]) -> keras.Model:
-    """Return a net for the training's weights, with probabilities and the recipe it is used with.
+    """Return a net for the training's weights, with probabilities and how it is used.
 
     Its weights are in the order of the training net's.
     """
     net = MobileNet(
         (*options.size, 3), options.alpha, weights=None, classes=len(labels), blocks=options.blocks
     )
-    set_recipe(net, recipe(options, labels))
+    set_info(net, model_info(options, labels))
     return net
 
 
-def recipe(options: Options, labels: Sequence[str]) -> Recipe:
+def model_info(options: Options, labels: Sequence[str]) -> ModelInfo:
     """Return how images become the input: as the published accuracies were measured."""
-    return recipe_for(options.size, len(labels), labels)
+    return info_for(options.size, len(labels), labels)
 
 
 def new_optimizer(rate: Any, ema: float) -> keras.Optimizer:

@@ -30,11 +30,14 @@ from typing import Any
 from keras_mobilenet.nets.arguments import checked_blocks
 from keras_mobilenet.nets.net import Size
 from keras_mobilenet.nets.v1 import BLOCKS, Block
-from keras_mobilenet.training.checks import check_range, check_whole, checked_size
-from keras_mobilenet.training.data.views import LEAST_AREA
-from keras_mobilenet.training.finetune.settings import told_blocks
+from keras_mobilenet.training.checks import (
+    blocks_to_json,
+    check_range,
+    check_whole,
+    checked_size,
+    validation_to_json,
+)
 
-__all__ = ["LEAST_AREA", "Options", "checked_options"]
 SCHEDULES = ("paper", "cosine", "constant")
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 100, 64, 0.045
 WEIGHT_DECAY, BN_MOMENTUM, EMA = 4e-5, 0.9997, 0.9999
@@ -72,12 +75,11 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
-        validation = self.validation
-        if not (validation is None or isinstance(validation, (int, float))):
-            validation = str(validation) if hasattr(validation, "__fspath__") else "images"
         return asdict(self) | {
-            "size": list(self.size), "validation": validation, "blocks": told_blocks(self.blocks),
-        }  # fmt: skip
+            "size": list(self.size),
+            "validation": validation_to_json(self.validation),
+            "blocks": blocks_to_json(self.blocks),
+        }
 
 
 def checked_options(*, size: Any, blocks: Any = BLOCKS, **others: Any) -> Options:

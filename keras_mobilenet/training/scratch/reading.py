@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.images.images import fit_pixels, read_image
-from keras_mobilenet.images.recipes import Recipe
+from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.training.data.datasets import Example
 from keras_mobilenet.training.data.views import random_resized_crop
 
@@ -52,15 +52,15 @@ class Reader:
 
     Args:
         examples: Paths with their classes.
-        recipe: How an image becomes the input; its size is set.
+        info: How an image becomes the input; its size is set.
         seed: Fixes the parts.
         min_area: Share of an image that a part shows at least.
     """
 
     def __init__(
-        self, examples: Sequence[Example], recipe: Recipe, *, seed: int = 0, min_area: float = 1.0
+        self, examples: Sequence[Example], info: ModelInfo, *, seed: int = 0, min_area: float = 1.0
     ) -> None:
-        self._examples, self._recipe = examples, recipe
+        self._examples, self._info = examples, info
         self._seed, self._min_area = seed, min_area
         self._cache: dict[str, Pixels] = {}
         self._free_bytes, self._lock = _CACHE_BYTES, threading.Lock()
@@ -95,14 +95,14 @@ class Reader:
         """Return a whole image and its class, or zeros and `UNREADABLE`."""
         path, index = self._examples[row]
         try:
-            pixels = fit_pixels(self._pixels(path), crop=self._recipe.crop)
+            pixels = fit_pixels(self._pixels(path), crop=self._info.crop)
         except ImageError as error:
             self._note(path, error)
-            return np.zeros((*(self._recipe.size or ()), 3), np.float32), UNREADABLE
+            return np.zeros((*(self._info.size or ()), 3), np.float32), UNREADABLE
         return self._input(pixels), index
 
     def _input(self, pixels: Pixels) -> Input:
-        return self._recipe.scaled(fit_pixels(pixels, size=self._recipe.size))
+        return self._info.scaled(fit_pixels(pixels, size=self._info.size))
 
     def _note(self, path: str, error: ImageError) -> None:
         self.problems[path] = str(error)

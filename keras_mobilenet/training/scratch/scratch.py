@@ -11,6 +11,7 @@ from keras_mobilenet.nets.v1 import BLOCKS, Block
 from keras_mobilenet.training import run_files
 from keras_mobilenet.training.checks import check_data_format
 from keras_mobilenet.training.data.datasets import read_dataset
+from keras_mobilenet.training.data.views import MIN_AREA
 from keras_mobilenet.training.runs import Report, Run, unreported
 from keras_mobilenet.training.scratch import options as published
 from keras_mobilenet.training.scratch.options import checked_options
@@ -34,7 +35,7 @@ def train(
     label_smoothing: float = 0.0,
     ema: float | None = None,
     bn_momentum: float | None = None,
-    min_area: float = published.LEAST_AREA,
+    min_area: float = MIN_AREA,
     mixed_precision: bool = False,
     seed: int = 0,
     resume: bool = False,

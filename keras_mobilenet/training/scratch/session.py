@@ -23,8 +23,8 @@ from keras_mobilenet.training.scratch import pipeline, threads
 from keras_mobilenet.training.scratch.learning import Learner, Scores
 from keras_mobilenet.training.scratch.nets import (
     finished_net,
+    model_info,
     new_optimizer,
-    recipe,
     schedule,
     training_net,
 )
@@ -56,7 +56,7 @@ class Session:
         self._check_batches()
         board = [_board(folder / _BOARD)] if tensorboard and workers.chief else []
         self._callbacks = [*callbacks, *board]
-        scaled = recipe(options, dataset.labels)
+        scaled = model_info(options, dataset.labels)
         self._train = Reader(dataset.train, scaled, seed=options.seed, min_area=options.min_area)
         self._held = Reader(dataset.validation, scaled)
 
@@ -127,10 +127,10 @@ class Session:
         """
         settings = self._options.to_json()
         del settings["validation"]  # of which the images count, not the path
-        images = [[_told(x) for x in part]
+        images = [[_described(x) for x in part]
                     for part in (self._dataset.train, self._dataset.validation)]  # fmt: skip
-        told = json.dumps([settings, self._dataset.labels, images], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()
+        text = json.dumps([settings, self._dataset.labels, images], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _state(self) -> State:
         """Return where the training stands, and set the net's variables to it."""
@@ -174,11 +174,11 @@ class Session:
         started, number = time.perf_counter(), state.epochs
         callbacks.on_epoch_begin(number)
 
-        def told(step: int, loss: float) -> None:
+        def after_steps(step: int, loss: float) -> None:
             callbacks.on_train_batch_end(step - 1, {"loss": loss})
             self._tell(number * self._steps + step, {"loss": loss})
 
-        scores = self._learner.epoch(batches, self._steps, told)
+        scores = self._learner.epoch(batches, self._steps, after_steps)
         self._model.set_weights(self._learner.averaged_weights())
         held = self._validate()
         row = {
@@ -239,18 +239,18 @@ class Session:
             classes.append(y)
             rows.append(probabilities)
         known = np.concatenate([np.empty(0, np.int64), *classes]) != UNREADABLE
-        told = zip(self._dataset.validation, known, strict=True)
+        examples = zip(self._dataset.validation, known, strict=True)
         problems = {**self._train.problems, **self._held.problems}
         return Run(
             labels=self._dataset.labels, history=state.history,
-            validation=tuple(example for example, readable in told if readable),
+            validation=tuple(example for example, readable in examples if readable),
             probabilities=np.concatenate(rows)[known], settings=self._options.to_json(),
             timings=timings, versions=versions(), weights_hash=self._weights_hash,
             model=self._model, problems=(*self._dataset.problems, *problems.values()),
         )  # fmt: skip
 
 
-def _told(example: Example) -> tuple[str, int, int]:
+def _described(example: Example) -> tuple[str, int, int]:
     path, index = example
     return os.path.basename(path), index, os.path.getsize(path)
 

@@ -28,7 +28,7 @@ Label = str | tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelInfo:
     """How an image becomes a model's input, and what its outputs are called.
 
     An image is cropped about its centre to `crop` of each side and resized to `size`; what its
@@ -86,14 +86,14 @@ class Recipe:
         """Whether the model is known to take pixels from 0 to 255 as they are."""
         return self.preprocessing is not None and self.preprocessing.takes_pixels
 
-    def taking_pixels(self) -> Recipe:
-        """Return the recipe of the same model with the scaling put into its graph."""
+    def taking_pixels(self) -> ModelInfo:
+        """Return the info of the same model with the scaling put into its graph."""
         return replace(self, preprocessing=PIXELS)
 
     def to_text(self) -> str:
-        """Return the recipe as JSON."""
+        """Return it as JSON."""
         known = self.preprocessing
-        told = {
+        record = {
             "version": _VERSION,
             "size": self.size,
             "crop": self.crop,
@@ -101,18 +101,18 @@ class Recipe:
             "offset": None if known is None else known.offset,
             "labels": self.labels,
         }
-        return json.dumps(told, ensure_ascii=False)
+        return json.dumps(record, ensure_ascii=False)
 
 
-def recipe_for(
+def info_for(
     size: Size | None, classes: int | None, labels: Sequence[Label] | None = None
-) -> Recipe:
-    """Return the recipe of a MobileNet V1, whose input is pixels scaled to -1 to 1.
+) -> ModelInfo:
+    """Return the info of a MobileNet V1, whose input is pixels scaled to -1 to 1.
 
     Raises:
         ValueError: there are not as many labels as classes.
     """
-    return Recipe(size, labels=checked_labels(labels, classes))
+    return ModelInfo(size, labels=checked_labels(labels, classes))
 
 
 def checked_labels(labels: Sequence[Label] | None, classes: int | None) -> tuple[Label, ...] | None:
@@ -141,27 +141,27 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, str) or (pair and all(isinstance(part, str) for part in value))
 
 
-def recipe_from(text: str) -> Recipe:
-    """Return the recipe that a text of `to_text` tells.
+def info_from(text: str) -> ModelInfo:
+    """Return what a text of `to_text` says.
 
     Raises:
         CheckpointError: the text is damaged, or of a later version.
     """
     try:
-        told = json.loads(text)
-        version = told.pop("version")
+        record = json.loads(text)
+        version = record.pop("version")
         if version not in (1, _VERSION):
             raise ValueError("written by a later version of keras-mobilenet")
-        size = told.pop("size")
-        labels = checked_labels(told.pop("labels"), None)
-        crop = told.pop("crop")
+        size = record.pop("size")
+        labels = checked_labels(record.pop("labels"), None)
+        crop = record.pop("crop")
         size = None if size is None else _size(*size)
-        preprocessing = _first_version(**told) if version == 1 else _preprocessing(**told)
+        preprocessing = _first_version(**record) if version == 1 else _preprocessing(**record)
         if not 0 < crop <= 1:
             raise ValueError(f"a crop of {crop}")
     except _DAMAGE as error:
         raise CheckpointError(f"what the file says of its input is damaged ({error})") from error
-    return Recipe(size, crop, preprocessing, labels)
+    return ModelInfo(size, crop, preprocessing, labels)
 
 
 def _preprocessing(scale: Any, offset: Any) -> Preprocessing | None:
@@ -172,15 +172,15 @@ def _first_version(divisor: float, shift: float) -> Preprocessing:
     return Preprocessing(1 / divisor, -shift)
 
 
-def check_classes(recipe: Recipe, classes: int | None) -> None:
-    """Raise unless a file's recipe names as many classes as its model has outputs.
+def check_classes(info: ModelInfo, classes: int | None) -> None:
+    """Raise unless a file names as many classes as its model has outputs.
 
     Raises:
         CheckpointError: it names more or fewer.
     """
-    if recipe.labels is not None and classes is not None and len(recipe.labels) != classes:
+    if info.labels is not None and classes is not None and len(info.labels) != classes:
         raise CheckpointError(
-            f"the file names {len(recipe.labels)} classes, and its model has {classes} outputs"
+            f"the file names {len(info.labels)} classes, and its model has {classes} outputs"
         )
 
 
