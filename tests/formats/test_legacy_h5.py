@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from checkpoint_files import (
+    NET,
     by_layer,
     random_arrays,
     same,
@@ -21,9 +22,10 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.keras_names import from_legacy_keras, is_keras_1
 from keras_mobilenet.nets import v1
 
-SMALL = {"weights": None, "alpha": 0.25}
-ARRAYS = random_arrays(seed=5, alpha=0.25)
-BASE = random_arrays(seed=5, alpha=0.25, include_top=False)
+SMALL = {"weights": None} | NET
+ARRAYS = random_arrays(seed=5, **NET)
+WHOLE = random_arrays(seed=5, alpha=0.25)
+BASE = random_arrays(seed=5, **NET, include_top=False)
 HEAD = {"kernel": np.full((256, 3), 5, "f4"), "bias": np.arange(3, dtype="f4")}
 NOTE = "read running_std of Keras 1 as moving_variance, which it holds"
 
@@ -110,7 +112,7 @@ def test_what_keras_2_wrote_on_theano_is_refused(refuse, model, path):
 
 
 def test_a_negative_variance_in_running_std_is_refused(refuse, path):
-    arrays = ARRAYS | {"conv1_bn/moving_variance": -ARRAYS["conv1_bn/moving_variance"]}
+    arrays = WHOLE | {"conv1_bn/moving_variance": -WHOLE["conv1_bn/moving_variance"]}
     refuse(write_keras_1(path, arrays), "conv1_bn/moving_variance holds a negative variance")
 
 
@@ -131,7 +133,7 @@ def test_a_nested_base_loads_by_name_without_strict(base, path, name, group):
     assert report.unexpected == ("dense_2/kernel", "dense_2/bias")
 
 
-@pytest.mark.parametrize("last_block", [1, 6, 12])
+@pytest.mark.parametrize("last_block", [1, 2, 3])
 def test_a_truncated_base_as_teachable_machine_nests_it_loads(base, path, last_block):
     whole = keras_mobilenet.MobileNet(**SMALL, include_top=False)
     cut = keras.Model(whole.input, whole.get_layer(f"conv_pw_{last_block}_relu").output)
@@ -150,7 +152,7 @@ def test_a_truncated_base_as_teachable_machine_nests_it_loads(base, path, last_b
 
 def test_a_nested_base_is_refused_strictly_with_the_names_of_its_head(refuse, path):
     head = {f"dense_2/{v}:0": a for v, a in HEAD.items()}
-    refuse(write_nested(path, ARRAYS, head=head), r"not in the model \(2\):\n    dense_2/kernel")
+    refuse(write_nested(path, WHOLE, head=head), r"not in the model \(2\):\n    dense_2/kernel")
 
 
 def test_an_h5_of_mobilenet_v2_is_called_so(shared_data, base, refuse):

@@ -72,7 +72,7 @@ def read_all(path, max_bytes):
 
 
 @pytest.mark.parametrize("size", [224, 225])  # at 225 slim's padding differs from Keras'
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ["v1", "v2", "frozen.pb"])  # its other files give the same bits
 def test_logits_are_those_of_tensorflow(slim, name, size):
     folder, logits = slim
     model = MobileNet((size, size, 3), alpha=ALPHA, weights=folder / name,
