@@ -10,6 +10,7 @@ from ways import (
     check_engine,
     check_export,
     error,
+    kinds_of_input,
     model_of,
     outputs,
     shared_steps,
@@ -37,9 +38,9 @@ def test_predictor_gives_keras_answer_to_pixels_and_to_inputs(name, engine):
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("pixels", [False, True], ids=["inputs", "pixels"])
-def test_export_gives_keras_answer_to_pixels_and_to_inputs(name, file, pixels, tmp_path):
-    check_export(name, f"{tmp_path}/{file}", pixels=pixels)
+def test_export_gives_keras_answer_to_pixels_and_to_inputs(name, file, tmp_path):
+    for pixels in kinds_of_input(name, file):
+        check_export(name, f"{tmp_path}/{file}", pixels=pixels)
 
 
 @pytest.mark.filterwarnings("ignore::keras_mobilenet.errors.AgreementWarning")

@@ -4,12 +4,14 @@ import pytest
 from litert_arena import arena
 from ways import (
     CONVERTED,
+    OTHER_GRAPHS,
     SIZE,
     WAYS,
     answer_of,
     check_engine,
     check_export,
     error,
+    kinds_of_input,
     model_of,
     shared_steps,
 )
@@ -30,21 +32,15 @@ def test_predictor_gives_keras_answer_to_pixels_and_to_inputs(name):
     check_engine(name, "litert")
 
 
-@pytest.mark.parametrize("pixels", [False, True], ids=["inputs", "pixels"])
-def test_export_gives_keras_answer_to_pixels_and_to_inputs(name, pixels, tmp_path):
-    check_export(name, f"{tmp_path}/m.tflite", pixels=pixels)
+def test_export_gives_keras_answer_to_pixels_and_to_inputs(name, tmp_path):
+    for pixels in kinds_of_input(name, "m.tflite"):
+        check_export(name, f"{tmp_path}/m.tflite", pixels=pixels)
 
 
-@pytest.mark.parametrize("quantize", ["float16", "int8"])
-def test_quantized_export_is_near(name, quantize, tmp_path):
-    check_quantized(name, quantize, tmp_path)
-
-
-# Those whose graph of operators is another; that of a cloned net, say, is the flat one's.
-OTHER_GRAPHS = (
-    "flat", "preprocessing inside", "user's Rescaling", "in Sequential", "1 channel",
-    "output stride 16", "own blocks", "sigmoid top", "unknown size",
-)  # fmt: skip
+def test_quantized_export_is_near(name, tmp_path):
+    kinds = ("float16", "int8")
+    for quantize in kinds if name in OTHER_GRAPHS else kinds[CONVERTED.index(name) % 2 :][:1]:
+        check_quantized(name, quantize, tmp_path)
 
 
 @pytest.mark.parametrize("name", OTHER_GRAPHS, indirect=True)

@@ -137,6 +137,12 @@ WAYS = {
     "unknown size": Way(size=None),
 }
 
+# Those whose graph of operators is another; that of a cloned net, say, is the flat one's.
+OTHER_GRAPHS = (
+    "flat", "preprocessing inside", "user's Rescaling", "in Sequential", "1 channel",
+    "output stride 16", "own blocks", "sigmoid top", "unknown size",
+)  # fmt: skip
+
 # Blocks are converted one by one, and all thirteen by the tests with published weights.
 CONVERTED = [name for name in WAYS if name != "flat, thirteen blocks"]
 
@@ -283,6 +289,17 @@ def check_engine(name, engine):
     with Predictor(model_of(name), engine=engine) as predictor:
         for x in (way.images(), way.scaling(way.images())):
             assert error(answer_of(name), predictor.predict(x)) < EXACT
+
+
+def kinds_of_input(name, file):
+    """Return whether a file of a way takes pixels: both, or one where the graph is the flat one's.
+
+    Each way, each kind of file and each kind of input meet in pairs all the same.
+    """
+    if name in OTHER_GRAPHS:
+        return (False, True)
+    files = ("m.tflite", "m.onnx", "m.xml", "m/")
+    return ((list(WAYS).index(name) + files.index(file)) % 2 == 1,)
 
 
 def check_export(name, path, *, pixels):
