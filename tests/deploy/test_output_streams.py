@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from deploy_nets import BLOCKS
 
 from keras_mobilenet import MobileNet, Predictor, export
 from keras_mobilenet.deploy.engines.openvino_engine import _silent
@@ -15,7 +16,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint
 
 @pytest.fixture(scope="module")
 def model():
-    return MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
+    return MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5, blocks=BLOCKS)
 
 
 def streams():

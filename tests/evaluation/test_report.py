@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deploy_nets import BLOCKS
 from page_reader import Page
 from PIL import Image
 from random_models import randomise
@@ -100,7 +101,7 @@ def page_of(folder, run):
 
 @pytest.fixture(scope="module")
 def model():
-    net = MobileNet((64, 64, 3), 0.25, weights=None, classes=3)
+    net = MobileNet((64, 64, 3), 0.25, weights=None, classes=3, blocks=BLOCKS)
     set_info(randomise(net), ModelInfo((64, 64), labels=FLOWERS))
     return net
 
@@ -287,7 +288,9 @@ def test_image_that_is_gone_has_a_row(tmp_path, model):
 
 
 def test_model_without_an_exact_map_has_its_images_alone(tmp_path):
-    net = MobileNet((64, 64, 3), 0.25, weights=None, include_top=False, pooling="max")
+    net = MobileNet(
+        (64, 64, 3), 0.25, weights=None, include_top=False, pooling="max", blocks=BLOCKS
+    )
     paths = noise_images(tmp_path / "rose", 3)
     page = page_of(tmp_path, run_of(n=3, wrong=2, model=net, paths=paths))
     assert len(page.all("img")) == 2

@@ -11,6 +11,7 @@ from keras_mobilenet.errors import ImageError
 from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.models.model_files import info_of, set_info
+from keras_mobilenet.nets.v1 import BLOCKS, Block
 from keras_mobilenet.transfer.heat_maps import RAMP, coloured
 
 pytestmark = pytest.mark.builds
@@ -19,17 +20,19 @@ FLOWERS = ("daisy", "rose", "tulip")
 
 
 def logits_model(shape=(64, 96, 3), classes=3, labels=FLOWERS, **options):
+    blocks = (Block(64, stride=2),) * 4  # to stride 32
     model = MobileNet(
-        shape, 0.25, weights=None, classes=classes, classifier_activation=None, **options
-    )
+        shape, 0.25, weights=None, classes=classes, classifier_activation=None,
+        **{"blocks": blocks} | options,
+    )  # fmt: skip
     set_info(randomise(model), ModelInfo(shape[:2] if shape[0] else None, labels=labels))
     return model
 
 
-@pytest.mark.parametrize("padding", ["keras", "symmetric"])
+@pytest.mark.parametrize("options", [{"blocks": BLOCKS}, {"padding": "symmetric"}], ids=str)
 @pytest.mark.parametrize("class_", [0, 1, 2])
-def test_mean_of_the_map_is_the_logit(class_, padding):
-    model = logits_model(padding=padding)
+def test_mean_of_the_map_is_the_logit(class_, options):
+    model = logits_model(**options)
     found = cam(model, PIXELS, class_=class_)
     x = info_of(model).scaled(fit_pixels(PIXELS, size=(64, 96), crop=0.875))[None]
     assert found.array.shape == (2, 3)
@@ -53,7 +56,8 @@ def test_model_of_any_size_takes_the_images_own():
 
 
 def test_new_top_and_frozen_net_have_maps():
-    model = freeze(replace_top(logits_model(), 1, activation="sigmoid", labels=["rose"]))
+    new = replace_top(logits_model(), 1, activation="sigmoid", labels=["rose"])
+    model = freeze(new, until="block_3")
     assert cam(model, PIXELS).label == "rose"
 
 

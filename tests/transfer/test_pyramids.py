@@ -6,27 +6,38 @@ import pytest
 from random_models import randomise
 
 from keras_mobilenet import MobileNet, features
+from keras_mobilenet.nets import v1
 
-LAST = {2: "conv_pw_1_relu", 4: "conv_pw_3_relu", 8: "conv_pw_5_relu", 16: "conv_pw_11_relu",
-        32: "conv_pw_13_relu"}  # fmt: skip
+# The strides of the thirteen, and a block that keeps the last one.
+BLOCKS = (v1.Block(64), *(v1.Block(64, stride=2),) * 4, v1.Block(64))
+LAST = {2: "conv_pw_1_relu", 4: "conv_pw_2_relu", 8: "conv_pw_3_relu", 16: "conv_pw_4_relu",
+        32: "conv_pw_6_relu"}  # fmt: skip
+OF_THIRTEEN = {2: "conv_pw_1_relu", 4: "conv_pw_3_relu", 8: "conv_pw_5_relu",
+               16: "conv_pw_11_relu", 32: "conv_pw_13_relu"}  # fmt: skip
 
 
 def build(size=96, **arguments):
-    fixed = {"alpha": 0.25, "weights": None, "include_top": False}
+    fixed = {"alpha": 0.25, "weights": None, "include_top": False, "blocks": BLOCKS}
     return MobileNet((size, size, 3), **fixed | arguments)
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [{}, {"include_top": True}, {"pooling": "avg"}, {"padding": "symmetric"}, {"padding": "same"}],
+    ("arguments", "last"),
+    [
+        ({"blocks": v1.BLOCKS}, OF_THIRTEEN),
+        ({"include_top": True}, LAST),
+        ({"pooling": "avg"}, LAST),
+        ({"padding": "symmetric"}, LAST),
+        ({"padding": "same"}, LAST),
+    ],
 )
-def test_outputs_are_the_last_activations_by_name(arguments):
+def test_outputs_are_the_last_activations_by_name(arguments, last):
     model = randomise(build(**arguments))
-    pyramid = features(model, strides=tuple(LAST))
+    pyramid = features(model, strides=tuple(last))
     x = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype("float32")
     found = pyramid(x)
-    assert set(found) == {f"stride_{stride}" for stride in LAST}
-    for stride, name in LAST.items():
+    assert set(found) == {f"stride_{stride}" for stride in last}
+    for stride, name in last.items():
         layer = keras.Model(model.inputs[0], model.get_layer(name).output)
         np.testing.assert_array_equal(found[f"stride_{stride}"], layer(x))
         assert found[f"stride_{stride}"].shape[1] == 96 // stride
@@ -56,12 +67,12 @@ def test_absent_stride_is_named_with_those_there(output_stride, there):
         features(model)
     pyramid = features(model, strides=(4, output_stride))
     assert set(outputs(pyramid)) == {"stride_4", f"stride_{output_stride}"}
-    assert pyramid.get_layer("conv_pw_13_relu") is model.get_layer("conv_pw_13_relu")
+    assert pyramid.get_layer("conv_pw_6_relu") is model.get_layer("conv_pw_6_relu")
 
 
 def test_unknown_size_will_do():
     pyramid = features(build(None))
-    assert pyramid(np.zeros((1, 64, 128, 3)))["stride_16"].shape == (1, 4, 8, 128)
+    assert pyramid(np.zeros((1, 64, 128, 3)))["stride_16"].shape == (1, 4, 8, 16)
 
 
 @pytest.mark.parametrize("strides", [(), (4, 4), (3,)])
@@ -82,5 +93,5 @@ def test_model_without_one_net_is_refused():
 def test_trains_with_targets_by_name():
     pyramid = features(build(64), strides=(16, 32))
     pyramid.compile("sgd", {"stride_16": "mse", "stride_32": "mse"}, run_eagerly=True)
-    targets = {"stride_16": np.zeros((1, 4, 4, 128)), "stride_32": np.zeros((1, 2, 2, 256))}
+    targets = {"stride_16": np.zeros((1, 4, 4, 16)), "stride_32": np.zeros((1, 2, 2, 16))}
     assert np.isfinite(pyramid.train_on_batch(np.zeros((1, 64, 64, 3)), targets)).all()

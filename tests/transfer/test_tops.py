@@ -15,11 +15,12 @@ from keras_mobilenet.models.model_files import info_of, load_model, save_model, 
 from keras_mobilenet.nets import v1
 
 pytestmark = pytest.mark.builds
+BLOCKS = v1.BLOCKS[:3]  # the top does not see how many there are
 TOP = [layer.kind for layer in v1.top(1, 1)]
 
 
 def mobilenet(shape=(32, 32, 3), **options):
-    return randomise(MobileNet(shape, 0.25, weights=None, **options))
+    return randomise(MobileNet(shape, 0.25, weights=None, **{"blocks": BLOCKS} | options))
 
 
 def under_the_top(model):
@@ -29,7 +30,7 @@ def under_the_top(model):
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
-        ((32, 32, 3), {"classes": 7}),
+        ((32, 32, 3), {"classes": 7, "blocks": v1.BLOCKS}),
         ((32, 32, 3), {"include_top": False}),
         ((32, 32, 3), {"include_top": False, "pooling": "avg"}),
         ((32, 32, 3), {"include_top": False, "pooling": "max"}),
@@ -40,8 +41,10 @@ def under_the_top(model):
 def test_is_the_model_that_mobilenet_builds(shape, options):
     model = mobilenet(shape, **options)
     new = replace_top(model, 3)
-    conventions = {key: options[key] for key in ("padding",) if key in options}
-    whole = MobileNet(shape, 0.25, weights=None, classes=3, **conventions)
+    same = {"blocks": BLOCKS} | {
+        key: options[key] for key in ("padding", "blocks") if key in options
+    }
+    whole = MobileNet(shape, 0.25, weights=None, classes=3, **same)
     assert fixed_names(new) == fixed_names(whole)
     assert [w.path for w in new.weights] == [w.path for w in whole.weights]
     whole.set_weights(new.get_weights())
@@ -58,7 +61,7 @@ def test_can_be_replaced_again():
     assert second.output_shape == (None, 4)
     assert [type(layer).__name__ for layer in second.layers][-5:] == TOP
     assert second.get_layer("conv_preds") is not first.get_layer("conv_preds")
-    assert second.get_layer("conv_pw_13") is first.get_layer("conv_pw_13")
+    assert second.get_layer("conv_pw_3") is first.get_layer("conv_pw_3")
 
 
 def test_frozen_net_stays_frozen_under_the_new_top():
@@ -132,10 +135,10 @@ def test_model_without_a_net_is_refused():
 
 def test_net_that_is_cut_between_blocks_ends_there():
     base = mobilenet()
-    cut = keras.Model(base.input, base.get_layer("conv_pw_5_relu").output)
-    assert replace_top(cut, 3).layers[-6] is base.get_layer("conv_pw_5_relu")
-    within = keras.Model(base.input, base.get_layer("conv_dw_5_relu").output)
-    with pytest.raises(ValueError, match=r"They end with conv_dw_5_relu\. Pass a model"):
+    cut = keras.Model(base.input, base.get_layer("conv_pw_2_relu").output)
+    assert replace_top(cut, 3).layers[-6] is base.get_layer("conv_pw_2_relu")
+    within = keras.Model(base.input, base.get_layer("conv_dw_2_relu").output)
+    with pytest.raises(ValueError, match=r"They end with conv_dw_2_relu\. Pass a model"):
         replace_top(within, 3)
 
 
@@ -157,7 +160,7 @@ def test_net_in_a_subclassed_model_is_named():
 def test_two_nets_are_named():
     inputs = keras.Input((32, 32, 3))
     nets = [mobilenet(input_tensor=inputs, name_prefix=prefix).output for prefix in ("a_", "b_")]
-    with pytest.raises(ValueError, match="one MobileNet .* end with a_conv_pw_13_relu, b_conv_pw"):
+    with pytest.raises(ValueError, match="one MobileNet .* end with a_conv_pw_3_relu, b_conv_pw"):
         replace_top(keras.Model(inputs, nets), 3)
 
 
