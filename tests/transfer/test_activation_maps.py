@@ -163,13 +163,14 @@ def test_bright_is_where_the_parrot_is(shared_data, column, expected):
 def ends():
     """Users' tops on a base: in its graph, around it, in models of their own."""
     pool, dense = keras.layers.GlobalAveragePooling2D, keras.layers.Dense
-    base = MobileNet((64, 96, 3), 0.25, weights=None, include_top=False, name_prefix="left_")
+    net = {"alpha": 0.25, "weights": None, "include_top": False, "blocks": BLOCKS[:2]}
+    base = MobileNet((64, 96, 3), **net, name_prefix="left_")
     yield keras.Model(base.input, dense(3, "softmax")(pool()(base.output)))
     yield keras.Sequential([keras.Input((64, 96, 3)), base, pool(), dense(3)])
     tail = [pool(keepdims=True), keras.layers.Flatten(), keras.layers.BatchNormalization(),
             keras.layers.Dropout(0.5), dense(4), dense(3), keras.layers.Softmax()]  # fmt: skip
     yield keras.Sequential([base, keras.Sequential(tail)])
-    pooled = MobileNet((64, 96, 3), 0.25, weights=None, include_top=False, pooling="avg")
+    pooled = MobileNet((64, 96, 3), **net, pooling="avg")
     inputs = keras.Input((64, 96, 3))
     x = pooled(keras.layers.RandomFlip()(inputs), training=False)
     yield keras.Model(inputs, dense(3, "sigmoid")(x))

@@ -41,10 +41,8 @@ def under_the_top(model):
 def test_is_the_model_that_mobilenet_builds(shape, options):
     model = mobilenet(shape, **options)
     new = replace_top(model, 3)
-    same = {"blocks": BLOCKS} | {
-        key: options[key] for key in ("padding", "blocks") if key in options
-    }
-    whole = MobileNet(shape, 0.25, weights=None, classes=3, **same)
+    same = {key: options[key] for key in ("padding", "blocks") if key in options}
+    whole = MobileNet(shape, 0.25, weights=None, classes=3, **{"blocks": BLOCKS} | same)
     assert fixed_names(new) == fixed_names(whole)
     assert [w.path for w in new.weights] == [w.path for w in whole.weights]
     whole.set_weights(new.get_weights())
