@@ -6,9 +6,10 @@ import pytest
 
 from keras_mobilenet import MobileNet
 from keras_mobilenet.errors import CheckpointError, DownloadError
-from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets import pretrained, v1
 
 pytestmark = pytest.mark.backends
+BLOCKS = v1.BLOCKS[:2]
 
 
 def test_reference_counts():
@@ -30,7 +31,7 @@ def test_counts_of_the_other_published_alphas(alpha, with_top, without_top):
 
 @pytest.fixture
 def small():
-    return MobileNet((64, 64, 3), alpha=0.25, classes=5, weights=None)
+    return MobileNet((64, 64, 3), alpha=0.25, classes=5, weights=None, blocks=BLOCKS)
 
 
 @pytest.fixture
@@ -64,14 +65,15 @@ def test_weights_may_be_a_path_of_any_format(small, batch, tmp_path):
     small.save(tmp_path / "model.keras")
     again = MobileNet(
         (64, 64, 3), alpha=0.25, classes=5, weights=tmp_path / "model.keras",
-        classifier_activation="sigmoid",
+        classifier_activation="sigmoid", blocks=BLOCKS,
     )  # fmt: skip
     assert again.get_layer("predictions").activation is keras.activations.sigmoid
     np.testing.assert_array_equal(again.get_weights()[0], small.get_weights()[0])
 
 
-def test_file_for_another_alpha_is_refused_with_the_right_one(small, tmp_path):
-    small.save_weights(tmp_path / "quarter.weights.h5")
+def test_file_for_another_alpha_is_refused_with_the_right_one(tmp_path):
+    quarter = MobileNet((64, 64, 3), alpha=0.25, classes=5, weights=None)
+    quarter.save_weights(tmp_path / "quarter.weights.h5")
     with pytest.raises(CheckpointError, match="made with alpha=0.25.*Build the model with alpha="):
         MobileNet(alpha=0.5, classes=5, weights=tmp_path / "quarter.weights.h5")
 

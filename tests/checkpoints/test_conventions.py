@@ -15,11 +15,13 @@ from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.net import strides_evenly
 
 PADDINGS = ("keras", "same", "symmetric")
+# The strides of the thirteen, behind which a net is one function or another as theirs is.
+STRIDED = (v1.Block(64), *(v1.Block(64, stride=2),) * 4)
 
 
-def build(size=96, **arguments):
+def build(size=96, channels=3, **arguments):
     fixed = {"alpha": 0.25, "classes": 5, "classifier_activation": None, "weights": None}
-    return MobileNet((size, size, 3), **fixed | arguments)
+    return MobileNet((size, size, channels), **fixed | {"blocks": STRIDED} | arguments)
 
 
 def images(size, channels=3):
@@ -30,8 +32,10 @@ def images(size, channels=3):
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("size", [(96, 96), (97, 131), (225, 225)])
 def test_sizes_are_those_of_the_spec(padding, size):
-    model = MobileNet((*size, 3), alpha=0.25, padding=padding, weights=None, include_top=False)
-    layers = v1.network(0.25, padding=padding, include_top=False)
+    net = {"alpha": 0.25, "padding": padding, "include_top": False}
+    net["blocks"] = v1.BLOCKS if size == (225, 225) else STRIDED
+    model = MobileNet((*size, 3), weights=None, **net)
+    layers = v1.network(**net)
     shapes = [(None, *shape) for shape in layers.shapes(size).values()]
     assert [tuple(layer.output.shape) for layer in model.layers] == shapes
 
@@ -43,7 +47,7 @@ def test_first_strided_block_pads_as_its_source_does(padding, before):
     """Against the definition: each output is the kernel times the image, padded by hand."""
     size = 9  # odd, where the three differ
     x = np.random.default_rng(0).normal(size=(1, size, size, 2)).astype("float32")
-    model = MobileNet((64, 64, 3), alpha=0.25, padding=padding, weights=None)
+    model = build(64, padding=padding)
     depthwise = model.get_layer("conv_dw_2")
     kernel = np.random.default_rng(1).normal(size=(3, 3, 2, 1)).astype("float32")
     if before is None:  # TensorFlow's SAME: one zero at both ends of an odd length
@@ -147,7 +151,7 @@ def rgb(tmp_path):
 
 def test_grey_net_of_a_grey_image_is_the_rgb_net_of_its_repetition(rgb):
     model, path = rgb
-    grey = MobileNet((96, 96, 1), alpha=0.25, classes=5, weights=path, classifier_activation=None)
+    grey = build(channels=1, weights=path)
     x = images(96, channels=1)
     # The sum over channels is taken once here and at every pixel there.
     np.testing.assert_allclose(grey(x), model(np.repeat(x, 3, axis=-1)), rtol=1e-4)
@@ -156,7 +160,7 @@ def test_grey_net_of_a_grey_image_is_the_rgb_net_of_its_repetition(rgb):
 @pytest.mark.parametrize("channels", [2, 4, 6])
 def test_more_channels_repeat_the_stem_and_keep_its_scale(rgb, channels):
     model, path = rgb
-    wide = MobileNet((96, 96, channels), alpha=0.25, classes=5, weights=path)
+    wide = build(channels=channels, weights=path)
     kernel = wide.get_layer("conv1").get_weights()[0]
     before = model.get_layer("conv1").get_weights()[0]
     for i in range(channels):
@@ -172,7 +176,7 @@ def test_six_equal_channels_see_what_three_see(rgb):
 
 
 def test_channels_adapt_only_when_asked_and_the_report_says_so(rgb):
-    grey = MobileNet((96, 96, 1), alpha=0.25, classes=5, weights=None)
+    grey = build(channels=1)
     with pytest.raises(CheckpointError, match="conv1/kernel +file \\(3, 3, 3, 8\\)"):
         load_weights(grey, rgb[1])
     report = load_weights(grey, rgb[1], adapt_channels=True)
@@ -190,7 +194,7 @@ class WithBackground:
     def read(self, path, max_bytes):
         import contextlib
 
-        arrays = random_arrays(alpha=0.25, classes=6)
+        arrays = random_arrays(alpha=0.25, classes=6, blocks=STRIDED)
         return contextlib.nullcontext(Checkpoint("test", arrays, background=True))
 
 
@@ -199,11 +203,11 @@ def test_background_class_is_dropped_and_said(monkeypatch, tmp_path):
     model = build()
     report = load_weights(model, tmp_path)
     assert "dropped class 0, the background: 6 classes became 5" in str(report)
-    expected = random_arrays(alpha=0.25, classes=6)["conv_preds/kernel"][..., 1:]
+    expected = random_arrays(alpha=0.25, classes=6, blocks=STRIDED)["conv_preds/kernel"][..., 1:]
     np.testing.assert_array_equal(model.get_layer("conv_preds").get_weights()[0], expected)
 
 
 def test_background_class_stays_where_the_model_has_a_place_for_it(monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "FORMATS", (WithBackground(),))
-    report = load_weights(MobileNet(alpha=0.25, classes=6, weights=None), tmp_path)
+    report = load_weights(build(classes=6), tmp_path)
     assert report.notes == ()
