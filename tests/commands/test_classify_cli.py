@@ -128,7 +128,7 @@ def test_stopped_killed_and_resumed_the_file_is_that_of_an_unbroken_run(here, ma
 
 def test_bad_files_are_listed_on_stderr_with_exit_code_1(here, tmp_path):
     out = tmp_path / "out.jsonl"
-    result = run("classify", here / "images", "--model", here / "net.keras", "--out", out)
+    result = run("classify", here / "images", "--model", here / "net.tflite", "--out", out)
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "0007.png: is text, not an image" in result.stderr
@@ -139,7 +139,7 @@ def test_bad_files_are_listed_on_stderr_with_exit_code_1(here, tmp_path):
 def test_only_the_first_bad_files_are_listed(here, tmp_path):
     write_images(tmp_path / "bad", 25, bad=range(25))
     out = tmp_path / "out.csv"
-    result = run("classify", tmp_path / "bad", "--model", here / "net.keras", "--out", out)
+    result = run("classify", tmp_path / "bad", "--model", here / "net.tflite", "--out", out)
     assert result.stderr.count("is text") == 20
     assert "... and 5 more" in result.stderr
 

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from keras_mobilenet import MobileNet, layer_costs, summary
+from keras_mobilenet import MobileNet, export, layer_costs, summary
 from keras_mobilenet.commands.app import app, main
 from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.images import images
+from keras_mobilenet.nets.v1 import BLOCKS
 
 SMALL = ["--alpha", "0.25", "--size", "64", "--classes", "2"]
 
@@ -97,20 +98,32 @@ def test_chart_without_matplotlib_names_the_extra(monkeypatch, tmp_path, capsys)
     assert not (tmp_path / "costs.png").exists()
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A small net of random weights as a file, which opens sooner than a net is compiled."""
+    path = tmp_path_factory.mktemp("exported") / "net.tflite"
+    export(MobileNet((64, 64, 3), 0.25, classes=2, weights=None, blocks=BLOCKS[:2]), path)
+    return path
+
+
 @pytest.fixture
-def net(tmp_path):
-    """Random weights of a small net, and an image: what `classify` needs without a network."""
-    MobileNet((64, 64, 3), alpha=0.25, classes=2, weights=None).save_weights(
-        tmp_path / "net.weights.h5"
-    )
+def net(exported, tmp_path):
+    """A small net and an image: what `classify` needs without a network."""
     (tmp_path / "labels.txt").write_text("kitten\npuppy\n")
     Image.new("RGB", (80, 60), "orange").save(tmp_path / "good.png")
-    return ["--alpha", 0.25, "--size", 64, "--weights", tmp_path / "net.weights.h5",
-            "--labels", tmp_path / "labels.txt"]  # fmt: skip
+    return ["--model", exported, "--labels", tmp_path / "labels.txt"]
 
 
-def test_classify_prints_bars(net, tmp_path):
-    result = run("classify", tmp_path / "good.png", *net)
+@pytest.fixture
+def built(net, tmp_path):
+    """A net that is built and compiled for its weights, and the same image."""
+    path = tmp_path / "net.weights.h5"
+    MobileNet((64, 64, 3), alpha=0.25, classes=2, weights=None).save_weights(path)
+    return ["--alpha", 0.25, "--size", 64, "--weights", path, *net[2:]]
+
+
+def test_classify_prints_bars(built, tmp_path):
+    result = run("classify", tmp_path / "good.png", *built)
     assert result.exit_code == 0
     assert "kitten" in result.stdout
     assert "puppy" in result.stdout
@@ -158,9 +171,9 @@ def test_labels_are_shown_in_any_encoding(net, tmp_path, monkeypatch):
     assert b"\\u2588" in ascii_only.buffer.getvalue()  # the bars
 
 
-def test_warnings_of_libraries_stay_off_the_screen(net, tmp_path, monkeypatch, capfd):
+def test_warnings_of_libraries_stay_off_the_screen(built, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("sys.argv", ["keras-mobilenet", "classify", str(tmp_path / "good.png"),
-                                     *map(str, net)])  # fmt: skip
+                                     *map(str, built)])  # fmt: skip
 
     def warn(*_args, **_options):
         warnings.warn("a library's", UserWarning, stacklevel=1)
