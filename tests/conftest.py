@@ -22,6 +22,7 @@ from checkpoint_files import (
     write_keras_3,
     write_keras_archive,
     write_safetensors,
+    zeroed,
 )
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -79,6 +80,18 @@ def silent(capsys):
 def donor():
     """A model whose every weight differs; to save from, never to load into."""
     return random_model(seed=0)
+
+
+@pytest.fixture(scope="session")
+def built():
+    """A model for `model`."""
+    return random_model(seed=2)
+
+
+@pytest.fixture
+def model(built):
+    """A model whose every weight is zero, so that what is right was loaded."""
+    return zeroed(built)
 
 
 @pytest.fixture(scope="session")

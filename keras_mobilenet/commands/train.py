@@ -116,7 +116,7 @@ def _score_table(scores: tuple[ProbeScore, ...], table: Format) -> str:
 
 
 if TYPE_CHECKING:
-    from keras_mobilenet.training.runs import Report, Run
+    from keras_mobilenet.training.runs import ProgressCallback, Run
 
 
 def use_onednn() -> None:
@@ -138,7 +138,7 @@ def validation(text: str) -> Any:
 
 
 @contextmanager
-def drawn() -> Iterator[Report]:
+def drawn() -> Iterator[ProgressCallback]:
     """Yield a report of the training that draws a bar a stage."""
     with bars() as show:
         yield lambda now: show(now.stage, now.done, now.total, now.unit, _values(now.values))

@@ -55,6 +55,25 @@ class Run:
         return rows
 
 
+@dataclass(frozen=True)
+class Scores:
+    """How a classifier does on some images."""
+
+    loss: float  # the mean cross-entropy in nats
+    accuracy: float
+
+
+def history_row(
+    stage: str, epoch: int, trained: Scores, held: Scores | None, rate: float | None, seconds: float
+) -> dict[str, Any]:
+    """Return a row of a run's history; `held` are the scores on the validation images."""
+    return {
+        "stage": stage, "epoch": epoch, "loss": trained.loss, "accuracy": trained.accuracy,
+        "val_loss": held and held.loss, "val_accuracy": held and held.accuracy,
+        "learning_rate": rate, "seconds": seconds,
+    }  # fmt: skip
+
+
 def versions() -> dict[str, str]:
     """Return those of what a training depends on."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
@@ -71,7 +90,7 @@ class Progress:
     values: Mapping[str, float] = field(default_factory=dict)  # the latest, as val_accuracy
 
 
-Report = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
 
 
 def unreported(progress: Progress) -> None:

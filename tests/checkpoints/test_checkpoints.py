@@ -32,19 +32,6 @@ pytestmark = pytest.mark.backends
 
 
 @pytest.fixture(scope="module")
-def built():
-    return keras_mobilenet.MobileNet(**SMALL)
-
-
-@pytest.fixture
-def model(built):
-    """A model whose every weight is zero, so that what is right was loaded."""
-    for variable in built.weights:
-        variable.assign(np.zeros(variable.shape))
-    return built
-
-
-@pytest.fixture(scope="module")
 def base():
     return keras_mobilenet.MobileNet(**BASE)
 

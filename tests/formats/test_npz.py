@@ -14,26 +14,13 @@ from checkpoint_files import (
     weights,
     write_keras_archive,
     write_npz,
-    zeroed,
 )
 
-import keras_mobilenet
 from keras_mobilenet import load_weights
 from keras_mobilenet.formats.registry import open_checkpoint
 
 ARRAYS = random_arrays(seed=3, alpha=0.25)
 KERNEL = "conv1/kernel"
-
-
-@pytest.fixture(scope="module")
-def built():
-    return keras_mobilenet.MobileNet(weights=None, alpha=0.25)
-
-
-@pytest.fixture
-def model(built):
-    """A model whose every weight is zero, so that what is right was loaded."""
-    return zeroed(built)
 
 
 @pytest.fixture

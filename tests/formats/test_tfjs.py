@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from checkpoint_files import random_arrays, same, weights, write_tfjs, zeroed
 
-import keras_mobilenet
-from keras_mobilenet import load_weights
+from keras_mobilenet import MobileNet, load_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.formats.runtimes import tfjs_manifest
@@ -18,17 +17,6 @@ ARRAYS = random_arrays(seed=4, alpha=0.25)
 KERNEL = "conv1/kernel"
 SHARD = "group1-shard1of1"  # that of conv1
 STRANGE = "a\ud800"  # half of a surrogate pair, which no file system takes
-
-
-@pytest.fixture(scope="module")
-def built():
-    return keras_mobilenet.MobileNet(weights=None, alpha=0.25)
-
-
-@pytest.fixture
-def model(built):
-    """A model whose every weight is zero, so that what is right was loaded."""
-    return zeroed(built)
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +119,7 @@ def test_the_topology_is_never_looked_into(model, folder):
 
 def test_the_published_model_is_keras_own_bit_for_bit(shared_data, model):
     data = shared_data / "weights"
-    theirs = keras_mobilenet.MobileNet(weights=None, alpha=0.25)
+    theirs = MobileNet(weights=None, alpha=0.25)
     load_weights(theirs, data / "keras" / "mobilenet_2_5_224_tf.h5")
     report = load_weights(model, data / "tfjs" / "mobilenet_0.25_224")
     assert len(report.loaded) == 137

@@ -7,6 +7,7 @@ import pytest
 from coloured_shapes import COLOURS, write_shapes
 
 from keras_mobilenet.images.model_info import info_for
+from keras_mobilenet.training.scratch import batches
 from keras_mobilenet.training.scratch.options import checked_options
 from keras_mobilenet.training.scratch.reading import UNREADABLE, Reader, order
 
@@ -175,19 +176,26 @@ def test_an_image_that_cannot_be_read_is_told_and_stood_in_for(reader):
 
 
 @pytest.mark.parametrize("epochs", [range(2), range(1, 3)])
-def test_threads_read_what_tf_data_reads(reader, epochs):
+def test_tf_data_hands_on_what_threads_read(reader, epochs):
     import tensorflow as tf
-
-    from keras_mobilenet.training.scratch import pipeline, threads
 
     order = {"seed": 3, "count": 6, "batch": 4, "epochs": epochs}
     context = tf.distribute.InputContext()
-    theirs = pipeline.training_batches(reader, size=(32, 48), context=context, **order)
-    assert_same_batches(threads.training_batches(reader, **order), theirs, lengths=[4, 4])
-    held = pipeline.validation_batches(
-        reader, size=(32, 48), count=6, batch=4, worker=0, workers=1
-    )  # fmt: skip
-    assert_same_batches(threads.validation_batches(reader, count=6, batch=4), held, lengths=[4, 2])
+    theirs = batches.training_dataset(reader, size=(32, 48), context=context, **order)
+    assert_same_batches(batches.training_batches(reader, **order), theirs, lengths=[4, 4])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_share_each_batch_and_the_validation_images(reader, workers):
+    order = {"seed": 3, "count": 6, "batch": 4, "epochs": range(2), "workers": workers}
+    shares = [batches.training_batches(reader, worker=i, parts=workers, **order)
+              for i in range(workers)]  # fmt: skip
+    together = [np.concatenate([y for _, y in step]) for step in zip(*shares, strict=True)]
+    alone = batches.training_batches(reader, **order | {"workers": 1})
+    assert np.array_equal(together, [y for _, y in alone])
+    held = [batches.validation_batches(reader, count=6, batch=4, worker=i, workers=workers)
+            for i in range(workers)]  # fmt: skip
+    assert sum(len(y) for share in held for _, y in share) == 6
 
 
 def assert_same_batches(ours, theirs, lengths):

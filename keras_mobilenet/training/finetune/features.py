@@ -28,7 +28,7 @@ from keras_mobilenet.nets.net import Size
 from keras_mobilenet.training.data.sources import Image
 from keras_mobilenet.training.data.views import View
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
-from keras_mobilenet.training.runs import Progress, Report
+from keras_mobilenet.training.runs import Progress, ProgressCallback
 from keras_mobilenet.training.workers import SINGLE, Workers
 from keras_mobilenet.transfer.boundaries import fingerprint
 
@@ -113,7 +113,7 @@ class Extractor:
         self._prefix = f"{_FORMAT} {name} {size} {channels}"
 
     def extract(
-        self, images: Sequence[Image], views: Sequence[View], stage: str, report: Report
+        self, images: Sequence[Image], views: Sequence[View], stage: str, report: ProgressCallback
     ) -> Features:
         """Return the features of the views of images; what cannot be read is left out and told.
 
@@ -132,7 +132,7 @@ class Extractor:
         return self._extract(images, views, stage, report)
 
     def _extract(
-        self, images: Sequence[Image], views: Sequence[View], stage: str, report: Report
+        self, images: Sequence[Image], views: Sequence[View], stage: str, report: ProgressCallback
     ) -> Features:
         kept: list[tuple[Image, list[bytes]]] = []
         problems: list[str] = []

@@ -15,7 +15,7 @@ from keras_mobilenet.training.data.sources import read_source
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.settings import ClassWeight, checked_settings
 from keras_mobilenet.training.finetune.stages import Training
-from keras_mobilenet.training.runs import Report, Run, unreported
+from keras_mobilenet.training.runs import ProgressCallback, Run, unreported
 from keras_mobilenet.training.workers import SINGLE, Workers, count_in_tf_config, workers
 from keras_mobilenet.transfer.boundaries import TOP
 
@@ -46,7 +46,7 @@ def finetune(
     cache: str | PathLike[str] | None = AUTO_CACHE,
     resume: bool = False,
     callbacks: Sequence[Any] = (),
-    progress: Report = unreported,
+    progress: ProgressCallback = unreported,
     engine: str = AUTO,
     blocks: Sequence[Block] = BLOCKS,
     preprocessing: Preprocessing | str | None = None,

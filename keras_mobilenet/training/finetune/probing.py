@@ -28,7 +28,7 @@ from keras_mobilenet.training.data.views import View
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.features import Extractor, Features
 from keras_mobilenet.training.finetune.top import L2, STEPS, Problem, scores, solve
-from keras_mobilenet.training.runs import Report, unreported
+from keras_mobilenet.training.runs import ProgressCallback, unreported
 from keras_mobilenet.transfer import boundaries
 from keras_mobilenet.transfer.boundaries import TOP
 
@@ -51,7 +51,7 @@ def probe(
     folds: int = 5,
     seed: int = 0,
     cache: str | PathLike[str] | None = None,
-    progress: Report = unreported,
+    progress: ProgressCallback = unreported,
     engine: str = AUTO,
 ) -> tuple[ProbeScore, ...]:
     """Return how well each net does on images, the best first, without training it.
@@ -95,7 +95,7 @@ def _at_hand() -> list[Pretrained]:
 
 def _score(
     row: Pretrained, source: Source, folds: int, seed: int, cache: FeatureCache, engine: str,
-    progress: Report,
+    progress: ProgressCallback,
 ) -> ProbeScore:  # fmt: skip
     started = time.perf_counter()
     features = _features(row, source, cache, engine, progress)
@@ -113,7 +113,7 @@ def _score(
 
 
 def _features(
-    row: Pretrained, source: Source, cache: FeatureCache, engine: str, progress: Report
+    row: Pretrained, source: Source, cache: FeatureCache, engine: str, progress: ProgressCallback
 ) -> Features:
     size = (row.size, row.size)
     net = base_net(

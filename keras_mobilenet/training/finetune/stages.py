@@ -28,7 +28,7 @@ from keras_mobilenet.training.finetune.settings import Settings, class_weights, 
 from keras_mobilenet.training.finetune.tail import Plan, UnfrozenTraining
 from keras_mobilenet.training.finetune.top import STEPS, Step, train_top
 from keras_mobilenet.training.run_state import State, load_state, save_state
-from keras_mobilenet.training.runs import Progress, Report, Run, versions
+from keras_mobilenet.training.runs import Progress, ProgressCallback, Run, versions
 from keras_mobilenet.training.workers import SINGLE, Workers
 from keras_mobilenet.transfer import boundaries
 from keras_mobilenet.transfer.boundaries import TOP
@@ -43,7 +43,7 @@ class Training:
     source: Source
     folder: Path | None  # where the run's files go, and its state after each epoch
     callbacks: Sequence[Any]
-    report: Report
+    report: ProgressCallback
     engine: str
     workers: Workers = SINGLE  # all have the same images
     timings: dict[str, float] = field(default_factory=dict)

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from keras_mobilenet.training.finetune.features import Features
 from keras_mobilenet.training.finetune.steps import Examples, Objective, OwnSteps, SharedSteps
-from keras_mobilenet.training.finetune.top import Scores, scores
+from keras_mobilenet.training.finetune.top import scores
 from keras_mobilenet.training.run_state import State
+from keras_mobilenet.training.runs import Scores, history_row
 from keras_mobilenet.training.workers import SINGLE, Workers
 
 Array = npt.NDArray[Any]
@@ -111,18 +112,9 @@ class UnfrozenTraining:
         state.epochs += 1
         state.optimizer = list(map(keras.ops.convert_to_numpy, self._steps.optimizer.variables))
         self._judge(state, held)
-        state.history.append(
-            {
-                "stage": "tail",
-                "epoch": state.epochs,
-                "loss": loss,
-                "accuracy": accuracy,
-                "val_loss": held.loss if held else None,
-                "val_accuracy": held.accuracy if held else None,
-                "learning_rate": float(self._steps.optimizer.learning_rate),
-                "seconds": time.perf_counter() - started,
-            }
-        )
+        rate = float(self._steps.optimizer.learning_rate)
+        trained, seconds = Scores(loss, accuracy), time.perf_counter() - started
+        state.history.append(history_row("tail", state.epochs, trained, held, rate, seconds))
 
     def finish(self, state: State) -> None:
         """Give the layers the best weights."""
@@ -162,16 +154,16 @@ class UnfrozenTraining:
         held, workers = self._validation, self._workers
         if not held:
             return None
-        own = np.arange(workers.number, len(held), workers.count)
+        places = np.arange(workers.number, len(held), workers.count)
         sums = np.zeros(2)
         # The loss that is trained, as Keras reports it: the other one would prefer the top alone,
         # whose labels were not smoothed.
         smoothing = self._plan.label_smoothing
-        if len(own):
-            found = scores(self._logits(held, own), held.truth[own], smoothing)
+        if len(places):
+            share = scores(self._logits(held, places), held.truth[places], smoothing)
             if workers.count == 1:
-                return found
-            sums += len(own) * np.array([found.loss, found.accuracy])
+                return share
+            sums += len(places) * np.array([share.loss, share.accuracy])
         loss, accuracy = map(float, workers.total(sums) / len(held))
         return Scores(loss, accuracy)
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.training.finetune.features import Features
+from keras_mobilenet.training.runs import Scores, history_row
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating]
@@ -144,14 +145,6 @@ L2 = 0.03
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """How a classifier does on some images."""
-
-    loss: float
-    accuracy: float
-
-
 def scores(logits: Array, truth: Array, label_smoothing: float = 0.0) -> Scores:
     """Return the mean cross-entropy, with smoothed labels, and the share that is right.
 
@@ -163,15 +156,14 @@ def scores(logits: Array, truth: Array, label_smoothing: float = 0.0) -> Scores:
     logits = logits.astype(np.float64)
     if truth.ndim == 2:
         targets = (1 - label_smoothing) * truth + 0.5 * label_smoothing
-        losses = np.logaddexp(0, logits) - targets * logits
+        losses = _each_alone(logits, targets)[0].mean(axis=1)
         right = ((logits > 0) == (truth > 0)).all(axis=1)
-        return Scores(float(losses.mean()), float(right.mean()))
-    classes = truth
-    logits -= logits.max(axis=1, keepdims=True)
-    own = logits[np.arange(len(classes)), classes]
-    targets = (1 - label_smoothing) * own + label_smoothing * logits.mean(axis=1)
-    losses = np.log(np.exp(logits).sum(axis=1)) - targets
-    return Scores(float(losses.mean()), float((logits.argmax(axis=1) == classes).mean()))
+    else:
+        classes = logits.shape[1]
+        targets = (1 - label_smoothing) * np.eye(classes)[truth] + label_smoothing / classes
+        losses = _one_of_all(logits, targets)[0].sum(axis=1)
+        right = logits.argmax(axis=1) == truth
+    return Scores(float(losses.mean()), float(right.mean()))
 
 
 def train_top(
@@ -212,8 +204,9 @@ def train_top(
     started = time.perf_counter()
     for epoch, step in enumerate(solve(problem, steps), start=1):
         last = step
-        row = _row(epoch, step, train, validation)
-        row["seconds"] = time.perf_counter() - started
+        held = _scores(step, validation) if validation else None
+        seconds = time.perf_counter() - started
+        row = history_row(STAGE, epoch, _scores(step, train), held, None, seconds)
         if each(step, row):
             break
         started = time.perf_counter()
@@ -221,20 +214,6 @@ def train_top(
         features = problem.features.shape[1]
         last = Step(np.zeros((features, classes), np.float32), np.zeros(classes, np.float32), 0.0)
     return last
-
-
-def _row(epoch: int, step: Step, train: Features, validation: Features | None) -> dict[str, Any]:
-    own = _scores(step, train)
-    held = _scores(step, validation) if validation else None
-    return {
-        "stage": STAGE,
-        "epoch": epoch,
-        "loss": own.loss,
-        "accuracy": own.accuracy,
-        "val_loss": held.loss if held else None,
-        "val_accuracy": held.accuracy if held else None,
-        "learning_rate": None,
-    }
 
 
 def _scores(step: Step, features: Features) -> Scores:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.training.runs import Scores
+
 Array = npt.NDArray[Any]
 _EVERY = 20  # steps after which the loss is looked at; each look waits for the device
 # From the batches to a step's loss, its share of the whole batch's, and how many were right.
 Step = Callable[[Iterator[Any]], tuple[Any, Any]]
 AfterSteps = Callable[[int, float], None]  # steps done, mean loss
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How good a net is; the loss is the cross-entropy alone, in nats."""
-
-    loss: float
-    accuracy: float
 
 
 class Learner:

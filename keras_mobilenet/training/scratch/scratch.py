@@ -12,7 +12,7 @@ from keras_mobilenet.training import run_files
 from keras_mobilenet.training.checks import check_data_format
 from keras_mobilenet.training.data.datasets import read_dataset
 from keras_mobilenet.training.data.views import MIN_AREA
-from keras_mobilenet.training.runs import Report, Run, unreported
+from keras_mobilenet.training.runs import ProgressCallback, Run, unreported
 from keras_mobilenet.training.scratch import options as published
 from keras_mobilenet.training.scratch.options import checked_options
 from keras_mobilenet.training.scratch.session import Session
@@ -41,7 +41,7 @@ def train(
     resume: bool = False,
     tensorboard: bool = False,
     callbacks: Sequence[Any] = (),
-    progress: Report = unreported,
+    progress: ProgressCallback = unreported,
     blocks: Sequence[Block] = BLOCKS,
 ) -> Run:
     """Return a MobileNet that was trained from random weights on `data`, and how good it is.

@@ -18,9 +18,20 @@ from keras_mobilenet.models.backends import is_tensorflow
 from keras_mobilenet.training import run_files
 from keras_mobilenet.training.data.datasets import Dataset, Example
 from keras_mobilenet.training.run_state import State, load_state, save_state
-from keras_mobilenet.training.runs import Progress, Report, Run, versions
-from keras_mobilenet.training.scratch import pipeline, threads
-from keras_mobilenet.training.scratch.learning import Learner, Scores
+from keras_mobilenet.training.runs import (
+    Progress,
+    ProgressCallback,
+    Run,
+    Scores,
+    history_row,
+    versions,
+)
+from keras_mobilenet.training.scratch.batches import (
+    training_batches,
+    training_dataset,
+    validation_batches,
+)
+from keras_mobilenet.training.scratch.learning import Learner
 from keras_mobilenet.training.scratch.nets import (
     finished_net,
     model_info,
@@ -47,7 +58,7 @@ class Session:
         folder: Path,
         workers: Workers,
         callbacks: Sequence[Any],
-        report: Report,
+        report: ProgressCallback,
         tensorboard: bool,
     ) -> None:
         self._options, self._dataset, self._folder = options, dataset, folder
@@ -162,9 +173,9 @@ class Session:
             "batch": options.batch_size, "epochs": epochs,
         }  # fmt: skip
         if not is_tensorflow():
-            return threads.training_batches(self._train, **order)
+            return training_batches(self._train, **order)
         batches: Iterator[Any] = self._workers.batches(
-            lambda context: pipeline.training_batches(
+            lambda context: training_dataset(
                 self._train, size=options.size, context=context, **order
             )
         )
@@ -180,13 +191,10 @@ class Session:
 
         scores = self._learner.epoch(batches, self._steps, after_steps)
         self._model.set_weights(self._learner.averaged_weights())
-        held = self._validate()
-        row = {
-            "stage": "train", "epoch": number + 1, "loss": scores.loss, "accuracy": scores.accuracy,
-            "val_loss": held and held.loss, "val_accuracy": held and held.accuracy,
-            "learning_rate": float(self._learner.optimizer.learning_rate),
-            "seconds": time.perf_counter() - started,
-        }  # fmt: skip
+        rate = float(self._learner.optimizer.learning_rate)
+        row = history_row(
+            "train", number + 1, scores, self._validate(), rate, time.perf_counter() - started
+        )
         logs = {key: x for key, x in row.items() if isinstance(x, float)}
         callbacks.on_epoch_end(number, logs)
         state.history.append(row)
@@ -220,16 +228,10 @@ class Session:
         self, worker: int, workers: int
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
         """Yield classes and probabilities of the validation images, a batch at a time."""
-        count, batch = len(self._dataset.validation), self._options.batch_size
-        batches = (
-            pipeline.validation_batches(
-                self._held, size=self._options.size, count=count, batch=batch,
-                worker=worker, workers=workers,
-            ).as_numpy_iterator()
-            if is_tensorflow()
-            else threads.validation_batches(self._held, count=count, batch=batch)
-        )  # fmt: skip
-        for x, y in batches:
+        for x, y in validation_batches(
+            self._held, count=len(self._dataset.validation), batch=self._options.batch_size,
+            worker=worker, workers=workers,
+        ):  # fmt: skip
             yield y, np.asarray(self._model.predict_on_batch(x))
 
     def _result(self, state: State, timings: dict[str, float]) -> Run:

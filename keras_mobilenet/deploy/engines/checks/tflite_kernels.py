@@ -97,31 +97,27 @@ def are_known(
 
 
 def _convolution(step: Step, x: list[Value], y: Value) -> bool:
-    if step.options is None or step.options_kind != _CONVOLUTION or not _is_weighted(x, y, 4):
-        return False
-    dilations = step.options.number(5, default=1), step.options.number(4, default=1)
-    windows = _windows(step.options, x[0].shape, x[1].shape[1:3], dilations)
-    filters = x[1].shape[0]
-    return (
-        x[1].shape[3] == x[0].shape[3]
-        and y.shape == (x[0].shape[0], *windows, filters)
-        and _has_scales(x[1], 0)
-        and _is_bias(x, filters)
-    )
+    return _is_convolution(step, x, y, _CONVOLUTION)
 
 
 def _depthwise(step: Step, x: list[Value], y: Value) -> bool:
-    if step.options is None or step.options_kind != _DEPTHWISE or not _is_weighted(x, y, 4):
+    return _is_convolution(step, x, y, _DEPTHWISE)
+
+
+def _is_convolution(step: Step, x: list[Value], y: Value, kind: int) -> bool:
+    if step.options is None or step.options_kind != kind or not _is_weighted(x, y, 4):
         return False
-    dilations = step.options.number(6, default=1), step.options.number(5, default=1)
-    windows = _windows(step.options, x[0].shape, x[1].shape[1:3], dilations)
-    filters = x[1].shape[3]
+    depthwise, kernel, channels = kind == _DEPTHWISE, x[1].shape, x[0].shape[3]
+    fields = (6, 5) if depthwise else (5, 4)
+    dilations = tuple(step.options.number(field, default=1) for field in fields)
+    windows = _windows(step.options, x[0].shape, kernel[1:3], dilations)
+    axis = 3 if depthwise else 0  # of the filters
+    counted = (1, channels * step.options.number(3)) if depthwise else (kernel[0], channels)
     return (
-        x[1].shape[0] == 1
-        and x[0].shape[3] * step.options.number(3) == filters
-        and y.shape == (x[0].shape[0], *windows, filters)
-        and _has_scales(x[1], 3)
-        and _is_bias(x, filters)
+        (kernel[0], kernel[3]) == counted
+        and y.shape == (x[0].shape[0], *windows, kernel[axis])
+        and _has_scales(x[1], axis)
+        and _is_bias(x, kernel[axis])
     )
 
 
