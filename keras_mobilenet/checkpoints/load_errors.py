@@ -27,9 +27,9 @@ def mismatch_message(
     model = recognise(expected)
     named = f"MobileNet({model})" if model else "the model"
     if net := other_net(comparison):
-        found = f"these are the weights of {net}; the model is a MobileNet V1."
+        problem = f"these are the weights of {net}; the model is a MobileNet V1."
         remedy = f"Build a keras.applications.{net} for it, or pass another file."
-        return fault(path, found, remedy)
+        return fault(path, problem, remedy)
     lines = [f"{os.fspath(path)} does not fit {named}."]
     width = max((len(row[0]) for row in comparison.shape_differs), default=0)
     differs = [f"{n:{width}}  file {a}  model {b}" for n, a, b in comparison.shape_differs]

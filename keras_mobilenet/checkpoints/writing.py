@@ -71,8 +71,8 @@ def _holds(path: str, arrays: Arrays, conventions: Conventions) -> bool:
         return same and all(_equal(written.arrays[name], arrays[name]) for name in arrays)
 
 
-def _equal(found: Any, expected: np.ndarray[Any, Any]) -> bool:
-    values = np.asarray(found)
+def _equal(array: Any, expected: np.ndarray[Any, Any]) -> bool:
+    values = np.asarray(array)
     return values.dtype == expected.dtype and values.tobytes() == expected.tobytes()
 
 
@@ -137,8 +137,8 @@ def _by_layer(arrays: Arrays, net: Net) -> dict[str, dict[str, np.ndarray[Any, A
         layers.setdefault(layer, {})[variable] = arrays[name]
     rank = {variable: i for i, variable in enumerate(variables)}
     return {
-        layer: dict(sorted(found.items(), key=lambda item: rank.get(item[0], len(rank))))
-        for layer, found in layers.items()
+        layer: dict(sorted(values.items(), key=lambda item: rank.get(item[0], len(rank))))
+        for layer, values in layers.items()
     }
 
 

@@ -77,8 +77,8 @@ def takes_net(command: Callable[..., None]) -> Callable[..., None]:
         net = Net(**{field.name: options.pop(field.name) for field in fields(Net)})
         command(net=net, **options)
 
-    own = [p for p in parameters_of(command) if p.name != "net"]
-    return with_signature(wrapper, [*own, *parameters_of(Net)])
+    parameters = [p for p in parameters_of(command) if p.name != "net"]
+    return with_signature(wrapper, [*parameters, *parameters_of(Net)])
 
 
 @takes_net
@@ -176,7 +176,7 @@ def select(
     table: FormatOption = "text",
 ) -> None:
     """Print the most accurate published net within a budget, and what comes next."""
-    found = select_variant(
+    selection = select_variant(
         max_macs=macs,
         max_params=params,
         max_ram=None if ram is None else bytes_in("--ram", ram),
@@ -185,8 +185,8 @@ def select(
         dtype=dtype,
         runtime=runtime,
     )
-    say(selection_table(found, format=table))
-    if found.best is None:
+    say(selection_table(selection, format=table))
+    if selection.best is None:
         raise typer.Exit(1)
 
 
@@ -199,8 +199,8 @@ def paper(
 ) -> None:
     """Print the paper's tables beside what the architecture gives, and why they differ."""
     numbers = paper_tables.TITLES if number is None else (number,)
-    found = [paper_tables.paper_table(number) for number in numbers]
-    say(paper_tables.written(found, format=table))
+    tables = [paper_tables.paper_table(number) for number in numbers]
+    say(paper_tables.written(tables, format=table))
     if figure is not None:
         from keras_mobilenet.display.charts import accuracy_chart  # noqa: PLC0415 - loads matplotlib
 

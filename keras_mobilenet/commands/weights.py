@@ -61,7 +61,7 @@ def list_command(table: FormatOption = "text") -> None:
 
 def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
     name = row.file_name(include_top)
-    found = next(copies(name), None)
+    path = next(copies(name), None)
     return {
         "file": name,
         "alpha": row.alpha,
@@ -70,7 +70,7 @@ def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
         "params": row.network(include_top).count_params(),
         "top-1": row.top_1,
         "top-5": row.top_5,
-        "where": str(found.parent) if found else None,
+        "where": str(path.parent) if path else None,
     }
 
 
@@ -190,8 +190,8 @@ def inspect(
     records, bad = [], 0
     for file in files:
         try:
-            found = inspect_weights(file)
-            records.append({"file": file} | _inspected(found))
+            inspection = inspect_weights(file)
+            records.append({"file": file} | _inspected(inspection))
         except CheckpointError as error:
             bad += 1
             note(f"error: {error}")
@@ -205,19 +205,19 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _inspected(found: Inspection) -> dict[str, Any]:
-    known = found.conventions
+def _inspected(inspection: Inspection) -> dict[str, Any]:
+    known = inspection.conventions
     return {
-        "format": found.format,
-        "made with": str(found.origin) if found.origin else None,
+        "format": inspection.format,
+        "made with": str(inspection.origin) if inspection.origin else None,
         "padding": known.padding if known else None,
         "epsilon": known.epsilon if known else None,
-        "background": found.background,
-        "dtypes": ", ".join(found.dtypes),
-        "params": found.params,
-        "arrays": len(found.arrays),
-        "sha256": found.sha256,
-        "notes": "; ".join(found.notes) or None,
+        "background": inspection.background,
+        "dtypes": ", ".join(inspection.dtypes),
+        "params": inspection.params,
+        "arrays": len(inspection.arrays),
+        "sha256": inspection.sha256,
+        "notes": "; ".join(inspection.notes) or None,
     }
 
 
@@ -229,8 +229,8 @@ def convert(
     """Write the same values into another format, read back before the file appears."""
     from keras_mobilenet.checkpoints.inspection import convert_weights  # noqa: PLC0415
 
-    found = convert_weights(source, target)
-    say(f"wrote {target}: {found.format}, {found.origin}, SHA-256 {found.sha256}")
+    inspection = convert_weights(source, target)
+    say(f"wrote {target}: {inspection.format}, {inspection.origin}, SHA-256 {inspection.sha256}")
 
 
 def _every_file() -> Iterator[tuple[Pretrained, bool]]:

@@ -88,14 +88,14 @@ def _smooth(colours: npt.NDArray[np.float32], height: int, width: int) -> Any:
     return np.clip(np.asarray(image), 0.0, 1.0)
 
 
-def evenly_spaced(rows: Any, most: int) -> Any:
+def evenly_spaced(rows: Any, limit: int) -> Any:
     """Return at most that many rows, from all over: images often come sorted by class.
 
-    One is taken from each of `most` equal stretches, at a random place that is always the same: a
+    One is taken from each of `limit` equal stretches, at a random place that is always the same: a
     fixed step would take one class only where classes take turns.
     """
-    if len(rows) <= most:
+    if len(rows) <= limit:
         return rows
-    ends = np.arange(most + 1) * len(rows) // most
+    ends = np.arange(limit + 1) * len(rows) // limit
     chosen = np.random.default_rng(0).integers(ends[:-1], ends[1:])
     return rows[chosen] if isinstance(rows, np.ndarray) else [rows[i] for i in chosen]

@@ -93,8 +93,8 @@ def _decoded(path: str, size: Size | None, keep: float, *, scaled: bool) -> tupl
     """Return a file's image, upright and in RGB, and how many times smaller it was decoded."""
     with _decoding(path):
         if has_too_many_parts(path):
-            found = f"has more than {MOST_PARTS:,} parts beside its pixels."
-            raise ImageError(fault(path, found, "Save it anew, without texts and comments."))
+            problem = f"has more than {MOST_PARTS:,} parts beside its pixels."
+            raise ImageError(fault(path, problem, "Save it anew, without texts and comments."))
         with Image.open(path) as image:
             _check_format(path, image)
             smaller = size is not None and (scaled or _is_large(image))
@@ -112,13 +112,13 @@ def _check_size(path: str, image: Image.Image) -> None:
 
     Pillow itself refuses at twice its limit, where a transparent image takes 2 GB.
     """
-    found = f"is too large to decode: {image.width} x {image.height}"
+    problem = f"is too large to decode: {image.width} x {image.height}"
     if _is_large(image):
         most = f"{image.width * image.height} pixels, of which {Image.MAX_IMAGE_PIXELS} are allowed"
-        raise ImageError(fault(path, f"{found}, {most}.", _SMALLER))
+        raise ImageError(fault(path, f"{problem}, {most}.", _SMALLER))
     if max(image.size) > _MOST_LENGTH:  # resizing takes 16 bytes a pixel of a side
         most = f"a side may have {_MOST_LENGTH} pixels"
-        raise ImageError(fault(path, f"{found}, and {most}.", "Cut it into several."))
+        raise ImageError(fault(path, f"{problem}, and {most}.", "Cut it into several."))
 
 
 def read_bytes(
@@ -267,8 +267,8 @@ def _folder_fault(path: str) -> str:
     try:
         os.scandir(path).close()
     except OSError as error:  # as the listing of the folder around it met it
-        found = f"is a folder that cannot be read: {error.strerror or error}."
-        return fault(path, found, "Check its permissions.")
+        problem = f"is a folder that cannot be read: {error.strerror or error}."
+        return fault(path, problem, "Check its permissions.")
     return fault(path, "is a folder.", "Pass the path of one image.")
 
 
@@ -280,18 +280,20 @@ def _decoding(path: str) -> Iterator[None]:
     except ImageError:
         raise
     except MemoryError as error:
-        found = "takes more memory than there is."
-        raise ImageError(fault(path, found, "Make it smaller, or decode fewer at once.")) from error
+        problem = "takes more memory than there is."
+        raise ImageError(
+            fault(path, problem, "Make it smaller, or decode fewer at once.")
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageError(fault(path, *_what_else(path))) from error
     except _BOMB as error:
         raise ImageError(fault(path, f"is too large to decode: {error}", _SMALLER)) from error
     except PermissionError as error:
-        found = f"cannot be read: {error.strerror}."
-        raise ImageError(fault(path, found, "Check its permissions.")) from error
+        problem = f"cannot be read: {error.strerror}."
+        raise ImageError(fault(path, problem, "Check its permissions.")) from error
     except Exception as error:  # damage surfaces as nearly any type: struct.error, IndexError, ...
-        found = f"cannot be decoded: {error or type(error).__name__}."
-        raise ImageError(fault(path, found, _SAVE_AGAIN)) from error
+        problem = f"cannot be decoded: {error or type(error).__name__}."
+        raise ImageError(fault(path, problem, _SAVE_AGAIN)) from error
 
 
 def _what_else(path: str) -> tuple[str, str]:
@@ -300,8 +302,10 @@ def _what_else(path: str) -> tuple[str, str]:
         head = file.read(60)
     kind = _KINDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
     if kind:
-        found = f"is an image of the kind {kind}, which Pillow {PIL.__version__} cannot read here."
-        return found, _TO_JPEG.get(kind, _ANOTHER)
+        problem = (
+            f"is an image of the kind {kind}, which Pillow {PIL.__version__} cannot read here."
+        )
+        return problem, _TO_JPEG.get(kind, _ANOTHER)
     first_line = head.decode("ascii", "replace").strip().split("\n")[0].rstrip()
     if first_line and first_line.isprintable() and first_line.isascii():
         return f"is text, not an image. It begins with {first_line!r}.", _ANOTHER
@@ -312,8 +316,8 @@ def _check_format(path: str, image: Image.Image) -> None:
     """Raise for formats that Pillow knows by name but cannot decode by itself."""
     # Ghostscript would run what an EPS file says; the others, HDF5 among them, have no decoder.
     if image.format == "EPS" or isinstance(image, ImageFile.StubImageFile):
-        found = f"is of format {image.format}, from which no pixels are read."
-        raise ImageError(fault(path, found, _ANOTHER))
+        problem = f"is of format {image.format}, from which no pixels are read."
+        raise ImageError(fault(path, problem, _ANOTHER))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -365,10 +369,10 @@ def _check_range(path: str, image: Image.Image) -> None:
     ranges = [(pixels.min(), pixels.max()) for pixels in bands]
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     if image.mode == "F" or low < 0 or high > _SIXTEEN_BITS:
-        found = (
+        problem = (
             f"has pixels from {low} to {high} (mode {image.mode}); none of them is known as white."
         )
-        raise ImageError(fault(path, found, "Scale them to 0 to 255 and save 8-bit greys."))
+        raise ImageError(fault(path, problem, "Scale them to 0 to 255 and save 8-bit greys."))
 
 
 def _grey(image: Image.Image) -> Image.Image:

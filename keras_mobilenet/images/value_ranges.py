@@ -37,8 +37,8 @@ def pixels_of(values: npt.NDArray[Any], made: Preprocessing) -> Pixels:
     Raises:
         ValueError: the preprocessing is for another number of channels.
     """
-    found: Pixels = np.clip(np.rint(made.inverse().scaled(values)), 0, 255).astype("uint8")
-    return found
+    pixels: Pixels = np.clip(np.rint(made.inverse().scaled(values)), 0, 255).astype("uint8")
+    return pixels
 
 
 def range_of(made: Preprocessing) -> str:

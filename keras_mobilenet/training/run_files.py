@@ -33,11 +33,11 @@ def open_folder(out: str | PathLike[str], *, resume: bool) -> Path:
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    found = next((name for name in (MODEL, STATE) if (folder / name).exists()), None)
-    if found and not resume:
+    existing = next((name for name in (MODEL, STATE) if (folder / name).exists()), None)
+    if existing and not resume:
         raise ValueError(
-            f"{folder} holds a run already: {found}. Pass resume=True (--resume) to go on with it, "
-            "or another folder."
+            f"{folder} holds a run already: {existing}. Pass resume=True (--resume) to go on with "
+            "it, or another folder."
         )
     return folder
 

@@ -68,10 +68,10 @@ def load_state(folder: Path, identity: str) -> State | None:
     try:
         check_file(path, remedy)
         with zip_files.opened(str(path)) as archive:
-            found, state = _read(npz_file.arrays(archive, _MAX_BYTES, floats=False), identity)
+            stored, state = _read(npz_file.arrays(archive, _MAX_BYTES, floats=False), identity)
     except _FAULTS as error:
         raise ValueError(f"{path} is damaged: {error}. {remedy}") from error
-    if found != identity:
+    if stored != identity:
         raise ValueError(
             f"{path} is the state of a training with other settings, images or weights. "
             "Pass the settings it was begun with, or another folder."
@@ -82,13 +82,13 @@ def load_state(folder: Path, identity: str) -> State | None:
 def _read(arrays: Mapping[str, ArrayLike], identity: str) -> tuple[str, State]:
     """Return what a state is of, and the state, if that is `identity`."""
     record = json.loads(str(np.asarray(arrays["record"])))
-    found = record.pop("identity")
+    stored = record.pop("identity")
     state = State(**record)
     if not isinstance(state.history, list) or not isinstance(state.epochs, int):
         raise TypeError("its history is none")
-    if found == identity:
+    if stored == identity:
         state.weights, state.optimizer, state.best = (_group(arrays, group) for group in _GROUPS)
-    return found, state
+    return stored, state
 
 
 def _group(arrays: Mapping[str, ArrayLike], group: str) -> list[Array]:

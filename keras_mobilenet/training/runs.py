@@ -64,12 +64,17 @@ class Scores:
 
 
 def history_row(
-    stage: str, epoch: int, trained: Scores, held: Scores | None, rate: float | None, seconds: float
+    stage: str,
+    epoch: int,
+    trained: Scores,
+    validated: Scores | None,
+    rate: float | None,
+    seconds: float,
 ) -> dict[str, Any]:
     """Return a row of a run's history; `held` are the scores on the validation images."""
     return {
         "stage": stage, "epoch": epoch, "loss": trained.loss, "accuracy": trained.accuracy,
-        "val_loss": held and held.loss, "val_accuracy": held and held.accuracy,
+        "val_loss": validated and validated.loss, "val_accuracy": validated and validated.accuracy,
         "learning_rate": rate, "seconds": seconds,
     }  # fmt: skip
 

@@ -62,22 +62,22 @@ class Workers:
 
         if self.count == 1:
             return np.array(values, np.float64)
-        own = self.strategy.run(tf.constant, args=(np.array(values, np.float64),))
+        here = self.strategy.run(tf.constant, args=(np.array(values, np.float64),))
         # The mean, because a worker with several devices is in the sum that many times.
-        mean = self.strategy.reduce(tf.distribute.ReduceOp.MEAN, own, axis=None)
+        mean = self.strategy.reduce(tf.distribute.ReduceOp.MEAN, here, axis=None)
         return np.asarray(mean) * self.count
 
     def broadcast(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the chief's values, to the bit; each must ask at the same point of its work."""
         if self.count == 1:
             return values
-        own = values if self.chief else np.zeros_like(values)
-        return self.total(own.ravel()).astype(np.float32).reshape(values.shape)
+        shared = values if self.chief else np.zeros_like(values)
+        return self.total(shared.ravel()).astype(np.float32).reshape(values.shape)
 
     def check_alike(self, values: Sequence[float], what: str) -> None:
         """Raise ValueError unless all workers have the same values, of no more than 2^26 each."""
-        own = np.array(values, np.float64)
-        sums = self.total([*own, *own**2])
+        array = np.array(values, np.float64)
+        sums = self.total([*array, *array**2])
         means, squares = np.split(sums / self.count, 2)
         if not np.array_equal(means**2, squares):
             raise ValueError(

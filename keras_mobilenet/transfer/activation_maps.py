@@ -77,8 +77,8 @@ def cam(
         ValueError: the model's top is another, or it has no such class.
         ImageError: the file is no image, or a damaged one.
     """
-    (found,) = cams(model, [image], classes=None if class_ is None else [class_])
-    return found
+    (activation_map,) = cams(model, [image], classes=None if class_ is None else [class_])
+    return activation_map
 
 
 def cams(
@@ -108,13 +108,13 @@ def cams(
     inputs = [
         info.scaled(as_channels(fit_pixels(pixels, size=info.size), channels)) for pixels in cropped
     ]
-    found = []
+    activation_maps = []
     for values, pixels, index in zip(_features(model, end, inputs), cropped, chosen, strict=True):
         maps = values @ end.weights + end.bias
         best = int(maps.mean(axis=(0, 1)).argmax()) if index is None else index
         label = None if info.labels is None else _name(info.labels[best])
-        found.append(ActivationMap(maps[..., best], best, label, pixels))
-    return found
+        activation_maps.append(ActivationMap(maps[..., best], best, label, pixels))
+    return activation_maps
 
 
 def _features(
@@ -144,8 +144,8 @@ def _class_index(class_: int | str, classes: int, labels: Sequence[Label] | None
         if len(places) == 1:
             return places[0]
         known = ", ".join(map(_name, labels[:3])) + ", ..." if labels else "none"
-        found = f"{len(places)} classes have this name" if places else f"its names are {known}"
-        raise ValueError(f"The model has no single class of the name {class_!r}: {found}.")
+        problem = f"{len(places)} classes have this name" if places else f"its names are {known}"
+        raise ValueError(f"The model has no single class of the name {class_!r}: {problem}.")
     index = as_int(class_)
     if index is None or not 0 <= index < classes:
         raise ValueError(

@@ -37,15 +37,15 @@ def features(model: Any, *, strides: Sequence[int] = STRIDES) -> keras.Model:
     """
     strides = tuple(strides)
     net = _net(model)
-    found = _last_activations(net)
-    absent = [stride for stride in strides if stride not in found]
+    activations = _last_activations(net)
+    absent = [stride for stride in strides if stride not in activations]
     if absent or not strides or len(set(strides)) < len(strides):
-        there = ", ".join(map(str, found)) or "none"
+        there = ", ".join(map(str, activations)) or "none"
         raise ValueError(
             f"`strides` must be some of those that model {model.name!r} has activations at, each "
             f"once: {there}. Received: strides={strides}"
         )
-    within = {f"stride_{stride}": output_in(net.owner, found[stride]) for stride in strides}
+    within = {f"stride_{stride}": output_in(net.owner, activations[stride]) for stride in strides}
     outputs = tensors_at(net.path, within)
     pyramid = keras.Model(inputs_of(model), outputs, name=f"{model.name}_features")
     set_info(pyramid, replace(info_of(model), labels=None))
@@ -68,11 +68,11 @@ def _net(model: Any) -> FoundNet:
 def _last_activations(net: FoundNet) -> dict[int, Any]:
     """Return what the net's last block at each stride puts out, in the order of the strides."""
     stride = prod(map(_stride, net.ahead or ()))
-    found = {}
+    activations = {}
     for layers in net.parts.values():
         stride *= prod(map(_stride, layers))
-        found[stride] = layers[-1]
-    return found
+        activations[stride] = layers[-1]
+    return activations
 
 
 def _stride(operation: Any) -> int:

@@ -135,11 +135,11 @@ def _checked(path: Path, known_sha256: str | None, check: Check | None) -> str:
 def verify_hash(path: Path, expected: hashes.Expected) -> None:
     """Raise `DownloadError` if a local file has another hash than the expected one."""
     try:
-        found = hashes.sha256_of(path)
+        sha256 = hashes.sha256_of(path)
     except OSError as error:
         remedy = f"Make it readable. {_fetch_again(path.name)}"
         raise DownloadError(f"{path}: the file cannot be read ({error}).\n{remedy}") from error
-    if found == expected.sha256.lower():
+    if sha256 == expected.sha256.lower():
         return
     remedies = [
         _fetch_again(path.name).rstrip("."),
@@ -149,15 +149,15 @@ def verify_hash(path: Path, expected: hashes.Expected) -> None:
     raise DownloadError(
         f"{path}: the file is damaged, or another one; its SHA-256 differs.\n"
         f"  expected  {expected.sha256} ({expected.source})\n"
-        f"  found     {found}\n" + "; or, ".join(filter(None, remedies)) + "."
+        f"  found     {sha256}\n" + "; or, ".join(filter(None, remedies)) + "."
     )
 
 
 def _fetch_again(file_name: str) -> str:
-    found = pretrained.find_file(file_name)
+    published = pretrained.find_file(file_name)
     options = ""
-    if found:
-        row, include_top = found
+    if published:
+        row, include_top = published
         options = f" --alpha {row.alpha:g} --size {row.size}{'' if include_top else ' --no-top'}"
     return f"To fetch it again, run `keras-mobilenet weights fetch{options} --force`."
 
@@ -199,9 +199,9 @@ def _check_fetched(path: str, expected: hashes.Expected | None, check: Check | N
     if expected is None:
         if check is not None:
             check(path)
-    elif (found := hashes.sha256_of(path)) != expected.sha256.lower():
+    elif (sha256 := hashes.sha256_of(path)) != expected.sha256.lower():
         raise CheckpointError(
-            f"the answer's SHA-256 is {found}, that {expected.source} is {expected.sha256}"
+            f"the answer's SHA-256 is {sha256}, that {expected.source} is {expected.sha256}"
         )
 
 

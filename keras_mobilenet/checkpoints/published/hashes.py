@@ -82,6 +82,6 @@ def _read(path: Path, remedy: str) -> dict[str, str]:
     entries = hashes.items() if isinstance(hashes, dict) else [("the file", hashes)]
     for name, value in entries:
         if not isinstance(value, str) or not _SHA256.fullmatch(value):
-            found = f"{name} has no SHA-256 of 64 hexadecimal digits, but {value!r:.80}."
-            raise DownloadError(fault(path, found, remedy))
+            problem = f"{name} has no SHA-256 of 64 hexadecimal digits, but {value!r:.80}."
+            raise DownloadError(fault(path, problem, remedy))
     return {name: value.lower() for name, value in entries}

@@ -67,11 +67,11 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
 
     lock = path.with_name(f".{path.name}.lock")
     try:
-        held = filelock.FileLock(lock).acquire(timeout=timeout)
+        acquired = filelock.FileLock(lock).acquire(timeout=timeout)
     except filelock.Timeout as error:
         raise DownloadError(
             f"{path}: another process has been writing this file for {timeout:g} s.\n"
             f"Wait for it to end and try again. If no such process is there, delete {lock}"
         ) from error
-    with held:
+    with acquired:
         yield

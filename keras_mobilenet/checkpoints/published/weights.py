@@ -40,12 +40,12 @@ def check_structure(path: str, net: Net | None = None) -> None:
     """
     expected = net.arrays() if net else {}
     with open_checkpoint(path, unpacked_limit(expected) if net else MAX_BYTES) as checkpoint:
-        found = shapes_of(checkpoint.arrays)
-    origin = recognise(found)
+        shapes = shapes_of(checkpoint.arrays)
+    origin = recognise(shapes)
     if net is None and origin is None:
         remedy = "Pass another file."
         raise CheckpointError(fault(path, "its arrays are not those of a MobileNet V1.", remedy))
     if net is not None:
-        comparison = compare(expected, found)
+        comparison = compare(expected, shapes)
         if len(comparison.fitting) < len(expected):
             raise CheckpointError(mismatch_message(path, comparison, origin, expected))

@@ -127,7 +127,7 @@ def bench(
         # Before anything else, and after it: a machine that slows down has its best once.
         progress("measuring the machine's peak")
         peaks = [measured_peak()]
-        found = compile_candidates(
+        compiled = compile_candidates(
             opened,
             pairs,
             samples=samples,
@@ -135,7 +135,7 @@ def bench(
             closing=closing,
             progress=progress,
         )
-        candidates = [*found.candidates, *peers]
+        candidates = [*compiled.candidates, *peers]
         results = [
             result
             for batch in batches
@@ -151,7 +151,7 @@ def bench(
         rounds=rounds,
         images=len(inputs),
         results=tuple(results),
-        skipped=found.skipped,
+        skipped=compiled.skipped,
         notes=tuple(
             _notes(
                 other_precisions=seen != {"float32"},

@@ -101,11 +101,11 @@ def compile_candidates(
         PrecisionError: likewise, the processor does not compute in a precision.
         BackendError: likewise, an engine needs another backend of Keras.
     """
-    found = Candidates([Candidate(KERAS, "float32", _keras_predict(opened.model))])
+    compiled = Candidates([Candidate(KERAS, "float32", _keras_predict(opened.model))])
     try:
-        found.candidates.append(_traced(opened.model))
+        compiled.candidates.append(_traced(opened.model))
     except BackendError as error:
-        found.skipped[TRACED] = str(error)
+        compiled.skipped[TRACED] = str(error)
     for engine, precision in pairs:
         name = f"Predictor {engine}"
         progress(f"compiling {engine} {precision}")
@@ -118,11 +118,11 @@ def compile_candidates(
         except (BackendError, MissingExtraError, PrecisionError) as error:
             if not optional:
                 raise
-            found.skipped[f"{name} {precision}"] = str(error)
+            compiled.skipped[f"{name} {precision}"] = str(error)
             continue
-        found.candidates.append(Candidate(name, precision, predictor.predict))
+        compiled.candidates.append(Candidate(name, precision, predictor.predict))
         closing.callback(predictor.close)
-    return found
+    return compiled
 
 
 def _keras_predict(model: Any) -> Callable[[Array], Array]:

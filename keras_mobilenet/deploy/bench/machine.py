@@ -32,7 +32,7 @@ class Machine:
     versions: Mapping[str, str]  # of installed packages
 
     def __str__(self) -> str:
-        versions = ", ".join(f"{package} {found}" for package, found in self.versions.items())
+        versions = ", ".join(f"{package} {number}" for package, number in self.versions.items())
         return (
             f"{self.processor}, {self.cores} cores, {self.system}\nPython {self.python}, {versions}"
         )
@@ -47,7 +47,7 @@ def this_machine(*packages: str) -> Machine:
         instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
         system=platform.system(),
         python=platform.python_version(),
-        versions={name: found for name in packages if (found := _version(name)) is not None},
+        versions={name: number for name in packages if (number := _version(name)) is not None},
     )
 
 

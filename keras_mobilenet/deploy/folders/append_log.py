@@ -42,9 +42,11 @@ class AppendLog:
         with open(self.path, "rb") as file:
             header = file.read(len(self._header))
             if not self._header.startswith(header):
-                found = (header + file.readline()).splitlines()[0].decode("utf-8", "replace")
+                first_line = (header + file.readline()).splitlines()[0].decode("utf-8", "replace")
                 expected = self._header.decode().strip()
-                raise ValueError(f"begins with {found[:200]!r}, where {expected[:200]!r} is due")
+                raise ValueError(
+                    f"begins with {first_line[:200]!r}, where {expected[:200]!r} is due"
+                )
             end, record = len(header), b""
             for line in file:
                 record += line

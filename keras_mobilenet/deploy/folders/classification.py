@@ -88,11 +88,11 @@ def classify_pixels(
     """
     remaining = iter(paths)
     while chunk := list(islice(remaining, BATCH)):
-        found = [pixels_or_fault(path, read) for path in chunk]
-        pixels = [pixels for pixels, _ in found if pixels is not None]
+        reads = [pixels_or_fault(path, read) for path in chunk]
+        pixels = [pixels for pixels, _ in reads if pixels is not None]
         scores = keras.ops.convert_to_numpy(predict(np.stack(pixels))) if pixels else ()
         decoded = iter(decode_predictions(scores, top, labels=labels) if pixels else ())
-        for path, (_, fault) in zip(chunk, found, strict=True):
+        for path, (_, fault) in zip(chunk, reads, strict=True):
             yield Classified(path, [] if fault else _plain(next(decoded)), fault)
 
 

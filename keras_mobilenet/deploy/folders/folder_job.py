@@ -210,12 +210,12 @@ def _decoded(output: Output, record: bytes, number: int) -> tuple[str, str | Non
         ) from error
 
 
-def _check_same(output: Output, number: int, found: str, path: str | None) -> None:
+def _check_same(output: Output, number: int, name: str, path: str | None) -> None:
     expected = None if path is None else output.lines.named(path)
-    if found != expected:
+    if name != expected:
         due = "there are no more images" if expected is None else f"{expected!r} is due"
         raise ValueError(
-            f"{output.out} was made from other images: its number {number} is {found!r}, where "
+            f"{output.out} was made from other images: its number {number} is {name!r}, where "
             f"{due}. Pass the same images, or begin anew: overwrite (--overwrite)."
         )
 

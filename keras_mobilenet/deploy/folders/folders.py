@@ -105,8 +105,8 @@ def embed_paths(
 def _embedded(
     predictor: Predictor, chunk: list[str], ahead: Prefetcher[str, npt.NDArray[np.uint8]]
 ) -> Iterator[Embedded]:
-    found = [pixels_or_fault(path, ahead.read) for path in chunk]
-    pixels = [pixels for pixels, _ in found if pixels is not None]
+    reads = [pixels_or_fault(path, ahead.read) for path in chunk]
+    pixels = [pixels for pixels, _ in reads if pixels is not None]
     rows: Any = iter(predictor.predict(np.stack(pixels)) if pixels else ())
-    for path, (_, fault) in zip(chunk, found, strict=True):
+    for path, (_, fault) in zip(chunk, reads, strict=True):
         yield Embedded(path, None if fault else next(rows).reshape(-1), fault)

@@ -102,12 +102,12 @@ def write_report(
 
 def _check(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> None:
     shapes = len(run.validation), len(run.labels)
-    found = (metrics.count, len(metrics.labels)) if metrics else (0, len(run.labels))
-    same = found == shapes and (not metrics or metrics.labels == tuple(run.labels))
+    measured = (metrics.count, len(metrics.labels)) if metrics else (0, len(run.labels))
+    same = measured == shapes and (not metrics or metrics.labels == tuple(run.labels))
     if not same or (metrics and run.probabilities.shape != shapes):
         raise ValueError(
             "`metrics` must be what evaluate() found on the run's validation examples. The run has "
-            f"{shapes[0]} of {shapes[1]} classes, the metrics are of {found[0]} of {found[1]}."
+            f"{shapes[0]} of {shapes[1]} classes, the metrics are of {measured[0]} of {measured[1]}."
         )
 
 

@@ -51,14 +51,14 @@ def read_dataset(data: Data, *, validation: float | Data | None = 0.2, seed: int
             f"There must be at least two classes to tell apart. Received: one, {labels[0]!r}"
         )
     if validation is None or isinstance(validation, (int, float)):
-        train, held, problems = _divided(listing, _share(validation), seed)
+        train, validated, problems = _divided(listing, _share(validation), seed)
     else:
         other = list_images(validation, "validation")
         _check_labels(other, labels)
-        train, held, problems = _beside(listing, other)
+        train, validated, problems = _beside(listing, other)
     problems += _rare(listing.pairs)
     _warn(problems)
-    examples = _indexed(train, labels), _indexed(held, labels)
+    examples = _indexed(train, labels), _indexed(validated, labels)
     return Dataset(labels, *examples, tuple(map(str, problems)))
 
 
@@ -74,16 +74,16 @@ def _share(validation: float | None) -> float | None:
 def _divided(listing: Listing, share: float | None, seed: int) -> _Sides:
     """Return one source's images on two sides, all on the first without a share."""
     groups = equal_content(listing.pairs)
-    train, held = split(groups, share, seed) if share else (list(listing.pairs), [])
-    return train, held, [*listing.problems, *_contradictions(groups)]
+    train, validated = split(groups, share, seed) if share else (list(listing.pairs), [])
+    return train, validated, [*listing.problems, *_contradictions(groups)]
 
 
 def _beside(listing: Listing, other: Listing) -> _Sides:
     """Return two sources' images, each on its side."""
-    train, held = list(listing.pairs), list(other.pairs)
-    groups = equal_content(train + held)
+    train, validated = list(listing.pairs), list(other.pairs)
+    groups = equal_content(train + validated)
     problems = [*listing.problems, *other.problems, *_contradictions(groups)]
-    return train, held, [*problems, *_on_both_sides(groups, set(train), set(held))]
+    return train, validated, [*problems, *_on_both_sides(groups, set(train), set(validated))]
 
 
 def _check_labels(validation: Listing, labels: Sequence[str]) -> None:
@@ -102,10 +102,12 @@ def _contradictions(groups: Iterable[Group]) -> Iterator[Problem]:
             yield Problem(_paths(group), "is one image in several classes")
 
 
-def _on_both_sides(groups: Iterable[Group], train: set[Pair], held: set[Pair]) -> Iterator[Problem]:
+def _on_both_sides(
+    groups: Iterable[Group], train: set[Pair], validated: set[Pair]
+) -> Iterator[Problem]:
     """Yield the images that are validated with although the net has seen them."""
     for group in groups:
-        if not train.isdisjoint(group) and not held.isdisjoint(group):
+        if not train.isdisjoint(group) and not validated.isdisjoint(group):
             yield Problem(_paths(group), "is one image to train and to validate with")
 
 

@@ -93,10 +93,12 @@ def _from_folder(folder: str) -> Listing:
                 for name, is_folder in names if not is_folder]  # fmt: skip
     pairs: list[Pair] = []
     for name in classes:
-        found = _class_folder(os.path.join(folder, name), name)
-        pairs += found.pairs
-        problems += found.problems
-        if not found.pairs and not any(_UNREADABLE in problem.what for problem in found.problems):
+        listing = _class_folder(os.path.join(folder, name), name)
+        pairs += listing.pairs
+        problems += listing.problems
+        if not listing.pairs and not any(
+            _UNREADABLE in problem.what for problem in listing.problems
+        ):
             problems.append(Problem(os.path.join(folder, name), "is a class without images"))
     return Listing(tuple(pairs), tuple(problems))
 

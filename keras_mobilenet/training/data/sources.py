@@ -95,17 +95,17 @@ def read_source(
         _check_files(labels, multi_label, preprocessing)
         return _from_dataset(read_dataset(data, validation=validation, seed=seed))
     made = None if preprocessing is None else as_preprocessing(preprocessing)
-    own = read_arrays(data, "data", labels=labels, multi_label=multi_label, made=made)
+    training = read_arrays(data, "data", labels=labels, multi_label=multi_label, made=made)
     share = validation is None or isinstance(validation, (int, float))
-    held = None if share else _beside(own, validation, labels, made)
-    names = _names(labels, own, held)
+    validated = None if share else _beside(training, validation, labels, made)
+    names = _names(labels, training, validated)
     # Keras' data sets are shuffled anew each time: the result is to be the same nevertheless.
-    images = tuple(sorted(_images(own), key=Image.content))
-    parts = images, () if held is None else _images(held)
+    images = tuple(sorted(_images(training), key=Image.content))
+    parts = images, () if validated is None else _images(validated)
     if share and validation is not None:
         parts = _divided(images, names, float(validation), seed)
-    values = None if own.made is None else range_of(own.made)
-    return Source(names, *parts, multi_label=own.targets.multi_label, values=values)
+    values = None if training.made is None else range_of(training.made)
+    return Source(names, *parts, multi_label=training.targets.multi_label, values=values)
 
 
 def _check_files(
@@ -126,8 +126,8 @@ def _check_files(
 
 
 def _from_dataset(dataset: Dataset) -> Source:
-    train, held = map(_files, (dataset.train, dataset.validation))
-    return Source(dataset.labels, train, held, dataset.problems)
+    train, validated = map(_files, (dataset.train, dataset.validation))
+    return Source(dataset.labels, train, validated, dataset.problems)
 
 
 def _files(examples: Iterable[Example]) -> tuple[Image, ...]:
@@ -135,28 +135,34 @@ def _files(examples: Iterable[Example]) -> tuple[Image, ...]:
 
 
 def _beside(
-    own: ArrayData, validation: Any, labels: Sequence[str] | None, made: Preprocessing | None
+    training: ArrayData, validation: Any, labels: Sequence[str] | None, made: Preprocessing | None
 ) -> ArrayData:
     """Return the images to validate with, whose classes are those of `own`."""
-    held = read_arrays(
+    validated = read_arrays(
         validation,
         "validation",
-        labels=own.names if labels is None else labels,
-        multi_label=own.targets.multi_label,
+        labels=training.names if labels is None else labels,
+        multi_label=training.targets.multi_label,
         made=made,
-        fallback=own.made,
+        fallback=training.made,
     )
-    if own.names is not None and held.names is not None and own.names != held.names:
+    if (
+        training.names is not None
+        and validated.names is not None
+        and training.names != validated.names
+    ):
         raise ValueError(
             "`validation` must have the classes of `data`. Received: "
-            f"{', '.join(held.names)}, not {', '.join(own.names)}"
+            f"{', '.join(validated.names)}, not {', '.join(training.names)}"
         )
-    return held
+    return validated
 
 
-def _names(labels: Sequence[str] | None, own: ArrayData, held: ArrayData | None) -> tuple[str, ...]:
-    given = own.names if labels is None else tuple(labels)
-    both = [own.targets] if held is None else [own.targets, held.targets]
+def _names(
+    labels: Sequence[str] | None, training: ArrayData, validated: ArrayData | None
+) -> tuple[str, ...]:
+    given = training.names if labels is None else tuple(labels)
+    both = [training.targets] if validated is None else [training.targets, validated.targets]
     count = max(targets.count for targets in both)
     names = tuple(map(str, range(count))) if given is None else given
     wrong = {targets.count for targets in both if targets.columns and targets.count != len(names)}
@@ -189,5 +195,5 @@ def _divided(
         label = "" if rarest is None else names[rarest]
         groups[image.content()].append((f"{place:09}", label))
     sides = split(list(groups.values()), share, seed)
-    train, held = (tuple(images[int(place)] for place, _ in side) for side in sides)
-    return train, held
+    train, validated = (tuple(images[int(place)] for place, _ in side) for side in sides)
+    return train, validated

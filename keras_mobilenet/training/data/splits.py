@@ -48,8 +48,9 @@ def split(groups: Sequence[Group], share: float, seed: int) -> tuple[list[Pair],
         else:
             train += group
     validation: list[Pair] = []
-    for label, own in by_label.items():
-        for group, validates in zip(own, _chosen(own, share, f"{seed}/{label}"), strict=True):
+    for label, alike in by_label.items():
+        chosen = _chosen(alike, share, f"{seed}/{label}")
+        for group, validates in zip(alike, chosen, strict=True):
             (validation if validates else train).extend(group)
     return sorted(train), sorted(validation)
 

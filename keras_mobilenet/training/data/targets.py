@@ -139,9 +139,9 @@ def _of_rows(values: Array, argument: str, multi_label: bool | None) -> Targets:
     return Targets(classes, rows.shape[1], True, multi_label=bool(multi_label))
 
 
-def _check_permitted(multi_label: bool | None, argument: str, found: str) -> None:
+def _check_permitted(multi_label: bool | None, argument: str, kind: str) -> None:
     if multi_label is False:
         raise ValueError(
             f"Each image of `{argument}` must be of one class, as multi_label=False says or the "
-            f"images to train with are. Received: {found}"
+            f"images to train with are. Received: {kind}"
         )

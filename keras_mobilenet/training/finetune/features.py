@@ -125,8 +125,8 @@ class Extractor:
         """
         workers = self._workers
         if workers.count > 1 and self._cache.folder is not None:
-            own = images[workers.number :: workers.count]
-            self._extract(own, views, f"{stage}, this worker's share", report)
+            share = images[workers.number :: workers.count]
+            self._extract(share, views, f"{stage}, this worker's share", report)
             workers.total([0])  # all have written theirs
             self._cache.read()
         return self._extract(images, views, stage, report)

@@ -160,11 +160,11 @@ def _workers() -> Workers:
     if count_in_tf_config() < 2:
         return SINGLE
     import_tensorflow("finetune() with the workers of TF_CONFIG")
-    found = workers()
-    if found.count == 1:
+    together = workers()
+    if together.count == 1:
         raise ValueError(
             f"TF_CONFIG names {count_in_tf_config()} workers. Call finetune outside of any "
             "strategy's scope: it "
             "makes its own, as TF_CONFIG says."
         )
-    return found
+    return together

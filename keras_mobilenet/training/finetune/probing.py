@@ -74,8 +74,8 @@ def probe(
     rows = _at_hand()
     source = read_source(data, validation=None, seed=seed, multi_label=False)
     kept = FeatureCache(cache)
-    found = [_score(row, source, folds, seed, kept, engine, progress) for row in rows]
-    return tuple(sorted(found, key=lambda score: -score.accuracy))
+    scored = [_score(row, source, folds, seed, kept, engine, progress) for row in rows]
+    return tuple(sorted(scored, key=lambda score: -score.accuracy))
 
 
 def _at_hand() -> list[Pretrained]:
@@ -146,15 +146,15 @@ def _folds(features: Features, folds: int, seed: int) -> npt.NDArray[np.int64]:
 
 def _contents(images: tuple[Image, ...]) -> dict[int, list[str]]:
     """Return the contents of each class, each once."""
-    found: dict[int, dict[str, None]] = defaultdict(dict)
+    of_class: dict[int, dict[str, None]] = defaultdict(dict)
     for image in images:
-        found[image.class_index][image.content()] = None
-    return {index: list(contents) for index, contents in found.items()}
+        of_class[image.class_index][image.content()] = None
+    return {index: list(contents) for index, contents in of_class.items()}
 
 
-def _accuracy(features: Features, held: npt.NDArray[np.bool_], classes: int) -> float:
+def _accuracy(features: Features, fold: npt.NDArray[np.bool_], classes: int) -> float:
     x, y = np.stack(features.rows[0]), features.classes
-    own = ~held
-    problem = Problem(x[own], np.eye(classes)[y[own]], np.ones(own.sum()), L2)
+    others = ~fold
+    problem = Problem(x[others], np.eye(classes)[y[others]], np.ones(others.sum()), L2)
     *_, step = solve(problem, STEPS)
-    return scores(x[held] @ step.kernel + step.bias, y[held]).accuracy
+    return scores(x[fold] @ step.kernel + step.bias, y[fold]).accuracy

@@ -115,15 +115,15 @@ class Training:
                 "features to train with",
                 self.report,
             )
-            self.held = extractor.extract(
+            self.validation = extractor.extract(
                 self.source.validation, views(1, 0), "features to validate with", self.report
             )
         finally:
             extractor.close()
         labels, asked = self.source.labels, self.settings.class_weight
         if self.source.multi_label:
-            self.train, self.held = (
-                replace(features, columns=len(labels)) for features in (self.train, self.held)
+            self.train, self.validation = (
+                replace(features, columns=len(labels)) for features in (self.train, self.validation)
             )
         self._check_classes()
         self.weights = (
@@ -146,7 +146,11 @@ class Training:
         for name in ("weights", "validation"):  # of which the contents count, not the paths
             del settings[name]
         parts = [settings, self.source.labels, self.weights_hash]
-        parts += [self.train.digest, self.held.digest, *["multi-label"] * self.source.multi_label]
+        parts += [
+            self.train.digest,
+            self.validation.digest,
+            *["multi-label"] * self.source.multi_label,
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _state(self) -> State:
@@ -160,17 +164,17 @@ class Training:
         if state is None or not state.epochs:  # the top takes a second: it is trained again
             state = State()
         if self.workers.count > 1:
-            rows = (self.train.checksum() ^ self.held.checksum()) >> 8
+            rows = (self.train.checksum() ^ self.validation.checksum()) >> 8
             facts = [int(identity[:6], 16), rows, state.epochs]  # exact in the sums of all workers
             self.workers.check_alike(facts, f"images, features, settings or {self.folder}")
         return state
 
     def _train_top(self, state: State) -> None:
         """Train the classifier on pooled features, and write its history into the state."""
-        train, held = self.train, self.held
+        train, validation = self.train, self.validation
         if self.settings.train_from != TOP:
             net = boundaries.submodel(self.model, self.boundary, boundaries.pooled(self.model))
-            train, held = put_through(net, (train, held), self.engine)
+            train, validation = put_through(net, (train, validation), self.engine)
         only = self.settings.train_from == TOP
         steps = self.settings.epochs if only else STEPS
         callbacks = self._callbacks(self.tail, steps, 1)
@@ -184,7 +188,7 @@ class Training:
 
         callbacks.on_train_begin()
         step = train_top(
-            train.flat(), held.flat() if held else None,
+            train.flat(), validation.flat() if validation else None,
             classes=len(self.source.labels), weights=self.weights, steps=steps, each=each,
         )  # fmt: skip
         kernel, bias = map(self.workers.broadcast, (step.kernel, step.bias))
@@ -199,8 +203,8 @@ class Training:
     def _train_tail(self, state: State) -> None:
         """Train from the boundary on, and leave the best weights in the model."""
         plan = self._plan()
-        held = self.held if self.held else None
-        training = UnfrozenTraining(self.tail, self.train, held, plan, self.workers)
+        validation = self.validation if self.validation else None
+        training = UnfrozenTraining(self.tail, self.train, validation, plan, self.workers)
         training.begin(state)
         callbacks = self._callbacks(training.trained, plan.epochs, plan.steps(len(self.train)))
         callbacks.on_train_begin()
@@ -252,13 +256,13 @@ class Training:
         multi_label = self.source.multi_label
         pairs = tuple(
             (image.path, image.classes if multi_label else image.class_index)
-            for image in self.held.images
+            for image in self.validation.images
         )
         settings = self.settings.to_json() | {"engine": engine_for(self.engine, "float32")}
         settings["multi_label"] = multi_label
         if self.source.values is not None:
             settings["value_range"] = self.source.values
-        problems = (*self.source.problems, *self.train.problems, *self.held.problems)
+        problems = (*self.source.problems, *self.train.problems, *self.validation.problems)
         return Run(
             labels=self.source.labels, history=state.history, validation=pairs,
             probabilities=self._probabilities(), settings=settings,
@@ -268,11 +272,12 @@ class Training:
 
     def _probabilities(self) -> npt.NDArray[np.float32]:
         """Return what the finished model puts out for the validation images."""
-        held, scaled = self.held, info_of(self.tail).scaled
+        validation, scaled = self.validation, info_of(self.tail).scaled
         net = boundaries.submodel(self.model, self.boundary, self.model.outputs[0])
-        y = np.empty((len(held), len(self.source.labels)), np.float32)
-        for rows in chunks(len(held), self.settings.batch_size):
-            y[rows] = net.predict_on_batch(scaled(held.take(np.arange(len(held))[rows])))
+        y = np.empty((len(validation), len(self.source.labels)), np.float32)
+        for rows in chunks(len(validation), self.settings.batch_size):
+            x = validation.take(np.arange(len(validation))[rows])
+            y[rows] = net.predict_on_batch(scaled(x))
         return y
 
 

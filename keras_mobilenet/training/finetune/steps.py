@@ -86,9 +86,9 @@ class SharedSteps:
         parts = np.array_split(np.arange(count), self._workers.replicas)
 
         def part(context: Any) -> tuple[Any, ...]:
-            own = parts[context.replica_id_in_sync_group]
-            x, y, weights = examples(np.resize(own if len(own) else 0, self._width))
-            real = np.arange(self._width) < len(own)
+            places = parts[context.replica_id_in_sync_group]
+            x, y, weights = examples(np.resize(places if len(places) else 0, self._width))
+            real = np.arange(self._width) < len(places)
             return tuple(tf.constant(each, floats) for each in (x, y, weights * real, real))
 
         values = self._workers.strategy.experimental_distribute_values_from_function(part)

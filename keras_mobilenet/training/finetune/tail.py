@@ -94,8 +94,8 @@ class UnfrozenTraining:
                 variable.assign(value)
             return
         state.best = self.model.get_weights()
-        held = self._validate()
-        state.best_loss = held.loss if held else None
+        validated = self._validate()
+        state.best_loss = validated.loss if validated else None
 
     def epoch(self, state: State, after_batch: Callable[[int, dict[str, Any]], None]) -> None:
         """Train for one epoch and write it into the state, its row of the history too."""
@@ -108,13 +108,13 @@ class UnfrozenTraining:
         state.weights = self.trained.get_weights()
         if self.trained is not self.model:
             self.model.set_weights(state.weights)
-        held = self._validate()
+        validated = self._validate()
         state.epochs += 1
         state.optimizer = list(map(keras.ops.convert_to_numpy, self._steps.optimizer.variables))
-        self._judge(state, held)
+        self._judge(state, validated)
         rate = float(self._steps.optimizer.learning_rate)
         trained, seconds = Scores(loss, accuracy), time.perf_counter() - started
-        state.history.append(history_row("tail", state.epochs, trained, held, rate, seconds))
+        state.history.append(history_row("tail", state.epochs, trained, validated, rate, seconds))
 
     def finish(self, state: State) -> None:
         """Give the layers the best weights."""
@@ -151,28 +151,28 @@ class UnfrozenTraining:
 
     def _validate(self) -> Scores | None:
         """Return how good the model is now; each worker looks at its share."""
-        held, workers = self._validation, self._workers
-        if not held:
+        images, workers = self._validation, self._workers
+        if not images:
             return None
-        places = np.arange(workers.number, len(held), workers.count)
+        places = np.arange(workers.number, len(images), workers.count)
         sums = np.zeros(2)
         # The loss that is trained, as Keras reports it: the other one would prefer the top alone,
         # whose labels were not smoothed.
         smoothing = self._plan.label_smoothing
         if len(places):
-            share = scores(self._logits(held, places), held.truth[places], smoothing)
+            share = scores(self._logits(images, places), images.truth[places], smoothing)
             if workers.count == 1:
                 return share
             sums += len(places) * np.array([share.loss, share.accuracy])
-        loss, accuracy = map(float, workers.total(sums) / len(held))
+        loss, accuracy = map(float, workers.total(sums) / len(images))
         return Scores(loss, accuracy)
 
-    def _judge(self, state: State, held: Scores | None) -> None:
+    def _judge(self, state: State, validated: Scores | None) -> None:
         """Keep the weights if they are the best; without validation the last ones are."""
         state.waited += 1
-        if held is None or state.best_loss is None or held.loss < state.best_loss:
+        if validated is None or state.best_loss is None or validated.loss < state.best_loss:
             state.best, state.waited = state.weights, 0
-            state.best_loss = held.loss if held else None
+            state.best_loss = validated.loss if validated else None
         state.stopped = state.waited >= self._plan.patience
 
 

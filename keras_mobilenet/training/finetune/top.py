@@ -61,11 +61,11 @@ def solve(problem: Problem, steps: int) -> Iterator[Step]:
     loss, slope = _loss(problem, x, point)
     memory: deque[tuple[Doubles, Doubles]] = deque(maxlen=_MEMORY)
     for _ in range(steps):
-        found = _descend(problem, x, point, loss, slope, _direction(slope, memory))
-        if found is None:
+        descended = _descend(problem, x, point, loss, slope, _direction(slope, memory))
+        if descended is None:
             return
         before = point, slope
-        point, loss, slope = found
+        point, loss, slope = descended
         difference = point - before[0], slope - before[1]
         if np.vdot(*difference) > 0:
             memory.append(difference)
@@ -204,9 +204,9 @@ def train_top(
     started = time.perf_counter()
     for epoch, step in enumerate(solve(problem, steps), start=1):
         last = step
-        held = _scores(step, validation) if validation else None
+        validated = _scores(step, validation) if validation else None
         seconds = time.perf_counter() - started
-        row = history_row(STAGE, epoch, _scores(step, train), held, None, seconds)
+        row = history_row(STAGE, epoch, _scores(step, train), validated, None, seconds)
         if each(step, row):
             break
         started = time.perf_counter()

@@ -44,10 +44,10 @@ class Learner:
 
     def averaged_weights(self) -> list[Array]:
         """Return the weights with the averages in the place of those that train."""
-        own = _values(self.net.trainable_variables)
+        weights = _values(self.net.trainable_variables)
         self.optimizer.finalize_variable_values(self.net.trainable_variables)
         averaged: list[Array] = self.net.get_weights()
-        _assign(self.net.trainable_variables, own)
+        _assign(self.net.trainable_variables, weights)
         return averaged
 
     def epoch(self, batches: Iterator[Any], steps: int, after_steps: AfterSteps) -> Scores:
