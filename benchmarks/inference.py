@@ -23,8 +23,7 @@ from peers import by_hand, timm_net
 from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.deploy import batch_sizes
 from keras_mobilenet.commands.quiet import native_hidden
-from keras_mobilenet.deploy.bench.bench_charts import bench_chart
-from keras_mobilenet.deploy.bench.bench_tables import bench_table
+from keras_mobilenet.deploy.bench.bench_output import bench_chart, bench_table
 from keras_mobilenet.deploy.bench.benchmarking import BATCHES, ROUNDS, Report, Result, bench
 from keras_mobilenet.deploy.bench.candidates import Candidate
 from keras_mobilenet.deploy.comparison import generated_images

@@ -88,7 +88,7 @@ def about_file(path: str | PathLike[str], remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def told_as_damage(what: str, faults: tuple[type[Exception], ...]) -> Iterator[None]:
+def damage_as_error(what: str, faults: tuple[type[Exception], ...]) -> Iterator[None]:
     """Turn what reading a damaged file raises into a `CheckpointError` about `what`."""
     try:
         yield

@@ -159,21 +159,21 @@ def _code_of_probe(path: str) -> int | None:
 def temporary_name(path: str, suffix: str = "") -> str:
     """Return the path of a hidden file or folder beside `path`, to be made by this process."""
     folder, name = os.path.split(path)
-    own = f"~{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-    return os.path.join(folder, f".{name[:_LONGEST]}{own}{suffix}")
+    mark = f"~{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return os.path.join(folder, f".{name[:_LONGEST]}{mark}{suffix}")
 
 
 def left_by_killed(path: str) -> list[str]:
     """Return what processes that are no more have left beside `path` under a `temporary_name`."""
     folder, name = os.path.split(path)
-    found = []
+    leftovers = []
     with suppress(OSError):
         for other in os.listdir(folder or "."):
             if other.startswith(f".{name[:_LONGEST]}~"):
                 owner = _OURS.search(other)
                 if owner and owner[1] == _machine() and not _is_running(int(owner[2])):
-                    found.append(os.path.join(folder, other))
-    return found
+                    leftovers.append(os.path.join(folder, other))
+    return leftovers
 
 
 def _is_running(process: int) -> bool:
@@ -207,20 +207,25 @@ Path = str | os.PathLike[str]
 
 
 @contextmanager
-def locked(lock: Path, busy: str, *, timeout: float = 0) -> Iterator[None]:
+def locked(
+    lock: Path, busy: str, *, timeout: float = 0, error: type[Exception] = ValueError
+) -> Iterator[None]:
     """Hold a lock, which is a file that stays: who removes one may remove another's.
 
+    The system frees the lock of a process that ends, however it ends.
+
     Raises:
-        ValueError: another process held it for `timeout` seconds; `busy` is the message.
+        ValueError: another process held it for `timeout` seconds; `busy` is the message, and
+            `error` the exception.
         OSError: its folder cannot be written to.
     """
     import filelock  # noqa: PLC0415 - takes longer to load than light commands may
 
     try:
-        held = filelock.FileLock(lock).acquire(timeout=timeout)
-    except filelock.Timeout as error:
-        raise ValueError(busy) from error
-    with held:
+        acquired = filelock.FileLock(lock).acquire(timeout=timeout)
+    except filelock.Timeout as timed_out:
+        raise error(busy) from timed_out
+    with acquired:
         yield
 
 

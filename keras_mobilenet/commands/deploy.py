@@ -70,7 +70,7 @@ def bench_command(
 ) -> None:
     """Print how fast a model is in every engine and precision, and how far from Keras."""
     batches = batch_sizes(batch)
-    from keras_mobilenet.deploy.bench.bench_tables import bench_table  # noqa: PLC0415 - loads Keras
+    from keras_mobilenet.deploy.bench import bench_output  # noqa: PLC0415 - loads Keras
     from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
 
     net, name = _net(model, alpha, size)
@@ -86,15 +86,15 @@ def bench_command(
             images=images,
             progress=progress,
         )
-    say(bench_table(report, format=table))
+    say(bench_output.bench_table(report, format=table))
     if json_file is not None:
         with replacing(json_file) as temporary:
-            Path(temporary).write_text(bench_table(report, format="json") + "\n", encoding="utf-8")
+            Path(temporary).write_text(
+                bench_output.bench_table(report, format="json") + "\n", encoding="utf-8"
+            )
         note(f"wrote {json_file}")
     if chart is not None:
-        from keras_mobilenet.deploy.bench.bench_charts import bench_chart  # noqa: PLC0415
-
-        bench_chart(report, chart)
+        bench_output.bench_chart(report, chart)
         note(f"wrote {chart}")
 
 

@@ -1,4 +1,4 @@
-"""What a command shows while it works, and how it goes on after Ctrl-C."""
+"""What a command shows while it works, and how it is resumed after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def progress_line() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def interruptible(out: str | Path | None) -> Iterator[None]:
-    """On Ctrl-C, say how to go on with what is written to `out`, if anything is."""
+    """On Ctrl-C, say how to resume what is written to `out`, if anything is."""
     try:
         yield
     except KeyboardInterrupt:
@@ -86,7 +86,7 @@ def interruptible(out: str | Path | None) -> Iterator[None]:
 
 @contextmanager
 def resumable(out: Path) -> Iterator[None]:
-    """On Ctrl-C, or where the disk is full, say how to go on."""
+    """On Ctrl-C, or where the disk is full, say how to resume."""
     try:
         with interruptible(out):
             yield
@@ -98,7 +98,7 @@ def resumable(out: Path) -> Iterator[None]:
 
 
 def to_resume(out: str | Path) -> str:
-    """Return how to go on: the command as it was typed."""
+    """Return how to resume: the command as it was typed."""
     arguments = [a for a in sys.argv[1:] if a not in ("--overwrite", "--resume")]
     line = shlex.join(["keras-mobilenet", *arguments, "--resume"])
-    return f"to go on with {out}:\n  {line}"
+    return f"to resume {out}:\n  {line}"

@@ -87,7 +87,7 @@ def finetune(
             class_weight=None if class_weight == "none" else class_weight, seed=seed,
             cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
         )  # fmt: skip
-    tell(run, out)
+    say_result(run, out)
 
 
 def _probe(folder: Path, seed: int, table: Format) -> None:
@@ -149,7 +149,7 @@ def _values(values: Any) -> str:
     return ", ".join(text.format(values[key]) for key, text in shown.items() if key in values)
 
 
-def tell(run: Run, out: Path) -> None:
+def say_result(run: Run, out: Path) -> None:
     """Print how good a run is, and where it is."""
     for problem in run.problems:
         note(plain_line(problem))
@@ -229,4 +229,4 @@ def train(
             bn_momentum=bn_momentum, min_area=min_area, mixed_precision=mixed_precision,
             seed=seed, resume=resume, tensorboard=tensorboard, progress=report,
         )  # fmt: skip
-    tell(run, out)
+    say_result(run, out)

@@ -32,13 +32,13 @@ class Difference:
         )
 
 
-def difference(reference: npt.ArrayLike, found: npt.ArrayLike) -> Difference:
+def difference(reference: npt.ArrayLike, outputs: npt.ArrayLike) -> Difference:
     """Return how far `found` is from `reference`, both of shape `(batch, ...)`.
 
     Raises:
         ValueError: their shapes differ.
     """
-    a, b = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+    a, b = np.asarray(reference, np.float64), np.asarray(outputs, np.float64)
     if a.shape != b.shape:
         raise ValueError(f"outputs of shape {b.shape} where the reference has {a.shape}")
     if a.size == 0:

@@ -85,8 +85,8 @@ class ExportReport:
         kind = f" ({self.quantize})" if self.quantize else ""
         source = "generated" if self.generated else "calibration"
         against = f"{self.images} {source} images against Keras"
-        found = f"on {against}: {self.difference}" if self.tells else self._doubt(against)
-        return f"wrote {self.path}{kind}, {self.bytes:,} bytes; {found}"
+        remark = f"on {against}: {self.difference}" if self.tells else self._doubt(against)
+        return f"wrote {self.path}{kind}, {self.bytes:,} bytes; {remark}"
 
     def _doubt(self, against: str) -> str:
         return (
@@ -292,14 +292,14 @@ def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -
     """Return how far what was written is from the Keras model, on some of the samples."""
     known = samples.outputs
     reference = _outputs(opened, samples.keras[:_COMPARED]) if known is None else known
-    found = _run(order.format, written, samples.file[:_COMPARED])
+    outputs = _run(order.format, written, samples.file[:_COMPARED])
     return ExportReport(
         path=os.fspath(order.path),
         quantize=order.quantize,
         bytes=sum(f.stat().st_size for f in written.parent.rglob("*") if f.is_file()),
         operators=Counter(order.format.operators(written)),
-        difference=difference(reference, found),
-        images=len(found),
+        difference=difference(reference, outputs),
+        images=len(outputs),
         generated=samples.generated,
         tolerance=order.tolerance,
         variation=variation(reference),

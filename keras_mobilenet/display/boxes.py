@@ -100,12 +100,12 @@ def _calls(nested: Any, row: Row) -> int:
 
 def _parts(model: Any) -> dict[int, tuple[str, int]]:
     """Return the part of each of a model's own layers that is MobileNet's, and whose, by its id."""
-    own = set(map(id, operations_of(model) or ()))
+    operations = set(map(id, operations_of(model) or ()))
     parts: dict[int, tuple[str, int]] = {}
     for net in find_nets(model):
         parts |= {id(x): (part, id(net.first)) for part, xs in net.parts.items() for x in xs}
         parts |= {id(layer): (_TOP, id(net.first)) for layer in net.top}
-    return {key: part for key, part in parts.items() if key in own}
+    return {key: part for key, part in parts.items() if key in operations}
 
 
 def _has_blocks(operation: Any) -> bool:

@@ -106,8 +106,8 @@ def _check_target(path: str) -> None:
     if not os.path.isdir(folder):
         raise FileNotFoundError(fault(path, f"{folder} is no folder.", "Make the folder first."))
     if not os.access(folder, os.W_OK):
-        found = f"the folder {folder} is not writable."
-        raise PermissionError(fault(path, found, "Choose another folder, or change its mode."))
+        problem = f"the folder {folder} is not writable."
+        raise PermissionError(fault(path, problem, "Choose another folder, or change its mode."))
 
 
 def _render(source: str, image_format: str, temporary: str, path: str) -> None:
@@ -125,9 +125,9 @@ def _render(source: str, image_format: str, temporary: str, path: str) -> None:
     ]
     if len(known) == len(complaints):
         raise ValueError(_format_message(path, {name for names in known for name in names}))
-    found = "; ".join(f"{renderer}: {complaint}" for renderer, complaint in complaints.items())
+    reasons = "; ".join(f"{renderer}: {complaint}" for renderer, complaint in complaints.items())
     remedy = "Try another format, or compact=True, which draws less."
-    raise OSError(fault(path, f"the model cannot be drawn. {found}", remedy))
+    raise OSError(fault(path, f"the model cannot be drawn. {reasons}", remedy))
 
 
 def _complaint(command: Sequence[str], source: str) -> str | None:
@@ -148,13 +148,13 @@ def _renderers() -> list[str]:
     folders.append(sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")))
     folders.append(os.environ.get("PATH", os.defpath))
     ours = shutil.which("graphviz-pure", path=os.pathsep.join(folders))
-    found = [program for program in (shutil.which("dot"), ours) if program]
-    if not found:
+    programs = [program for program in (shutil.which("dot"), ours) if program]
+    if not programs:
         raise ImportError(
             "plot_model needs `dot` or `graphviz-pure` to draw with, and neither is installed. "
             "Run: pip install graphviz-pure"
         )
-    return found
+    return programs
 
 
 def _format_message(path: str, formats: set[str]) -> str:

@@ -248,13 +248,13 @@ def _number(value: int | None) -> str:
 
 
 def _totals(model: Any) -> dict[str, int | None]:
-    own, trainable = _count(model.weights), _count(model.trainable_weights)
+    total, trainable = _count(model.weights), _count(model.trainable_weights)
     optimizer = getattr(model, "optimizer", None)
     moments = _count(optimizer.variables) if optimizer is not None and optimizer.built else 0
     return {
-        "total_params": own + moments,
+        "total_params": total + moments,
         "trainable_params": trainable,
-        "non_trainable_params": own - trainable,
+        "non_trainable_params": total - trainable,
         **({"optimizer_params": moments} if moments else {}),
         "macs": _macs(model, None),
     }

@@ -19,7 +19,7 @@ METHOD = (
     f"{BINS} bins of equal width over the highest probability, weighted by their examples "
     "(Guo et al., 2017, arXiv 1706.04599)"
 )
-_TOP_2_FROM = 5  # classes: with fewer, one of two guesses is right too often to tell anything
+_TOP_2_FROM = 5  # classes: with fewer, one of two guesses is right too often to mean anything
 _NORMAL_95 = 1.959963984540054  # 97.5 % of a normal distribution lie below
 _FLOOR = float(np.finfo(np.float32).eps)  # a float32 softmax may give 0, whose log is infinite
 _SUM_SLACK = 1e-2  # probabilities computed in bfloat16 sum to 1 no better than this
@@ -29,7 +29,7 @@ _Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class fares against all others."""
+    """How well one class is told from all others."""
 
     label: str
     support: int  # examples of the class

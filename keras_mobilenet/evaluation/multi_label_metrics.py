@@ -23,7 +23,7 @@ from keras_mobilenet.evaluation.metrics import (
     wilson_interval,
 )
 
-THRESHOLD = 0.5  # probability from which on an image is taken to be of a class
+THRESHOLD = 0.5  # probability from which on a class is predicted for an image
 _FLOOR = float(np.finfo(np.float32).eps)
 _Floats = npt.NDArray[np.float64]
 _Bools = npt.NDArray[np.bool_]
@@ -31,7 +31,7 @@ _Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LabelMetrics(ClassMetrics):
-    """How one class is told from its absence."""
+    """How well one class is recognised."""
 
     average_precision: float | None  # over all thresholds; None without an example of the class
 
@@ -44,7 +44,7 @@ class MultiLabelMetrics:
     threshold: float
     labels: tuple[str, ...]
     count: int
-    correct: int  # examples of which every class is told, and no other
+    correct: int  # examples for which all classes are predicted, and no other
     accuracy: float  # their share, the subset accuracy
     interval: tuple[float, float]  # Wilson's, 95 %, of the accuracy
     precision: float | None  # of all answers together, as recall
@@ -134,7 +134,7 @@ def _class(label: str, truth: _Bools, predicted: _Bools, scores: _Floats) -> Lab
 
 
 def _average_precision(truth: _Bools, scores: _Floats) -> float:
-    """Return the sum of precisions, each times the recall it adds, from the surest example on.
+    """Return the sum of precisions, each times the recall it adds, the most confident first.
 
     Examples of equal scores count at once, as no threshold can part them.
     """

@@ -53,14 +53,16 @@ def shapes_of(arrays: Mapping[str, ArrayLike]) -> dict[str, Shape]:
     return {name: tuple(array.shape) for name, array in arrays.items()}
 
 
-def compare(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> Comparison:
+def compare(expected: Mapping[str, Shape], stored: Mapping[str, Shape]) -> Comparison:
     """Compare the shapes in a file with those that a model expects."""
-    common = [name for name in expected if name in found]
+    common = [name for name in expected if name in stored]
     return Comparison(
-        fitting=tuple(n for n in common if found[n] == expected[n]),
-        missing=tuple(n for n in expected if n not in found),
-        unexpected=tuple(n for n in found if n not in expected),
-        shape_differs=tuple((n, found[n], expected[n]) for n in common if found[n] != expected[n]),
+        fitting=tuple(n for n in common if stored[n] == expected[n]),
+        missing=tuple(n for n in expected if n not in stored),
+        unexpected=tuple(n for n in stored if n not in expected),
+        shape_differs=tuple(
+            (n, stored[n], expected[n]) for n in common if stored[n] != expected[n]
+        ),
     )
 
 
@@ -87,18 +89,20 @@ def is_float(dtype: np.dtype[Any]) -> bool:
     return (dtype.kind == "f" and 2 <= dtype.itemsize <= 8) or dtype.name == "bfloat16"
 
 
-def by_order(expected: Mapping[str, Shape], found: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+def by_order(
+    expected: Mapping[str, Shape], stored: Mapping[str, ArrayLike]
+) -> dict[str, ArrayLike]:
     """Return the file's arrays under the model's names, matched by position.
 
     Raises:
         ValueError: the two differ in number, or a kernel would meet a batch norm's array.
     """
-    if len(expected) != len(found):
-        raise ValueError(f"the file holds {len(found)} arrays, the model {len(expected)}")
-    for ours, theirs in zip(expected, found, strict=True):
+    if len(expected) != len(stored):
+        raise ValueError(f"the file holds {len(stored)} arrays, the model {len(expected)}")
+    for ours, theirs in zip(expected, stored, strict=True):
         if _last_part(ours) != _last_part(theirs):
             raise ValueError(f"by order, {theirs} would be loaded as {ours}")
-    return dict(zip(expected, found.values(), strict=True))
+    return dict(zip(expected, stored.values(), strict=True))
 
 
 def _last_part(name: str) -> str:

@@ -17,7 +17,7 @@ Path = str | os.PathLike[str]
 LISTS = (".txt", ".lst")  # files of these suffixes hold paths, one a line
 # Pillow knows these by name, and has no decoder of its own for them.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
-# Photos of phones: named, so that they are told with what to do, not passed over without a word.
+# Photos of phones: named, so that they are reported with what to do, not passed over in silence.
 _ALWAYS = frozenset({".heic", ".heif"})
 _Folder = tuple[int, int]  # device and inode
 _Name = tuple[str, bool]  # and whether it is that of a folder
@@ -38,7 +38,7 @@ def list_images(source: Path | Iterable[Path]) -> Iterator[str]:
     each level; of its paths no more are in memory than the names of the folders that lead to the
     one being read. Links to folders are followed, but not back to a folder on the way. What is
     hidden is passed over, such as `.ipynb_checkpoints` and `._x.jpg`. A folder that cannot be read
-    is yielded itself: it is then told as a file is that cannot be read, and the rest goes on.
+    is yielded itself: it is then reported like a file that cannot be read, and the rest goes on.
 
     Args:
         source: A folder; a `.txt` or `.lst` file of paths, one a line, UTF-8, relative ones to

@@ -199,12 +199,14 @@ _ARITHMETIC = {  # by the classes' names in Keras: (the constant, whether the te
 }
 
 
-def _named(found: Preprocessing) -> Preprocessing:
+def _named(preprocessing: Preprocessing) -> Preprocessing:
     """Return a preprocessing's round numbers, if it has any but for rounding."""
-    near = (known for known in NAMED.values() if found.is_close(known, 1e-4))
-    return next(near, found)
+    near = (known for known in NAMED.values() if preprocessing.is_close(known, 1e-4))
+    return next(near, preprocessing)
 
 
-def _range(found: Preprocessing) -> Preprocessing | None:
+def _range(preprocessing: Preprocessing) -> Preprocessing | None:
     """Return which of the three usual ranges it is; None for another, which would be a guess."""
-    return next((known for known in NAMED.values() if found.is_close(known, _ROUNDING)), None)
+    return next(
+        (known for known in NAMED.values() if preprocessing.is_close(known, _ROUNDING)), None
+    )

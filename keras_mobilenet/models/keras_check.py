@@ -39,10 +39,10 @@ def check_archive(path: str) -> None:
     with zip_files.opened(path) as archive:
         _check_members(archive)
         config = _config(archive)
-        held = _held_values(archive)
-    if (declared := _declared_values(config)) > 2 * held + _SPARE_VALUES:
+        stored = _held_values(archive)
+    if (declared := _declared_values(config)) > 2 * stored + _SPARE_VALUES:
         raise CheckpointError(
-            f"its configuration declares {declared:,} weights, and the file holds {held:,}"
+            f"its configuration declares {declared:,} weights, and the file holds {stored:,}"
         )
 
 

@@ -56,7 +56,7 @@ def check_range(
     or_least: bool = False,
     or_most: bool = False,
 ) -> None:
-    """Raise ValueError unless an argument is a number between two, or one of them if so told."""
+    """Raise ValueError unless an argument is a number between two, or a permitted end."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     ends = [low] * or_least + [high] * or_most
     if not number or not (low < value < high or value in ends):

@@ -36,8 +36,8 @@ def open_folder(out: str | PathLike[str], *, resume: bool) -> Path:
     existing = next((name for name in (MODEL, STATE) if (folder / name).exists()), None)
     if existing and not resume:
         raise ValueError(
-            f"{folder} holds a run already: {existing}. Pass resume=True (--resume) to go on with "
-            "it, or another folder."
+            f"{folder} holds a run already: {existing}. Pass resume=True (--resume), or another "
+            "folder."
         )
     return folder
 

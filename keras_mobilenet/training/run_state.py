@@ -1,7 +1,7 @@
 """Where a training stands, written after each epoch, so that it can be killed at any time.
 
-The file is NumPy's archive, replaced as a whole; zip's checksums tell a damaged one. It says what
-it is a state of: another training does not go on from it.
+The file is NumPy's archive, replaced as a whole; zip's checksums tell a damaged one. It names
+its training: another one does not resume from it.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Run:
 
     @property
     def accuracy(self) -> float | None:
-        """The share of the validation images that the model takes for what they are.
+        """The share of the validation images that are classified correctly.
 
         Of a multi-label image that is all its classes and no other, at a probability of 0.5.
         """
@@ -88,7 +88,7 @@ def versions() -> dict[str, str]:
 class Progress:
     """Where one stage of the work stands."""
 
-    stage: str  # what is done, as in "features of the images to train with"
+    stage: str  # what is being done, as in "features of the images to train with"
     done: int
     total: int
     unit: str = "images"
@@ -99,4 +99,4 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def unreported(progress: Progress) -> None:
-    """Tell nobody."""
+    """Report nothing."""

@@ -129,8 +129,8 @@ def _ranges(model: Any, training: set[int]) -> Iterator[str]:
     for on, run in groupby(zip(layers, trains, strict=True), key=lambda pair: pair[1]):
         if on:
             # A part of which only some layers train is not named for all of them.
-            found = [(parts_of.get(id(x)), x.name) for x, _ in run]
-            parts = [part if part and part not in still else name for part, name in found]
+            named = [(parts_of.get(id(x)), x.name) for x, _ in run]
+            parts = [part if part and part not in still else name for part, name in named]
             yield parts[0] if parts[0] == parts[-1] else f"{parts[0]} to {parts[-1]}"
 
 

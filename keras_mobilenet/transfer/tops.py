@@ -77,12 +77,12 @@ def _net(model: Any) -> FoundNet:
     name = getattr(model, "name", model)
     nets = find_nets(model)
     if len(nets) != 1 or not nets[0].ends_block:
-        found = "None of them is a MobileNet's"
+        problem = "None of them is a MobileNet's"
         if nets:
-            found = f"They end with {', '.join(net.last.name for net in nets)}"
+            problem = f"They end with {', '.join(net.last.name for net in nets)}"
         raise ValueError(
             f"Model {name!r} must have one MobileNet among its layers or those of the models in "
-            f"it, which ends with its last block. {found}. Pass a model that MobileNet() or "
+            f"it, which ends with its last block. {problem}. Pass a model that MobileNet() or "
             "replace_top() returned, or one built on it."
         )
     data_format = _data_format(nets[0])

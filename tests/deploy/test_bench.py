@@ -18,7 +18,7 @@ from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.deploy import _weights_are_here, batch_sizes
 from keras_mobilenet.deploy.bench import benchmarking, candidates, machine, timing
-from keras_mobilenet.deploy.bench.bench_tables import bench_table
+from keras_mobilenet.deploy.bench.bench_output import bench_table
 from keras_mobilenet.deploy.bench.benchmarking import bench
 from keras_mobilenet.deploy.bench.candidates import KERAS, Candidate, chosen_pairs
 from keras_mobilenet.deploy.bench.timing import Timings, interleaved, turns

@@ -265,7 +265,7 @@ def test_class_that_is_never_predicted_has_a_dash(tmp_path):
 
 def test_no_mistake_is_told_as_such(tmp_path):
     page = page_of(tmp_path, run_of(wrong=0))
-    assert "There is none: every validation example is recognised." in page.words
+    assert "None: every validation example is classified correctly." in page.words
     assert page.all("img") == []
 
 

@@ -12,7 +12,7 @@ from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.nets.v1 import BLOCKS, Block
-from keras_mobilenet.transfer.heat_maps import RAMP, coloured
+from keras_mobilenet.transfer.activation_maps import RAMP, coloured
 
 pytestmark = pytest.mark.builds
 PIXELS = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from keras_mobilenet import files
 from keras_mobilenet.errors import DownloadError
 
 FOLDERS_VARIABLE = "KERAS_MOBILENET_WEIGHTS"
@@ -53,25 +54,16 @@ def copies(file_name: str) -> Iterator[Path]:
     return (path for path in paths if os.path.isfile(path))  # Path.is_file may raise
 
 
-@contextmanager
-def locked(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock of `path`, which is a hidden file beside it, against every other process.
-
-    The system frees the lock of a process that ends, however it ends; the file stays.
+def locked(path: Path, timeout: float) -> AbstractContextManager[None]:
+    """Return the lock of `path`, which is a hidden file beside it, against every other process.
 
     Raises:
         DownloadError: another process held the lock for `timeout` seconds.
         OSError: the folder cannot be written to.
     """
-    import filelock  # noqa: PLC0415 - not needed where a file is only looked for
-
     lock = path.with_name(f".{path.name}.lock")
-    try:
-        acquired = filelock.FileLock(lock).acquire(timeout=timeout)
-    except filelock.Timeout as error:
-        raise DownloadError(
-            f"{path}: another process has been writing this file for {timeout:g} s.\n"
-            f"Wait for it to end and try again. If no such process is there, delete {lock}"
-        ) from error
-    with acquired:
-        yield
+    busy = (
+        f"{path}: another process has been writing this file for {timeout:g} s.\n"
+        f"Wait for it to end and try again. If no such process is there, delete {lock}"
+    )
+    return files.locked(lock, busy, timeout=timeout, error=DownloadError)

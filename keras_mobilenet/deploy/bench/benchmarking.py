@@ -103,7 +103,7 @@ def bench(
         calibration: Images for int8, as `Predictor` takes them; generated ones by default.
         images: Images to compare the outputs on, likewise; generated ones by default.
         peers: Other candidates.
-        progress: Is told in words what is being done.
+        progress: Called with what is being done, in words.
 
     Raises:
         ValueError: an argument is wrong, or the model does not take one batch of images.
@@ -111,11 +111,7 @@ def bench(
     """
     opened = open_model(model)
     pairs = chosen_pairs(engines, precisions)
-    batches = tuple(
-        positive_int("batches", batch, "Pass some, such as (1, 8, 64).") for batch in batches
-    )
-    if not batches:
-        raise ValueError("`batches` holds no batch size. Pass some, such as (1, 8, 64).")
+    batches = _batch_sizes(batches)
     rounds = positive_int("rounds", rounds, "Each candidate has that many turns.")
     rounds += rounds % 2
     inputs = _inputs(images, opened)
@@ -161,6 +157,13 @@ def bench(
             )
         ),
     )
+
+
+def _batch_sizes(batches: Sequence[int]) -> tuple[int, ...]:
+    remedy = "Pass some, such as (1, 8, 64)."
+    if not batches:
+        raise ValueError(f"`batches` holds no batch size. {remedy}")
+    return tuple(positive_int("batches", batch, remedy) for batch in batches)
 
 
 def _inputs(images: Any, opened: Opened) -> Array:
@@ -233,7 +236,7 @@ def _is_flat(outputs: Array) -> bool:
 def _notes(
     *, other_precisions: bool, generated_images: bool, generated_ranges: bool, flat: bool
 ) -> list[str]:
-    """Return what a reader has to know to take the numbers for what they are."""
+    """Return what a reader has to know to judge the numbers."""
     notes = {
         "bfloat16 and int8 shares are of the float32 peak too, and may be above 100 %.": (
             other_precisions

@@ -94,7 +94,7 @@ def compile_candidates(
         samples: Inputs that int8 ranges are taken from.
         optional: Whether an engine that is not installed is left out, with its reason.
         closing: Takes over the predictors.
-        progress: Is told what is being compiled.
+        progress: Called with what is being compiled, in words.
 
     Raises:
         MissingExtraError: an engine is not installed, and not optional.

@@ -48,7 +48,7 @@ def measure_latencies(
         threads: As in `Predictor`; None for all processors.
         nets: The alpha and size of each net to time.
         rounds: Turns of each.
-        progress: Is told in words what is being done.
+        progress: Called with what is being done, in words.
 
     Raises:
         ValueError: an argument is wrong.

@@ -68,7 +68,7 @@ def interleaved(
         settle: Calls that open each turn, not timed: caches then hold the action's own data, and
             threads of the action before it that spin for more work have gone to sleep.
         calls: Timed calls a turn.
-        progress: Is told how many rounds are done, and of how many.
+        progress: Called with how many rounds are done, and of how many.
     """
     times: dict[str, list[float]] = {name: [] for name in actions}
     for action in actions.values():

@@ -80,18 +80,18 @@ def engine_for_file(path: str, name: str, precision: Precision | None = None) ->
     """
     _check_names(name, precision or "float32")
     suffix = Path(path).suffix
-    own = "keras" if os.path.isdir(path) else _FILES.get(suffix)
-    if own is None:
+    native = "keras" if os.path.isdir(path) else _FILES.get(suffix)
+    if native is None:
         raise ValueError(
             "A model is a Keras model, a SavedModel folder, or the path of a .keras, "
             f"{', '.join(_FILES)} file. Received: {path!r}"
         )
-    able = {own, "openvino"} if suffix in (".tflite", ".onnx") else {own}
+    able = {native, "openvino"} if suffix in (".tflite", ".onnx") else {native}
     if name not in (AUTO, *able):
         raise ValueError(
             f"`engine` {name!r} does not read {path!r}; {' and '.join(sorted(able))} can."
         )
-    return own if name == AUTO else name
+    return native if name == AUTO else name
 
 
 def _check_names(name: str, precision: Precision) -> None:

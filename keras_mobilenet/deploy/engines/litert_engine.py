@@ -150,8 +150,8 @@ def _preprocessing(details: Any) -> Preprocessing | None:
         return None
     if not scale:  # the codes are the values
         return PIXELS if dtype == np.uint8 else None
-    found = Preprocessing(scale, scale * (np.iinfo(dtype).min - zero))
-    return found if any(found.is_close(x, _ROUNDING) for x in NAMED.values()) else None
+    scaling = Preprocessing(scale, scale * (np.iinfo(dtype).min - zero))
+    return scaling if any(scaling.is_close(x, _ROUNDING) for x in NAMED.values()) else None
 
 
 def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:

@@ -38,7 +38,7 @@ def classify_images(
     labels: Sequence[Label] | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Iterator[Classified]:
-    """Yield what `model` takes each image for, in the order of `paths`.
+    """Yield the classes that `model` predicts for each image, in the order of `paths`.
 
     An image that cannot be read is yielded with its fault, and the rest goes on.
 
@@ -76,7 +76,7 @@ def classify_pixels(
     top: int = 5,
     labels: Sequence[Label],
 ) -> Iterator[Classified]:
-    """Yield what `predict` takes each image for, in the order of `paths`.
+    """Yield the classes that `predict` gives each image, in the order of `paths`.
 
     Args:
         predict: From pixels, `uint8`, of shape `(count, height, width, channels)` to scores of

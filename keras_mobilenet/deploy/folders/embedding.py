@@ -1,4 +1,4 @@
-"""A net up to its pooled embedding, for a model that tells classes."""
+"""A classifier up to its pooled embedding."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def _pooled(model: Any) -> Any:
         if isinstance(layer, _POOLING):
             return layer.output
     raise ValueError(
-        f"Model {model.name!r} has no layer of global pooling in its own graph, before which "
-        "features could be told from classes. Pass a model with one, or one without a top."
+        f"Model {model.name!r} has no layer of global pooling in its own graph, whose "
+        "output would be the features. Pass a model with one, or one without a top."
     )

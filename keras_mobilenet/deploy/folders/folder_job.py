@@ -1,4 +1,4 @@
-"""A folder's results into a file, so that it can be stopped at any moment and gone on with."""
+"""A folder's results into a file, so that the job can be stopped at any moment and resumed."""
 
 from __future__ import annotations
 
@@ -121,23 +121,23 @@ def check_output(out: str, *, features: bool, resume: bool, overwrite: bool) -> 
     """Raise unless results can be written to `out`; nothing is left there.
 
     Raises:
-        ValueError: the suffix is of no format, or there is something that nobody said to go on
-            with or to overwrite.
+        ValueError: the suffix is of no format, or there is something and neither `resume`
+            nor `overwrite` is asked for.
         OSError: the folder is missing or cannot be written to.
         MissingExtraError: the format needs a package that is not installed.
     """
     check_suffix(out, features=features)
     if resume and overwrite:
-        raise ValueError("resume goes on with a file, overwrite removes it. Pass one of the two.")
+        raise ValueError(
+            "resume keeps what is in a file, overwrite removes it. Pass one of the two."
+        )
     if os.path.isdir(out):
         raise ValueError(f"{out} is a folder. Pass the name of a file.")
     with tempfile.TemporaryFile(dir=os.path.dirname(out) or "."):
         pass  # the error of a folder that cannot be written to names it
     there = next(filter(os.path.exists, (out, unfinished_folder(out))), None)
     if there and not resume and not overwrite:
-        raise ValueError(
-            f"{there} exists. Pass resume (--resume) to go on with it, or overwrite (--overwrite)."
-        )
+        raise ValueError(f"{there} exists. Pass resume (--resume), or overwrite (--overwrite).")
 
 
 def no_image(source: Any) -> ValueError:
@@ -205,7 +205,7 @@ def _decoded(output: Output, record: bytes, number: int) -> tuple[str, str | Non
         return output.lines.decode(record)
     except ValueError as error:
         raise ValueError(
-            f"{output.log.path} cannot be gone on with: record {number} is damaged ({error}). "
+            f"{output.log.path} cannot be resumed: record {number} is damaged ({error}). "
             "Begin anew: pass overwrite (--overwrite)."
         ) from error
 
@@ -261,5 +261,5 @@ def _faults_of_writing(out: str, report: Report) -> Iterator[None]:
     except OSError as error:
         raise OSError(
             f"{out} cannot be written after {report.done} images: {error.strerror or error}. "
-            "What was written is kept: make room, then go on with resume (--resume)."
+            "What was written is kept: make room, then pass resume (--resume)."
         ) from error

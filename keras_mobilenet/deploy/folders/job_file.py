@@ -1,4 +1,4 @@
-"""What made a file of results, in a JSON file beside it: so that it is gone on with alike.
+"""What made a file of results, in a JSON file beside it: so that a resumed job is the same.
 
 The file stays when the results are complete. It says where they came from.
 """
@@ -60,7 +60,7 @@ def check_settings(out: str, settings: Settings) -> None:
     """Raise unless the results in `out` were made with the same settings.
 
     Raises:
-        ValueError: they were made with others, or nobody knows with which.
+        ValueError: they were made with others, or it is not known with which.
     """
     path = out + _SUFFIX
     try:
@@ -69,7 +69,7 @@ def check_settings(out: str, settings: Settings) -> None:
         different = _differences(before, settings)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{out} cannot be gone on with: what made it is not known, as {path} cannot be read "
+            f"{out} cannot be resumed: what made it is not known, as {path} cannot be read "
             f"({error}). Begin anew: pass overwrite (--overwrite)."
         ) from error
     if different:

@@ -46,7 +46,7 @@ class Output:
         self.log = AppendLog(self._journal_path(), header=lines.header, quoted=lines.quoted)
 
     def begun(self) -> bool:
-        """Return whether there are rows to go on from."""
+        """Return whether there are rows to resume from."""
         return self.log.exists()
 
     def finished(self) -> bool:
@@ -75,7 +75,7 @@ class Output:
         self.close()
 
     def close(self) -> None:
-        """Leave what was appended on the disk, to go on from later."""
+        """Leave what was appended on the disk, to resume from later."""
         self.log.close()
 
     def _journal_path(self) -> str:
@@ -156,7 +156,7 @@ class FeaturesOutput(JoinedOutput):
         super().append(results)
 
     def close(self) -> None:
-        """Leave what was appended on the disk, to go on from later."""
+        """Leave what was appended on the disk, to resume from later."""
         self._numbers.close()
         super().close()
 

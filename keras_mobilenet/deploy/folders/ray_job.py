@@ -14,7 +14,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any
@@ -99,8 +99,7 @@ def classify_with_ray(
     """
     ray = import_ray()
     out = os.path.abspath(out)
-    parts = _parts(out)
-    _check_consent(out, parts, resume=resume, overwrite=overwrite)
+    _check_consent(out, _parts(out), resume=resume, overwrite=overwrite)
     paths = [os.path.abspath(path) for path in list_images(source)]
     if not paths:
         raise no_image(source)
@@ -118,28 +117,22 @@ def classify_with_ray(
         settings = settings_of(predictor, top=classes)
     os.makedirs(out, exist_ok=True)
     busy = f"{out} is being written by another process. Wait for it, or end it."
-    with ExitStack() as stack:
-        stack.enter_context(briefly_locked(os.path.join(out, ".lock"), busy))
-        parts = _parts(out)
-        if overwrite:
-            _remove(parts)
-            parts = []
-        _settle(out, settings, begun=bool(parts))
-        report = Report()
+    report = Report()
+    with briefly_locked(os.path.join(out, ".lock"), busy):
+        parts = _begun(out, settings, overwrite=overwrite)
         left = _left(paths, parts, report)
-        if progress is not None:
-            progress(report.done)
+        tell = progress or (lambda _: None)
+        tell(report.done)
         if not left:
             return report
         work = {
             "model": packed(model), "options": options, "top": classes, "width": settings["width"]
         }  # fmt: skip
         tasks = _tasks(out, left, part_size, run=_next_run(parts))
-        stack.enter_context(_connected(ray, address))
-        for row in _run(ray, tasks, work, actors, cpus_per_actor):
-            report.add(json.loads(row["images"]))
-            if progress is not None:
-                progress(report.done)
+        with _connected(ray, address):
+            for row in _run(ray, tasks, work, actors, cpus_per_actor):
+                report.add(json.loads(row["images"]))
+                tell(report.done)
         _remove(_unfinished(out))
     return report
 
@@ -221,7 +214,9 @@ def unpacked(archive: bytes) -> Iterator[str]:
 
 def _check_consent(out: str, parts: Sequence[str], *, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
-        raise ValueError("resume goes on with a folder, overwrite empties it. Pass one of the two.")
+        raise ValueError(
+            "resume keeps what is in a folder, overwrite removes it. Pass one of the two."
+        )
     if parts and not (resume or overwrite):
         raise ValueError(
             f"{out} has results. Pass resume (--resume) to go on, or overwrite (--overwrite)."
@@ -242,13 +237,21 @@ def _remove(parts: Sequence[str]) -> None:
         os.unlink(part)
 
 
-def _settle(out: str, settings: dict[str, Any], *, begun: bool) -> None:
-    """Check that parts were made in the same way; what a killed worker left half is removed."""
+def _begun(out: str, settings: dict[str, Any], *, overwrite: bool) -> list[str]:
+    """Return the parts to resume from, which were made in the same way.
+
+    What a killed worker left half is removed.
+    """
+    parts = _parts(out)
+    if overwrite:
+        _remove(parts)
+        parts = []
     _remove(_unfinished(out))
-    if begun:
+    if parts:
         check_settings(out, settings)
     else:
         write_settings(out, settings)
+    return parts
 
 
 def _left(paths: Iterable[str], parts: Sequence[str], report: Report) -> list[str]:
@@ -349,5 +352,5 @@ def _run(
         last_line = str(error).strip().splitlines()[-1]
         raise OSError(
             f"The work on Ray has stopped: {last_line}\n"
-            "What was written is kept: remove the cause, then go on with resume (--resume)."
+            "What was written is kept: remove the cause, then pass resume (--resume)."
         ) from error

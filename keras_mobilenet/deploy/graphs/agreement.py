@@ -42,11 +42,11 @@ def agreement(model: Any, engine: Engine, samples: npt.NDArray[Any]) -> float | 
             for rows in chunks(len(some), _BATCH)
         ]
     )
-    found = engine.run(np.ascontiguousarray(some, engine.input_dtype))
+    outputs = engine.run(np.ascontiguousarray(some, engine.input_dtype))
     if reference.shape[1] == 1:  # one of two classes: which side of the middle
         middle = 0.5 if reference.min() >= 0 and reference.max() <= 1 else 0.0
-        return float(np.mean((reference > middle) == (found > middle)))
-    return difference(reference, found).top1_agreement
+        return float(np.mean((reference > middle) == (outputs > middle)))
+    return difference(reference, outputs).top1_agreement
 
 
 def _last_layer(model: Any) -> Any:

@@ -64,8 +64,8 @@ def bias_corrected(model: Any, samples: npt.NDArray[Any], rounding: Rounding) ->
         rounding: What will be done to the kernels.
     """
     corrected = copied(model)
-    found = dict.fromkeys(layers_within(corrected))
-    layers = [x for x in found if type(x) in _CORRECTED and x.use_bias]
+    inside = dict.fromkeys(layers_within(corrected))
+    layers = [x for x in inside if type(x) in _CORRECTED and x.use_bias]
     for layer, mean in _mean_inputs(corrected, layers, samples):
         error = rounding(layer) - np.asarray(layer.kernel)
         layer.bias.assign(np.asarray(layer.bias) - _shift(layer, error, mean))

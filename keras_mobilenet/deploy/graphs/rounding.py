@@ -43,11 +43,11 @@ def check_rounding(model: Any, folded: keras.Model) -> None:
         check_rounding(nested, folded.get_layer(nested.name))
     model, tested = _before_activation(model), _before_activation(folded)
     inputs = _generated_inputs(tested)
-    reference, found = _outputs(model, inputs), _outputs(tested, inputs)
-    error = _worst(reference, found)
+    reference, outputs = _outputs(model, inputs), _outputs(tested, inputs)
+    error = _worst(reference, outputs)
     allowed = _LEAST
     if _LEAST < error.relative_error < np.inf:
-        allowed = max(allowed, _MARGIN * _own_rounding(tested, inputs, found))
+        allowed = max(allowed, _MARGIN * _own_rounding(tested, inputs, outputs))
     if not error.relative_error <= allowed:
         raise AccuracyError(
             f"Folding the batch norms of model {folded.name!r} changes its outputs: {error}, where "
@@ -58,8 +58,8 @@ def check_rounding(model: Any, folded: keras.Model) -> None:
     logger.info("folded the batch norms of %s: %s", folded.name, error)
 
 
-def _worst(reference: Arrays, found: Arrays) -> Difference:
-    each = [difference(a, b) for a, b in zip(reference, found, strict=True)]
+def _worst(reference: Arrays, outputs: Arrays) -> Difference:
+    each = [difference(a, b) for a, b in zip(reference, outputs, strict=True)]
     return max(each, key=lambda it: it.relative_error)
 
 

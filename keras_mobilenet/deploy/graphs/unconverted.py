@@ -23,8 +23,8 @@ def unknown_to_tflite(error: Exception) -> list[str]:
 
 def unknown_to_openvino(error: Exception) -> list[str]:
     """Return the operators that OpenVINO failed at."""
-    found = _OPENVINO.search(str(error))
-    return [] if found is None else found["names"].strip().split(", ")
+    match = _OPENVINO.search(str(error))
+    return [] if match is None else match["names"].strip().split(", ")
 
 
 def unknown_to_onnx(graph: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The mistakes of which a model is most sure, with what it looked at."""
+"""A model's most confident mistakes, with where it looked."""
 
 from __future__ import annotations
 
@@ -96,17 +96,17 @@ def find_mistakes(
 def find_wrong_answers(
     examples: Sequence[_Example], probabilities: npt.NDArray[Any], most: int = _MOST
 ) -> tuple[list[WrongAnswer], int]:
-    """Return the surest wrong answers, at most `most`, and how many there are."""
+    """Return the most confident wrong answers, at most `most`, and how many there are."""
     truth = np.zeros(probabilities.shape, bool)
     for row, (_, classes) in enumerate(examples):
         truth[row, list(classes)] = True
     rows, columns = np.nonzero((probabilities >= THRESHOLD) != truth)
     order = np.argsort(-np.abs(probabilities[rows, columns] - THRESHOLD), kind="stable")[:most]
-    surest = [(int(i), int(k)) for i, k in zip(rows[order], columns[order], strict=True)]
+    first = [(int(i), int(k)) for i, k in zip(rows[order], columns[order], strict=True)]
     answers = [
         WrongAnswer(i, _name_of(i, examples[i][0]), k, bool(truth[i, k]),
                     float(probabilities[i, k]))
-        for i, k in surest
+        for i, k in first
     ]  # fmt: skip
     return answers, len(rows)
 

@@ -1,4 +1,4 @@
-"""A training's report: one HTML file that opens anywhere, offline, and says all there is to say.
+"""A training's report: one HTML file that opens anywhere, offline, of all that is known of the run.
 
 Nothing is fetched, and the page's own policy forbids the browser to; nothing in it is a script.
 """
@@ -33,7 +33,7 @@ from keras_mobilenet.files import replacing
 
 
 class TrainedRun(Protocol):
-    """What a report tells of: a trained model, and how it came about."""
+    """What a report is about: a trained model, and how it came about."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class TrainedRun(Protocol):
 
     @property
     def probabilities(self) -> npt.NDArray[np.float32]:
-        """What the model says of them, `(examples, classes)`."""
+        """The model's outputs for them, `(examples, classes)`."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -83,7 +83,7 @@ def write_report(
 
     The file needs no network, no script and no other file. The images of at most 24 mistakes are
     in it, made small; of their paths it has the file's name and its folder's. Problems and settings
-    stand there as they are.
+    are shown as they are.
 
     Args:
         path: The file to write.
@@ -107,7 +107,8 @@ def _check(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> None
     if not same or (metrics and run.probabilities.shape != shapes):
         raise ValueError(
             "`metrics` must be what evaluate() found on the run's validation examples. The run has "
-            f"{shapes[0]} of {shapes[1]} classes, the metrics are of {measured[0]} of {measured[1]}."
+            f"{shapes[0]} of {shapes[1]} classes, the metrics are of "
+            f"{measured[0]} of {measured[1]}."
         )
 
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 import h5py
 import numpy as np
 
-from keras_mobilenet.errors import CheckpointError, told_as_damage
+from keras_mobilenet.errors import CheckpointError, damage_as_error
 from keras_mobilenet.formats.arrays import Lazy, is_float
 from keras_mobilenet.formats.checkpoint import conventions as _conventions
 from keras_mobilenet.nets.net import Conventions
@@ -44,7 +44,7 @@ def opened(path: str | IO[bytes]) -> Iterator[h5py.File]:
     """Yield an HDF5 file, open for reading; h5py's errors come out as `CheckpointError`."""
     # locking=False: reading works on read-only and network file systems too
     with (
-        told_as_damage("the HDF5 file", _FAULTS),
+        damage_as_error("the HDF5 file", _FAULTS),
         h5py.File(path, "r", locking=False) as file,
     ):
         yield file
@@ -60,35 +60,35 @@ def values(parent: h5py.Group, name: str) -> Lazy:
 
     Whole numbers are a user's: a `Normalization` layer counts what it has seen.
     """
-    found = _child(parent, name, h5py.Dataset)
+    dataset = _child(parent, name, h5py.Dataset)
     where = f"{parent.name}/{name}".replace("//", "/")
-    _check_inside(found, where)
-    is_whole = found.dtype.kind in "iu" and found.shape is not None and not _is_hollow(found)
-    if not is_float(found.dtype) and not is_whole:
-        raise CheckpointError(f"{where} holds {found.dtype}, not floats")
-    if found.shape is None:
+    _check_inside(dataset, where)
+    is_whole = dataset.dtype.kind in "iu" and dataset.shape is not None and not _is_hollow(dataset)
+    if not is_float(dataset.dtype) and not is_whole:
+        raise CheckpointError(f"{where} holds {dataset.dtype}, not floats")
+    if dataset.shape is None:
         raise CheckpointError(f"{where} holds no values")
-    _check_stored(found, where)
-    return Lazy(tuple(found.shape), found.dtype, partial(_read, found, where))
+    _check_stored(dataset, where)
+    return Lazy(tuple(dataset.shape), dataset.dtype, partial(_read, dataset, where))
 
 
-def _check_inside(found: h5py.Dataset, where: str) -> None:
-    if found.is_virtual or found.external:
+def _check_inside(dataset: h5py.Dataset, where: str) -> None:
+    if dataset.is_virtual or dataset.external:
         raise CheckpointError(f"{where} takes its values from another file")
 
 
-def _check_stored(found: h5py.Dataset, where: str) -> None:
+def _check_stored(dataset: h5py.Dataset, where: str) -> None:
     """Raise unless the values that are declared are there, packed as Keras may pack them."""
-    if _is_hollow(found):
+    if _is_hollow(dataset):
         raise CheckpointError(f"{where} declares values that the file does not hold")
-    if unknown := sorted(set(_filters(found)) - FILTERS):
+    if unknown := sorted(set(_filters(dataset)) - FILTERS):
         numbers = ", ".join(map(str, unknown))
         raise CheckpointError(f"{where} is packed with an unknown HDF5 filter, {numbers}")
 
 
-def _read(found: h5py.Dataset, where: str) -> np.ndarray[Any, Any]:
-    _refuse_bombs(found, where)
-    return np.asarray(found)
+def _read(dataset: h5py.Dataset, where: str) -> np.ndarray[Any, Any]:
+    _refuse_bombs(dataset, where)
+    return np.asarray(dataset)
 
 
 def held_values(root: h5py.Group) -> int:
@@ -136,10 +136,10 @@ def names(parent: h5py.Group) -> list[str]:
     """Return the names right below `parent`."""
     if len(parent) > MAX_OBJECTS:
         raise CheckpointError(f"{len(parent)} objects in one group, which no MobileNet has")
-    found = list(parent)
-    if not all(isinstance(name, str) for name in found):  # h5py leaves what is not UTF-8 as bytes
+    names = list(parent)
+    if not all(isinstance(name, str) for name in names):  # h5py leaves what is not UTF-8 as bytes
         raise CheckpointError(f"{parent.name} holds a name that is not UTF-8")
-    return found
+    return names
 
 
 def groups(parent: h5py.Group, path: str = "", depth: int = 0) -> Iterator[tuple[str, h5py.Group]]:
@@ -168,8 +168,8 @@ def text_list(parent: h5py.Group, attribute: str) -> list[str] | None:
 
 
 def _texts(values: Any, attribute: str) -> list[str]:
-    found = np.ravel(values)
-    texts = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in found]
+    flat = np.ravel(values)
+    texts = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in flat]
     if not all(isinstance(text, str) for text in texts):
         raise CheckpointError(f"the attribute {attribute!r} holds something else than names")
     try:
@@ -205,35 +205,35 @@ def _link_type(group: h5py.Group, name: str) -> str:
     return _LINKS.get(link.type, "unknown")
 
 
-def _is_hollow(found: h5py.Dataset) -> bool:
+def _is_hollow(dataset: h5py.Dataset) -> bool:
     """Return whether values are declared that were never written; HDF5 would fill in zeros."""
-    if found.chunks is None:
-        return bool(found.size and not found.id.get_storage_size())
-    chunks = (math.ceil(n / chunk) for n, chunk in zip(found.shape, found.chunks, strict=True))
-    return bool(found.id.get_num_chunks() < math.prod(chunks))
+    if dataset.chunks is None:
+        return bool(dataset.size and not dataset.id.get_storage_size())
+    chunks = (math.ceil(n / chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    return bool(dataset.id.get_num_chunks() < math.prod(chunks))
 
 
-def _filters(found: h5py.Dataset) -> list[int]:
+def _filters(dataset: h5py.Dataset) -> list[int]:
     """Return the codes of the filters that the values were packed with, in order."""
-    properties = found.id.get_create_plist()
+    properties = dataset.id.get_create_plist()
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
 
 
-def _refuse_bombs(found: h5py.Dataset, where: str) -> None:
+def _refuse_bombs(dataset: h5py.Dataset, where: str) -> None:
     """Refuse chunks that are large, or unpack to more than they declare: HDF5 would follow them."""
-    if found.chunks is None:
+    if dataset.chunks is None:
         return
-    chunk_bytes = math.prod(found.chunks) * found.dtype.itemsize
+    chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
     if chunk_bytes > MAX_CHUNK_BYTES:
         raise CheckpointError(f"{where} is stored in chunks of {chunk_bytes:,} bytes")
-    filters = _filters(found)
+    filters = _filters(dataset)
     if GZIP not in filters:
         return
     if filters[filters.index(GZIP) + 1 :] not in ([], [FLETCHER32]):
         raise CheckpointError(f"{where} is packed with HDF5 filters in an unknown order, {filters}")
-    starts = (range(0, n, chunk) for n, chunk in zip(found.shape, found.chunks, strict=True))
+    starts = (range(0, n, chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True))
     for offset in itertools.product(*starts):
-        skipped, packed = found.id.read_direct_chunk(offset)
+        skipped, packed = dataset.id.read_direct_chunk(offset)
         if skipped >> filters.index(GZIP) & 1:
             continue
         if len(zlib.decompressobj().decompress(packed, chunk_bytes + 1)) > chunk_bytes:

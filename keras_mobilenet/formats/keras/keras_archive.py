@@ -46,8 +46,8 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
 def _member_of(archive: zipfile.ZipFile) -> str | None:
     """Return the name of the file of weights in an archive; None without one, or of several."""
     names = archive.namelist()
-    found = [name for name in names if name.endswith(SUFFIX) and "/" not in name]
-    return MEMBER if MEMBER in names else found[0] if len(found) == 1 else None
+    candidates = [name for name in names if name.endswith(SUFFIX) and "/" not in name]
+    return MEMBER if MEMBER in names else candidates[0] if len(candidates) == 1 else None
 
 
 def _member(path: str, max_bytes: int) -> tuple[str, bytes]:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from keras_mobilenet.errors import CheckpointError, told_as_damage
+from keras_mobilenet.errors import CheckpointError, damage_as_error
 
 SIGNATURE = b"PK\x03\x04"
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # others may take memory without bound
@@ -26,7 +26,7 @@ _FAULTS = (
 @contextmanager
 def opened(path: str) -> Iterator[zipfile.ZipFile]:
     """Yield the archive at `path`; the faults of damaged ones come out as `CheckpointError`."""
-    with told_as_damage("the archive", _FAULTS), zipfile.ZipFile(path) as archive:
+    with damage_as_error("the archive", _FAULTS), zipfile.ZipFile(path) as archive:
         yield archive
 
 
@@ -37,7 +37,7 @@ def content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -
     """
     if member.compress_type not in _METHODS:
         raise CheckpointError(f"{member.filename} is packed in a way that Keras does not use")
-    with told_as_damage("the archive", _FAULTS), archive.open(member) as file:
+    with damage_as_error("the archive", _FAULTS), archive.open(member) as file:
         return file.read(max_bytes + 1)
 
 
@@ -46,5 +46,5 @@ def text(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> s
     packed = content(archive, member, max_bytes)
     if len(packed) > max_bytes:
         raise CheckpointError(f"{member.filename} unpacks to more than {max_bytes:,} bytes")
-    with told_as_damage("the archive", _FAULTS):
+    with damage_as_error("the archive", _FAULTS):
         return packed.decode("utf-8")

@@ -58,15 +58,15 @@ def arrays(
         raise CheckpointError(
             f"the archive unpacks to {size:,} bytes, far more than the model needs"
         )
-    found: dict[str, ArrayLike] = {}
+    arrays: dict[str, ArrayLike] = {}
     for info in members:
         name = info.filename.removesuffix(SUFFIX)
         if name == info.filename:
             raise CheckpointError(f"{name!r} in the archive is no NumPy array")
-        if name in found:
+        if name in arrays:
             raise CheckpointError(f"{name} is in the file twice")
-        found[name] = _member(archive, info, name, floats)
-    return found
+        arrays[name] = _member(archive, info, name, floats)
+    return arrays
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, floats: bool) -> Lazy:

@@ -77,8 +77,8 @@ def find(names: Collection[str]) -> Source | None:
 def _check_net(source: Source, names: Collection[str]) -> None:
     """Raise where a name is of a layer that makes another net of this one."""
     for part, what in _OTHER_NETS.items():
-        if found := next((n for n in names if f".{part}." in f".{n}"), None):
-            raise ValueError(f"the file is of {source.name.partition(',')[0]}, but {found} {what}")
+        if array := next((n for n in names if f".{part}." in f".{n}"), None):
+            raise ValueError(f"the file is of {source.name.partition(',')[0]}, but {array} {what}")
 
 
 _NET = v1.network()

@@ -35,10 +35,10 @@ def from_third_party(path: str, arrays: Mapping[str, ArrayLike], format_name: st
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     if source is None:
-        found = ", ".join(shortened(arrays)) or "none"
+        names = ", ".join(shortened(arrays)) or "none"
         raise CheckpointError(
             "the file was not written by keras_mobilenet (its metadata does not say so), and its "
-            f"array names are of no source that is known, whose padding and epsilon differ: {found}"
+            f"array names are of no source that is known, whose padding and epsilon differ: {names}"
         )
     ours = _renamed(source, arrays)
     conventions, notes = _conventions(source, path)

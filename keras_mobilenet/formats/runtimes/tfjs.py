@@ -128,14 +128,14 @@ def _shard(folder: str, name: str, places: set[str]) -> _Shard:
 
 def _check_size(group: Group, shards: Sequence[_Shard]) -> None:
     needed = sum(weight.stored_bytes for weight in group.weights)
-    found = sum(shard.size for shard in shards)
-    if needed == found:
+    stored = sum(shard.size for shard in shards)
+    if needed == stored:
         return
     names = ", ".join(repr(shard.name) for shard in shards[-2:])
     listed = f"shard {names}" if len(shards) == 1 else f"the {len(shards)} shards to {names}"
-    what = "truncated" if found < needed else "too long"
+    what = "truncated" if stored < needed else "too long"
     raise CheckpointError(
-        f"{listed} is {what}: {found:,} bytes, where the manifest lists {needed:,}"
+        f"{listed} is {what}: {stored:,} bytes, where the manifest lists {needed:,}"
     )
 
 

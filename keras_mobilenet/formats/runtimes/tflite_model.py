@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.errors import CheckpointError, told_as_damage
+from keras_mobilenet.errors import CheckpointError, damage_as_error
 
 MAX_OBJECTS = 10_000  # operators, tensors or buffers; a MobileNet has under 200
 _MAX_AXES = 8
@@ -73,7 +73,7 @@ class Graph:
 
 def faults() -> AbstractContextManager[None]:
     """Turn what a damaged flatbuffer raises into `CheckpointError`."""
-    return told_as_damage("the TFLite file", _FAULTS)
+    return damage_as_error("the TFLite file", _FAULTS)
 
 
 def parse(content: bytes) -> Graph:

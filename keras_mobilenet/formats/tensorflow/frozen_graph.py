@@ -109,7 +109,7 @@ def _check(nodes: Sequence[_Node]) -> None:
         if node.operation == "BiasAdd" and not node.name.startswith(_LOGITS):
             raise CheckpointError(f"{node.name} adds a bias, of which a MobileNet V1 has none")
     layers = v1.network(include_top=False)
-    for what, found, expected in (
+    for what, actual, expected in (
         (
             "convolutions with a stride of 2",
             sum(_strides(n) == (2, 2) for n in nodes if n.operation in _CONVOLUTIONS),
@@ -121,8 +121,8 @@ def _check(nodes: Sequence[_Node]) -> None:
             sum(layer.kind == "ReLU" for layer in layers),
         ),
     ):
-        if found != expected:
-            raise CheckpointError(f"the graph has {found} {what}, a MobileNet V1 {expected}")
+        if actual != expected:
+            raise CheckpointError(f"the graph has {actual} {what}, a MobileNet V1 {expected}")
 
 
 def _strides(node: _Node) -> tuple[int, ...]:

@@ -61,8 +61,8 @@ def varint(data: memoryview, position: int) -> tuple[int, int]:
 def integer(message: memoryview, number: int) -> int:
     """Return a field that is a signed integer; 0, as everywhere in protobuf, if it is not set."""
     value = 0
-    for found, content in fields(message):
-        if found == number:
+    for field, content in fields(message):
+        if field == number:
             if not isinstance(content, int):
                 raise CheckpointError(f"field {number} of a message is not an integer")
             value = content
@@ -71,8 +71,8 @@ def integer(message: memoryview, number: int) -> int:
 
 def parts(message: memoryview, number: int) -> Iterator[memoryview]:
     """Yield each value of a field that holds messages, text or bytes."""
-    for found, content in fields(message):
-        if found == number:
+    for field, content in fields(message):
+        if field == number:
             if isinstance(content, int):
                 raise CheckpointError(f"field {number} of a message is an integer")
             yield content

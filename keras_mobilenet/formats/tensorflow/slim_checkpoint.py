@@ -191,13 +191,13 @@ def _read_v1(path: str, max_bytes: int) -> dict[str, ArrayLike]:
 
 def _metas(key: bytes, value: memoryview) -> dict[str, memoryview]:
     """Return each variable's type and shape, from the first entry of a V1 table."""
-    found = [content for number, content in wire.fields(value) if number == _META]
-    if key or len(found) != 1 or isinstance(found[0], int):
+    metas = [content for number, content in wire.fields(value) if number == _META]
+    if key or len(metas) != 1 or isinstance(metas[0], int):
         raise CheckpointError(
             "this is a sorted table, but no checkpoint in one file. If it is the index of one, "
             f"give it its name, with {INDEX} at the end, beside its .data file"
         )
-    return {wire.text(meta, _META_NAME): meta for meta in wire.parts(found[0], _META_TENSOR)}
+    return {wire.text(meta, _META_NAME): meta for meta in wire.parts(metas[0], _META_TENSOR)}
 
 
 def _saved(name: str, metas: dict[str, memoryview], saved: memoryview) -> dict[str, ArrayLike]:

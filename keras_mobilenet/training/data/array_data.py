@@ -51,7 +51,7 @@ def read_arrays(
         labels: The classes' names, if given.
         multi_label: As for `read_targets`.
         made: What was made of pixels, if given.
-        fallback: What to take for it where the values do not tell.
+        fallback: What to assume where the values do not show it.
 
     Raises:
         ValueError: the data are of another kind, or what is in them is.

@@ -1,7 +1,7 @@
 """Images with their classes, listed as people have them: folders, CSV files, pairs.
 
 Each reader returns the same `Listing`. Images are not opened: what is no image by its name, is
-empty or is missing is left out and told; what cannot be decoded turns up when it is read.
+empty or is missing is left out and reported; what cannot be decoded turns up when it is read.
 """
 
 from __future__ import annotations

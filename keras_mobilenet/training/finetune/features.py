@@ -115,7 +115,7 @@ class Extractor:
     def extract(
         self, images: Sequence[Image], views: Sequence[View], stage: str, report: ProgressCallback
     ) -> Features:
-        """Return the features of the views of images; what cannot be read is left out and told.
+        """Return the features of the views of images; what cannot be read is left out and reported.
 
         Several workers with a cache in a folder compute a share each; then each reads the others'
         rows. Without a folder, each computes all.

@@ -103,9 +103,9 @@ def finetune(
         out: A folder for the model, its history and its metrics, and the state to resume from.
         cache: A folder for what was computed. `"auto"` is one in `out`, or memory without it;
             None is memory.
-        resume: Whether to go on with what is in `out`.
+        resume: Whether to resume the run in `out`.
         callbacks: Keras callbacks; their model is the part that trains.
-        progress: Is told how far the work is.
+        progress: Called with a `Progress` as the work goes on.
         engine: As for `Predictor`; `"auto"` is the fastest one installed.
         blocks: Those of a net of your own, as for `MobileNet`, with `weights` a file or None;
             `train_from` names them from `"block_1"` on.

@@ -63,7 +63,7 @@ def probe(
         folds: Parts of the images; each is validated with by a classifier trained on the rest.
         seed: Another one gives other folds.
         cache: A folder for what was computed, or None.
-        progress: Is told how far the work is.
+        progress: Called with a `Progress` as the work goes on.
         engine: As for `Predictor`.
 
     Raises:

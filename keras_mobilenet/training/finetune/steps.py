@@ -42,7 +42,7 @@ class OwnSteps:
     def step(self, count: int, examples: Examples) -> tuple[float, float]:
         """Train on the `count` places of a batch; return its loss and accuracy, two means."""
         x, y, weights = examples(np.arange(count))
-        self.model.reset_metrics()  # as Keras 3.15 does by itself: a batch is told, not an epoch
+        self.model.reset_metrics()  # as Keras 3.15 does by itself: the numbers are a batch's
         logs = self.model.train_on_batch(x, y, sample_weight=weights, return_dict=True)
         return float(logs["loss"]), float(logs["accuracy"])
 
@@ -130,7 +130,7 @@ class Objective:
         )
 
     def right(self, y: Any, logits: Any) -> Any:
-        """Return 1 for each image whose classes are told, all of them and no other, else 0."""
+        """Return 1 for each image whose classes are predicted, all of them and no other, else 0."""
         if self.positive_weights is None:
             same = keras.ops.argmax(logits, axis=-1) == keras.ops.argmax(y, axis=-1)
         else:

@@ -185,7 +185,7 @@ def train_top(
         weights: How much each class' images count, against others' or those without the class.
         steps: The most steps.
         l2: The penalty on the kernel.
-        each: Is told of each step and its row of the history; says whether to stop.
+        each: Called with each step and its row of the history; returns whether to stop.
     """
     truth, views = train.truth, len(train.rows)
     multi_label = truth.ndim == 2

@@ -49,8 +49,8 @@ def train(
     The defaults are the published recipe, as far as it is published;
     `keras_mobilenet.training.scratch.options` says which number is from where. After each epoch the
     state is written into `out`, from which a killed training goes on as if nothing had happened.
-    The same seed on the same machine gives the same numbers. Images that cannot be read are told,
-    and others shown in their place.
+    The same seed on the same machine gives the same numbers. Images that cannot be read are
+    reported, and others take their place.
 
     With `TF_CONFIG` set, as for `tf.distribute.MultiWorkerMirroredStrategy`, the processes that it
     names train one net together: each computes its part of every batch, batch norms take their
@@ -85,11 +85,11 @@ def train(
         mixed_precision: Whether layers compute in bfloat16, for devices that are faster in it.
             Weights, and the model that is saved, are float32.
         seed: Fixes the split, the weights, the order and the parts.
-        resume: Whether to go on with what is in `out`.
+        resume: Whether to resume the run in `out`.
         tensorboard: Whether to write loss, accuracy and rate for TensorBoard into
             `out/tensorboard`; needs the extra `tensorboard`.
         callbacks: Keras callbacks, on every worker; their model is the net that trains.
-        progress: Is told how far the work is.
+        progress: Called with a `Progress` as the work goes on.
         blocks: Those of a net of your own, as for `MobileNet`.
 
     Returns:

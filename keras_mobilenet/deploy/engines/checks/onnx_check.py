@@ -113,8 +113,8 @@ def _is_image(value: memoryview) -> bool:
 
 def _integers(message: memoryview, number: int) -> Iterator[int]:
     """Yield a field's signed integers, one by one or packed."""
-    for found, value in fields(message):
-        if found == number:
+    for field, value in fields(message):
+        if field == number:
             position, packed = 0, value if isinstance(value, memoryview) else b""
             if isinstance(value, int):
                 yield _signed(value)

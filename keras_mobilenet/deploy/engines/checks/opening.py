@@ -107,10 +107,10 @@ def try_out(path: str, runtime: str) -> None:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        found = f"a trial of it with {runtime} had not ended after {trial.SECONDS} s."
-        raise CheckpointError(fault(path, found, REMEDY)) from error
+        problem = f"a trial of it with {runtime} had not ended after {trial.SECONDS} s."
+        raise CheckpointError(fault(path, problem, REMEDY)) from error
     if ended.returncode:
         words = ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         how = f"was ended by signal {-ended.returncode}" if ended.returncode < 0 else "failed"
-        found = f"cannot be opened by {runtime}: a trial {how}. {words[-_LAST_WORDS:]}"
-        raise CheckpointError(fault(path, found.rstrip(), REMEDY))
+        problem = f"cannot be opened by {runtime}: a trial {how}. {words[-_LAST_WORDS:]}"
+        raise CheckpointError(fault(path, problem.rstrip(), REMEDY))
