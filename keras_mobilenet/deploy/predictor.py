@@ -30,6 +30,7 @@ from keras_mobilenet.images.model_info import Label, ModelInfo
 from keras_mobilenet.images.pixel_scaling import PIXELS, Preprocessing
 from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.images.value_ranges import doubt
+from keras_mobilenet.nets.arguments import positive_int
 
 Path = str | PathLike[str]
 # Engines of a process that this one was forked from: to free one is to wait for its threads.
@@ -85,9 +86,9 @@ class Predictor:
         labels: Sequence[Label] | None = None,
     ) -> None:
         settings = Settings(
-            _positive("threads", threads) or all_cores(),
+            _count("threads", threads) or all_cores(),
             precision,
-            _positive("batch_size", batch_size),
+            _count("batch_size", batch_size),
         )
         if isinstance(calibration, Iterator):
             calibration = list(calibration)  # once for here, once for a copy
@@ -319,9 +320,5 @@ def _as_the_engine_says(info: ModelInfo, engine: Engine) -> ModelInfo:
     return info
 
 
-def _positive(argument: str, value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(
-            f"`{argument}` must be a positive integer or None. Received: {argument}={value!r}"
-        )
-    return value
+def _count(argument: str, value: int | None) -> int | None:
+    return None if value is None else positive_int(argument, value, "Or pass None.")
