@@ -24,7 +24,7 @@ from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.deploy import batch_sizes
 from keras_mobilenet.commands.quiet import native_hidden
 from keras_mobilenet.deploy.bench.bench_output import bench_chart, bench_table
-from keras_mobilenet.deploy.bench.benchmarking import BATCHES, ROUNDS, Report, Result, bench
+from keras_mobilenet.deploy.bench.benchmarking import BATCHES, ROUNDS, BenchReport, Result, bench
 from keras_mobilenet.deploy.bench.candidates import Candidate
 from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.engines.choice import AUTO, engine_for
@@ -67,7 +67,7 @@ def peers(model: object, options: argparse.Namespace) -> list[Candidate]:
     return found
 
 
-def best_by_hand(report: Report, precision: str, batch: int) -> Result | None:
+def best_by_hand(report: BenchReport, precision: str, batch: int) -> Result | None:
     rows = [
         result
         for result in report.results
@@ -76,7 +76,7 @@ def best_by_hand(report: Report, precision: str, batch: int) -> Result | None:
     return max(rows, key=lambda result: result.rate, default=None)
 
 
-def against_peers(report: Report) -> list[list[str]]:
+def against_peers(report: BenchReport) -> list[list[str]]:
     """Return a row for each of our results: its rate over the best by hand, the target for auto."""
     rows = []
     for ours in report.results:

@@ -42,6 +42,19 @@ def check_file(path: str | PathLike[str], remedy: str) -> int:
         raise CheckpointError(fault(path, f"the file cannot be read ({error}).", remedy)) from error
 
 
+def bounded_content(path: str, max_bytes: int) -> bytes:
+    """Return what is in a file of `max_bytes` at most.
+
+    Raises:
+        CheckpointError: it has more.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > max_bytes:
+            raise CheckpointError(f"a file of {size:,} bytes, far more than the model needs")
+        return file.read(size)
+
+
 @contextmanager
 def replacing(path: str | PathLike[str]) -> Iterator[str]:
     """Yield a temporary path in the folder of `path`; on success it takes the place of `path`.

@@ -32,7 +32,7 @@ from keras_mobilenet.images.model_info import EVALUATION_CROP
 
 if TYPE_CHECKING:
     from keras_mobilenet.deploy.folders.classification import Classified
-    from keras_mobilenet.deploy.folders.folder_job import Report
+    from keras_mobilenet.deploy.folders.folder_job import FolderReport
     from keras_mobilenet.deploy.predictor import Predictor
 
 
@@ -96,7 +96,7 @@ def _predictor(job: Job) -> Predictor:
     return predictor
 
 
-def _into_file(job: Job, out: str) -> Report:
+def _into_file(job: Job, out: str) -> FolderReport:
     from keras_mobilenet.deploy.folders.folder_job import check_output, write_results  # noqa: PLC0415
 
     writing: dict[str, Any] = {
@@ -117,7 +117,7 @@ def _check_sources(job: Job) -> None:
         raise ValueError(f"No file or folder of the name {missing[0]!r} exists.")
 
 
-def _on_ray(job: Job) -> Report:
+def _on_ray(job: Job) -> FolderReport:
     from keras_mobilenet.deploy.folders.ray_job import classify_with_ray  # noqa: PLC0415
 
     _check_sources(job)
@@ -138,7 +138,7 @@ def _on_ray(job: Job) -> Report:
         )
 
 
-def _finish(job: Job, report: Report) -> None:
+def _finish(job: Job, report: FolderReport) -> None:
     """Say what was written, and exit with 1 where images could not be read."""
     before = f", {report.resumed} of them there before" if report.resumed else ""
     note(f"wrote {job.out}: {report.done} images{before}")

@@ -215,7 +215,7 @@ class Job:
         str | None,
         typer.Option(help="Write .csv, .jsonl, .parquet; with --features .npz, .parquet."),
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with --out.")] = False
+    resume: Annotated[bool, typer.Option("--resume", help="Resume what --out has.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin --out anew.")] = False
     features: Annotated[
         bool, typer.Option("--features", help="The pooled embedding, not classes.")

@@ -59,7 +59,7 @@ def finetune(
     cache: Annotated[
         Path | None, typer.Option(help="A folder of computed features, for several runs.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="Only say which alpha and size suit the images.")
     ] = False,
@@ -208,7 +208,7 @@ def train(
         bool, typer.Option("--mixed-precision", help="Compute in bfloat16.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Fixes split, weights, order and parts.", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write for TensorBoard into --out, too.")
     ] = False,

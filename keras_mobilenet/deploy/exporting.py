@@ -19,7 +19,7 @@ from keras_mobilenet.deploy.comparison import Difference, difference, generated_
 from keras_mobilenet.deploy.engines import openvino_engine
 from keras_mobilenet.deploy.engines.checks import saved_models
 from keras_mobilenet.deploy.engines.choice import engine_module
-from keras_mobilenet.deploy.engines.engine import Engine, Settings
+from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
 from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_float16, to_int8
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.deploy.graphs.conversion import (
@@ -308,7 +308,7 @@ def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -
 
 def _run(kind: _Format, path: Path, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return what a file puts out for some inputs."""
-    engine: Engine = engine_module(kind.engine).open_file(str(path), Settings(all_cores()))
+    engine: Engine = engine_module(kind.engine).open_file(str(path), EngineSettings(all_cores()))
     try:
         return engine.run(np.ascontiguousarray(inputs))
     finally:

@@ -14,7 +14,7 @@ from os import PathLike
 from typing import Any
 
 from keras_mobilenet.deploy.engines.choice import engine_module
-from keras_mobilenet.deploy.engines.engine import Engine, Settings
+from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
 from keras_mobilenet.deploy.metadata import read_info
 from keras_mobilenet.errors import PrecisionError, about_file
 from keras_mobilenet.images.model_info import Label, ModelInfo, check_classes, checked_labels
@@ -89,7 +89,7 @@ def open_model(model: Any) -> Opened:
     return Opened(model.name, info_of(model), shape, dtype, classes_of(model), model)
 
 
-def open_exported(path: str | PathLike[str], engine: str, settings: Settings) -> Opened:
+def open_exported(path: str | PathLike[str], engine: str, settings: EngineSettings) -> Opened:
     """Open a `.tflite`, `.onnx` or `.xml` file, or a SavedModel folder, in an engine.
 
     Raises:
@@ -119,7 +119,7 @@ def _existing(path: str | PathLike[str]) -> str:
     return path
 
 
-def _check_precision(path: str, engine: Engine, settings: Settings) -> None:
+def _check_precision(path: str, engine: Engine, settings: EngineSettings) -> None:
     if settings.precision not in (None, engine.precision):
         engine.close()
         raise PrecisionError(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.choice import AUTO, engine_for, engine_for_file, engine_module
-from keras_mobilenet.deploy.engines.engine import Engine, Precision, Settings
+from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, Precision
 from keras_mobilenet.deploy.folders.classification import Classified, classify_pixels
 from keras_mobilenet.deploy.graphs.agreement import LEAST, agreement
 from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_bfloat16, to_int8
@@ -85,7 +85,7 @@ class Predictor:
         preprocessing: Preprocessing | str | None = None,
         labels: Sequence[Label] | None = None,
     ) -> None:
-        settings = Settings(
+        settings = EngineSettings(
             _count("threads", threads) or all_cores(),
             precision,
             _count("batch_size", batch_size),
@@ -286,7 +286,7 @@ class Predictor:
 
 
 def _compiled(
-    opened: Opened, engine: str, settings: Settings, calibration: Any
+    opened: Opened, engine: str, settings: EngineSettings, calibration: Any
 ) -> tuple[Opened, float | None]:
     folded, samples = opened.then(in_float32).then(without_batch_norms), None
     portable = folded

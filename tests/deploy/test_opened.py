@@ -5,7 +5,7 @@ import pytest
 from deploy_nets import SIZE, named_net, net, random_images
 
 from keras_mobilenet import Predictor, export
-from keras_mobilenet.deploy.engines.engine import Settings
+from keras_mobilenet.deploy.engines.engine import EngineSettings
 from keras_mobilenet.deploy.graphs import copies, folding
 from keras_mobilenet.deploy.opened import open_exported, open_model
 from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS
@@ -47,7 +47,7 @@ def test_models_files_and_exports_come_in_alike(tmp_path):
     model_files.save_model(model, tmp_path / "m.keras")
     export(model, tmp_path / "m.tflite", include_preprocessing=True)
     kept, again = open_model(model), open_model(str(tmp_path / "m.keras"))
-    file = open_exported(tmp_path / "m.tflite", "litert", Settings(1))
+    file = open_exported(tmp_path / "m.tflite", "litert", EngineSettings(1))
     for opened in (kept, again, file):
         assert (opened.input_shape, opened.classes) == ((SIZE, SIZE, 3), 5)
         assert (opened.info.labels, opened.info.size) == (LABELS, (SIZE, SIZE))

@@ -78,7 +78,7 @@ def test_averages_are_the_published_ones_in_a_long_training_only():
 
 
 def rates(steps, **more):
-    from keras_mobilenet.training.scratch.nets import schedule
+    from keras_mobilenet.training.scratch.training_net import schedule
 
     rate = schedule(options(**more), 10)
     return [float(rate(step)) for step in steps]
@@ -105,7 +105,7 @@ def test_a_rate_may_rise_at_first(name):
 def test_rmsprop_is_that_of_inception():
     import keras
 
-    from keras_mobilenet.training.scratch.nets import new_optimizer
+    from keras_mobilenet.training.scratch.training_net import new_optimizer
 
     variable = keras.Variable([2.0])
     optimizer = new_optimizer(0.045, 0.5)
@@ -125,7 +125,7 @@ def test_rmsprop_is_that_of_inception():
 def test_the_net_begins_as_tf_slim_s():
     import keras
 
-    from keras_mobilenet.training.scratch.nets import training_net
+    from keras_mobilenet.training.scratch.training_net import training_net
 
     net = training_net(options(), 3, steps=10**7, synchronized=False)
     kernels = [w for w in net.weights if "kernel" in w.path and w.shape.num_elements() > 5000]

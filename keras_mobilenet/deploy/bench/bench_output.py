@@ -8,7 +8,7 @@ from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
-from keras_mobilenet.deploy.bench.benchmarking import Report, Result
+from keras_mobilenet.deploy.bench.benchmarking import BenchReport, Result
 from keras_mobilenet.deploy.engines.choice import PRECISIONS
 from keras_mobilenet.display.charts import new_figure, save_figure
 from keras_mobilenet.display.text_tables import UNKNOWN, Format, markdown_table, text_table
@@ -18,7 +18,7 @@ _HEADERS = ["Candidate", "Precision", "Batch", "Median ms", "p95 ms", "Images/s"
 _LEFT = 2  # columns of words
 
 
-def bench_table(report: Report, *, format: Format = "text") -> str:  # noqa: A002 - as in `summary`
+def bench_table(report: BenchReport, *, format: Format = "text") -> str:  # noqa: A002 - as in `summary`
     """Return a report as text, Markdown, or JSON that holds every single time."""
     if format == "json":
         return json.dumps(bench_record(report), indent=2)
@@ -36,7 +36,7 @@ def bench_table(report: Report, *, format: Format = "text") -> str:  # noqa: A00
     return "\n".join([*_heading(report), "", *rows, "", *_notes(report)])
 
 
-def _heading(report: Report) -> list[str]:
+def _heading(report: BenchReport) -> list[str]:
     work = "an unknown amount of work"
     if report.flops is not None:
         work = f"{report.flops / 1e9:.3g} GFLOP an image"
@@ -49,12 +49,12 @@ def _heading(report: Report) -> list[str]:
     ]
 
 
-def _notes(report: Report) -> list[str]:
+def _notes(report: BenchReport) -> list[str]:
     skipped = [f"{name} is not in the table: {why}" for name, why in report.skipped.items()]
     return [*report.notes, *skipped]
 
 
-def _cells(report: Report, result: Result) -> list[str]:
+def _cells(report: BenchReport, result: Result) -> list[str]:
     share, apart = report.peak_share(result), result.difference
     return [
         result.name,
@@ -70,7 +70,7 @@ def _cells(report: Report, result: Result) -> list[str]:
     ]
 
 
-def bench_record(report: Report) -> dict[str, Any]:
+def bench_record(report: BenchReport) -> dict[str, Any]:
     """Return a report as JSON's types, with every single time in the order of the calls."""
     return {
         "model": report.model,
@@ -86,7 +86,7 @@ def bench_record(report: Report) -> dict[str, Any]:
     }
 
 
-def _result_record(report: Report, result: Result) -> dict[str, Any]:
+def _result_record(report: BenchReport, result: Result) -> dict[str, Any]:
     return {
         "candidate": result.name,
         "precision": result.precision,
@@ -104,7 +104,7 @@ def _result_record(report: Report, result: Result) -> dict[str, Any]:
 COLOURS = dict(zip(PRECISIONS, ("#4878a8", "#e49444", "#6a9f58"), strict=True))
 
 
-def bench_chart(report: Report, path: str | PathLike[str]) -> None:
+def bench_chart(report: BenchReport, path: str | PathLike[str]) -> None:
     """Draw a bar of images a second for each candidate, a panel for each batch size.
 
     Args:
@@ -133,7 +133,7 @@ def bench_chart(report: Report, path: str | PathLike[str]) -> None:
     save_figure(figure, path)
 
 
-def _panel(axes: Any, report: Report, results: Sequence[Result]) -> None:
+def _panel(axes: Any, report: BenchReport, results: Sequence[Result]) -> None:
     """Draw the bars of one batch size, each with how many times as fast as Keras it is."""
     colours = [COLOURS[result.precision] for result in results]
     bars = axes.barh(range(len(results)), [result.rate for result in results], color=colours)

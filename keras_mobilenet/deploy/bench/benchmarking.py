@@ -52,7 +52,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchReport:
     """All that was measured in one run."""
 
     model: str
@@ -87,7 +87,7 @@ def bench(
     images: Any = None,
     peers: Sequence[Candidate] = (),
     progress: Callable[[str], Any] = lambda _: None,
-) -> Report:
+) -> BenchReport:
     """Time a model in Keras, in `tf.function` and in every engine, all in turns.
 
     A turn opens with a call that is not timed; the timed calls cover what a user's call covers:
@@ -139,7 +139,7 @@ def bench(
         ]
         peaks.append(measured_peak())
     seen = {result.precision for result in results}
-    return Report(
+    return BenchReport(
         model=name or opened.name,
         machine=this_machine(*PACKAGES),
         peak=max(peaks, key=lambda peak: peak.gflops),

@@ -16,7 +16,7 @@ Precision = Literal["float32", "bfloat16", "int8"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class EngineSettings:
     """How an engine is to work."""
 
     threads: int

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.checks.saved_models import check_saved_model
-from keras_mobilenet.deploy.engines.engine import Engine, Settings, chunks, forked, known
+from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, chunks, forked, known
 from keras_mobilenet.deploy.graphs.conversion import INPUT, OUTPUT, SIGNATURE
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.models.backends import import_tensorflow
@@ -21,7 +21,7 @@ _BATCH = 32
 class KerasEngine(Engine):
     """A traced function of TensorFlow, which runs with TensorFlow's own number of threads."""
 
-    def __init__(self, function: Any, settings: Settings) -> None:
+    def __init__(self, function: Any, settings: EngineSettings) -> None:
         self._function = function
         self._batch = settings.batch_size or _BATCH
         _, inputs = function.structured_input_signature
@@ -48,7 +48,7 @@ class KerasEngine(Engine):
         self._function = None
 
 
-def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
+def compile_model(model: Any, settings: EngineSettings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model; it takes no `samples`.
 
     Raises:
@@ -65,7 +65,7 @@ def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
     return KerasEngine(serve.get_concrete_function(**{INPUT: spec}), settings)
 
 
-def open_file(path: str, settings: Settings) -> Engine:
+def open_file(path: str, settings: EngineSettings) -> Engine:
     """Return the engine of a SavedModel folder with a signature `input` to `output`.
 
     A SavedModel is a program; one that does more than compute is refused.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.checks.opening import check_tflite
-from keras_mobilenet.deploy.engines.engine import Engine, Settings, empty, known
+from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, empty, known
 from keras_mobilenet.deploy.graphs.conversion import Quantize, to_tflite
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.images.pixel_scaling import NAMED, PIXELS, Preprocessing
@@ -28,7 +28,7 @@ class LiteRTEngine(Engine):
     An image at a time in each thread is faster than a batch: its activations stay in the cache.
     """
 
-    def __init__(self, content: bytes, settings: Settings) -> None:
+    def __init__(self, content: bytes, settings: EngineSettings) -> None:
         self._content, self._settings = content, settings
         self._threads = settings.threads
         self._wide = _Interpreter(content, settings.threads)
@@ -154,13 +154,13 @@ def _preprocessing(details: Any) -> Preprocessing | None:
     return scaling if any(scaling.is_close(x, _ROUNDING) for x in NAMED.values()) else None
 
 
-def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
+def compile_model(model: Any, settings: EngineSettings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model, quantised on `samples` for int8."""
     quantize: Quantize | None = "int8" if settings.precision == "int8" else None
     return LiteRTEngine(to_tflite(model, quantize, samples), settings)
 
 
-def open_file(path: str, settings: Settings) -> Engine:
+def open_file(path: str, settings: EngineSettings) -> Engine:
     """Return the engine of a `.tflite` file.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.checks.opening import check_onnx
-from keras_mobilenet.deploy.engines.engine import Engine, Settings, chunks, known
+from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, chunks, known
 from keras_mobilenet.deploy.engines.runtimes import import_onnxruntime
 from keras_mobilenet.deploy.graphs.conversion import to_onnx
 from keras_mobilenet.errors import CheckpointError, fault
@@ -28,7 +28,7 @@ _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 class ONNXEngine(Engine):
     """A session of ONNX Runtime on the processor."""
 
-    def __init__(self, source: str | bytes, settings: Settings) -> None:
+    def __init__(self, source: str | bytes, settings: EngineSettings) -> None:
         self._source, self._settings = source, settings  # the file's path, or what it holds
         runtime = import_onnxruntime("The engine ONNX Runtime")
         options = runtime.SessionOptions()
@@ -68,7 +68,7 @@ def _precision(source: str | bytes) -> str:
     return "int8" if operators & _INTEGER else "float32"
 
 
-def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
+def compile_model(model: Any, settings: EngineSettings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model; it takes no `samples`.
 
     Raises:
@@ -81,7 +81,7 @@ def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
         return ONNXEngine(path.read_bytes(), settings)
 
 
-def open_file(path: str, settings: Settings) -> Engine:
+def open_file(path: str, settings: EngineSettings) -> Engine:
     """Return the engine of an `.onnx` file.
 
     Raises:

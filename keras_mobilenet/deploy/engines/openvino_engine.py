@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.checks.opening import check_openvino
-from keras_mobilenet.deploy.engines.engine import Engine, Settings, chunks, empty, forked, known
+from keras_mobilenet.deploy.engines.engine import (
+    Engine,
+    EngineSettings,
+    chunks,
+    empty,
+    forked,
+    known,
+)
 from keras_mobilenet.deploy.graphs.conversion import import_openvino, to_openvino, unreported
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PrecisionError, fault
 
@@ -28,7 +35,7 @@ _SILENT: ContextVar[bool] = ContextVar("silent", default=False)
 class OpenVINOEngine(Engine):
     """The graph compiled twice: all threads on one image, and a stream a thread for more."""
 
-    def __init__(self, graph: Any, settings: Settings) -> None:
+    def __init__(self, graph: Any, settings: EngineSettings) -> None:
         self._openvino = import_openvino()
         self._graph, self._settings = graph, settings
         self.precision = _precision(graph, settings)
@@ -99,7 +106,7 @@ class OpenVINOEngine(Engine):
         self._queue = self._single = self._graph = None
 
 
-def _precision(graph: Any, settings: Settings) -> str:
+def _precision(graph: Any, settings: EngineSettings) -> str:
     """Return what a graph computes in: quantisation is in it, bfloat16 is a setting."""
     if any(operator.get_type_name() == "FakeQuantize" for operator in graph.get_ops()):
         return "int8"
@@ -110,7 +117,7 @@ def _lengths(shape: Any) -> tuple[int | None, ...]:
     return known(n.get_length() if n.is_static else None for n in shape)
 
 
-def compile_model(model: Any, settings: Settings, samples: Any) -> Engine:
+def compile_model(model: Any, settings: EngineSettings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model, its ranges taken from `samples` for int8.
 
     Raises:
@@ -172,7 +179,7 @@ def _without_bar(init: Any) -> Any:
     return with_bar_or_without
 
 
-def open_file(path: str, settings: Settings) -> Engine:
+def open_file(path: str, settings: EngineSettings) -> Engine:
     """Return the engine of an OpenVINO `.xml`, or of a `.tflite` or `.onnx` file.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_mobilenet.deploy.folders.folders import classify_paths, embed_paths
 from keras_mobilenet.deploy.folders.job_file import (
-    Settings,
+    JobSettings,
     check_settings,
     settings_of,
     write_settings,
@@ -36,7 +36,7 @@ _MOST_FAULTS = 20
 
 
 @dataclass
-class Report:
+class FolderReport:
     """What became of a job's images."""
 
     done: int = 0  # all in the output, bad ones and those of earlier runs too
@@ -65,7 +65,7 @@ def write_results(
     overwrite: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Report:
+) -> FolderReport:
     """Write the classes, or features, of each image in a folder to a file, and return a report.
 
     However the process ends, what it wrote is kept, and `resume` goes on from there: the file then
@@ -80,7 +80,7 @@ def write_results(
             features.
         top: How many classes an image.
         features: Write the model's outputs themselves.
-        resume: Go on with what an earlier run left, if it left anything.
+        resume: Resume what an earlier run left, if it left anything.
         overwrite: Remove what an earlier run left.
         workers: Threads that decode; None for one a processor.
         progress: Called with the number of images done, after each batch.
@@ -101,7 +101,7 @@ def write_results(
     classes = None if features else min(top, len(predictor.labels()))
     settings = settings_of(predictor, top=classes)
     output = output_for(out, top=classes, width=settings["width"])
-    report = Report()
+    report = FolderReport()
     with briefly_locked(
         lock_of(out), f"{out} is being written by another process. Wait for it, or end it."
     ):
@@ -158,7 +158,12 @@ class _Start:
 
 
 def _prepare(
-    output: Output, settings: Settings, paths: Iterator[str], report: Report, *, overwrite: bool
+    output: Output,
+    settings: JobSettings,
+    paths: Iterator[str],
+    report: FolderReport,
+    *,
+    overwrite: bool,
 ) -> _Start | None:
     """Return where to begin, or None where everything is done already."""
     begun = output.begun() or output.finished()
@@ -173,7 +178,7 @@ def _prepare(
     return _Start(0, 0, paths)
 
 
-def _resumed(output: Output, paths: Iterator[str], report: Report) -> _Start:
+def _resumed(output: Output, paths: Iterator[str], report: FolderReport) -> _Start:
     """Return where to go on: behind the last whole batch, so that batches are as they would be.
 
     Raises:
@@ -220,7 +225,7 @@ def _check_same(output: Output, number: int, name: str, path: str | None) -> Non
         )
 
 
-def _compare_finished(output: Output, paths: Iterator[str], report: Report) -> None:
+def _compare_finished(output: Output, paths: Iterator[str], report: FolderReport) -> None:
     """Raise unless a complete output has just the images of `paths`, in whatever order."""
     rows = dict(output.rows())
     expected = set(map(output.lines.named, paths))
@@ -239,7 +244,7 @@ def _write(
     output: Output,
     start: _Start,
     results: Iterator[Result],
-    report: Report,
+    report: FolderReport,
     progress: Progress | None,
 ) -> None:
     with _faults_of_writing(output.out, report):
@@ -255,7 +260,7 @@ def _write(
 
 
 @contextmanager
-def _faults_of_writing(out: str, report: Report) -> Iterator[None]:
+def _faults_of_writing(out: str, report: FolderReport) -> Iterator[None]:
     try:
         yield
     except OSError as error:

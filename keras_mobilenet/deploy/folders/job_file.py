@@ -21,10 +21,10 @@ _VERSION = 1
 _LARGEST = 8  # outputs that tell one model from another
 _SAME = 1e-3  # of the largest; another processor's float32 is nearer, other weights are further
 _UNKNOWN_SIZE = 224  # pixels, for the image that a model of any size is tried on
-Settings = dict[str, Any]
+JobSettings = dict[str, Any]
 
 
-def settings_of(predictor: Predictor, *, top: int | None) -> Settings:
+def settings_of(predictor: Predictor, *, top: int | None) -> JobSettings:
     """Return what the results of a job depend on, beside the images.
 
     A model may come from any file or from none: it is known by what it computes for an image.
@@ -49,14 +49,14 @@ def settings_of(predictor: Predictor, *, top: int | None) -> Settings:
     }
 
 
-def write_settings(out: str, settings: Settings) -> None:
+def write_settings(out: str, settings: JobSettings) -> None:
     """Write settings beside the results in `out`, in place of any that are there."""
     with replacing(out + _SUFFIX) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(settings, file, indent=2)
         file.write("\n")
 
 
-def check_settings(out: str, settings: Settings) -> None:
+def check_settings(out: str, settings: JobSettings) -> None:
     """Raise unless the results in `out` were made with the same settings.
 
     Raises:
@@ -86,7 +86,7 @@ def _trial(predictor: Predictor) -> Any:
     return generated_images(shape).astype(np.uint8)
 
 
-def _differences(before: Settings, now: Settings) -> list[str]:
+def _differences(before: JobSettings, now: JobSettings) -> list[str]:
     keys = [key for key in now if key not in ("model", "outputs")]
     changes = [f"{k} {before.get(k)!r}, now {now[k]!r}" for k in keys if before.get(k) != now[k]]
     if not changes and not _same_outputs(before["outputs"], now["outputs"]):

@@ -22,7 +22,7 @@ from typing import Any
 import keras_mobilenet
 from keras_mobilenet.deploy.engines.choice import AUTO
 from keras_mobilenet.deploy.engines.engine import Precision
-from keras_mobilenet.deploy.folders.folder_job import Progress, Report, no_image
+from keras_mobilenet.deploy.folders.folder_job import FolderReport, Progress, no_image
 from keras_mobilenet.deploy.folders.folders import classify_paths, embed_paths
 from keras_mobilenet.deploy.folders.job_file import check_settings, settings_of, write_settings
 from keras_mobilenet.deploy.folders.outputs import parquet_rows, write_parquet
@@ -61,7 +61,7 @@ def classify_with_ray(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Report:
+) -> FolderReport:
     """Write the classes, or features, of each image to a folder of parquet files, with Ray.
 
     The images are listed here and read by the workers, under the same paths; the workers write
@@ -86,7 +86,7 @@ def classify_with_ray(
         cpus_per_actor: Processors, and so threads, of each; None for all of the smallest machine,
             at most 8.
         part_size: Images in a file.
-        resume: Go on with what an earlier run left: images that are in its files already are
+        resume: Resume what an earlier run left: images that are in its files already are
             not done again.
         overwrite: Remove the results of an earlier run.
         progress: Called with the number of images done, after each part.
@@ -117,7 +117,7 @@ def classify_with_ray(
         settings = settings_of(predictor, top=classes)
     os.makedirs(out, exist_ok=True)
     busy = f"{out} is being written by another process. Wait for it, or end it."
-    report = Report()
+    report = FolderReport()
     with briefly_locked(os.path.join(out, ".lock"), busy):
         parts = _begun(out, settings, overwrite=overwrite)
         left = _left(paths, parts, report)
@@ -254,7 +254,7 @@ def _begun(out: str, settings: dict[str, Any], *, overwrite: bool) -> list[str]:
     return parts
 
 
-def _left(paths: Iterable[str], parts: Sequence[str], report: Report) -> list[str]:
+def _left(paths: Iterable[str], parts: Sequence[str], report: FolderReport) -> list[str]:
     """Return the paths that are in no part yet, and count the others."""
     done = {path: fault for part in parts for path, fault in parquet_rows(part)}
     report.add(done.items())

@@ -18,7 +18,7 @@ _Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """A part of the training, by the positions of its epochs from 1."""
 
     name: str
@@ -46,7 +46,7 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     stages, first = [], 1
     for name, group in groupby(str(epoch.get("stage", "")) for epoch in history):
         last = first + len(list(group)) - 1
-        stages.append(Stage(name, first, last))
+        stages.append(TrainingStage(name, first, last))
         first = last + 1
     return {
         "stages": stages,
@@ -58,7 +58,7 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _line_chart(
-    history: Sequence[Mapping[str, Any]], name: str, stages: Sequence[Stage]
+    history: Sequence[Mapping[str, Any]], name: str, stages: Sequence[TrainingStage]
 ) -> dict[str, Any]:
     """Return lines over the epochs, None where a value is not known, and the stages' bands."""
     lines = {
@@ -129,7 +129,7 @@ def _plain(value: float, steps: Sequence[float]) -> str:
     return f"{value:.{max(0, _decimals(steps))}f}" if steps[-1] < 1e5 else f"{value:.0e}"
 
 
-def _bands(stages: Sequence[Stage], x: Scale) -> list[tuple[float, float, str]]:
+def _bands(stages: Sequence[TrainingStage], x: Scale) -> list[tuple[float, float, str]]:
     """Return each stage's left and right end and its name, its number where one has no room."""
     ends = [(x(stage.first - 0.5), x(stage.last + 0.5), stage.name) for stage in stages]
     roomy = all(len(name) * _LETTER <= right - left for left, right, name in ends)

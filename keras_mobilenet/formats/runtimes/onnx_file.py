@@ -8,7 +8,6 @@ epsilon become the checkpoint's conventions.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet.errors import CheckpointError, MissingExtraError
+from keras_mobilenet.files import bounded_content
 from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, folded_batch_norm
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.plain.pytorch_names import axes
@@ -56,12 +56,9 @@ def _graph(path: str, max_bytes: int) -> Any:
         from google.protobuf.message import DecodeError  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("Reading ONNX", EXTRA) from error
-    if os.path.getsize(path) > max_bytes:
-        raise CheckpointError(f"the file has more than {max_bytes:,} bytes, far more than needed")
     model = onnx.ModelProto()
     try:
-        with open(path, "rb") as file:
-            model.ParseFromString(file.read())
+        model.ParseFromString(bounded_content(path, max_bytes))
     except (DecodeError, OSError) as error:
         raise CheckpointError(f"the ONNX file is truncated or damaged ({error})") from error
     return model.graph

@@ -7,7 +7,6 @@ what is left, its bias.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.files import bounded_content
 from keras_mobilenet.formats.arrays import ArrayLike, Lazy, folded_batch_norm
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.runtimes.tflite_model import (
@@ -66,11 +66,7 @@ def recognises(path: str, head: bytes) -> bool:
 @contextmanager
 def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     """Yield the checkpoint in the file at `path`, if it has `max_bytes` at most."""
-    size = os.path.getsize(path)
-    if size > max_bytes:
-        raise CheckpointError(f"a file of {size:,} bytes, far more than the model needs")
-    with open(path, "rb") as file:
-        graph = parse(file.read(size))
+    graph = parse(bounded_content(path, max_bytes))
     with faults():
         checkpoint = _checkpoint(graph)
     yield checkpoint

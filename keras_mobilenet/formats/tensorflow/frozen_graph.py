@@ -6,7 +6,6 @@ constants: another activation, other strides, fake quantisation.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.files import bounded_content
 from keras_mobilenet.formats.arrays import ArrayLike, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.tensorflow import protobuf_wire as wire
@@ -56,11 +56,7 @@ def recognises(path: str, head: bytes) -> bool:
 @contextmanager
 def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     """Yield the checkpoint in the graph at `path`, if the file has `max_bytes` at most."""
-    size = os.path.getsize(path)
-    if size > max_bytes:
-        raise CheckpointError(f"a graph of {size:,} bytes, far more than the model needs")
-    with open(path, "rb") as file:
-        nodes = _nodes(memoryview(file.read(size)))
+    nodes = _nodes(memoryview(bounded_content(path, max_bytes)))
     if not nodes:
         raise CheckpointError(f"the graph has no node {SLIM_ROOT}..., so it is another net")
     _check(nodes)

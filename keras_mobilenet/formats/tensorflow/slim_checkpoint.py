@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.files import bounded_content
 from keras_mobilenet.formats.arrays import ArrayLike, Lazy
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.tensorflow import crc32c, slim_net, sstable, tf_values
@@ -92,11 +93,7 @@ def _is_table(path: str) -> bool:
 def _table(path: str, max_bytes: int) -> memoryview:
     if not _is_file(path):
         raise CheckpointError(f"its file {os.path.basename(path)} is missing")
-    size = os.path.getsize(path)
-    if size > max_bytes:
-        raise CheckpointError(f"{size:,} bytes in one table, far more than the model needs")
-    with open(path, "rb") as file:
-        return memoryview(file.read(size))
+    return memoryview(bounded_content(path, max_bytes))
 
 
 def _read_v2(prefix: str, max_bytes: int) -> dict[str, ArrayLike]:

@@ -58,7 +58,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Source:
+class LabelledImages:
     """Images to train and to validate with, and the names of their classes."""
 
     labels: tuple[str, ...]
@@ -77,7 +77,7 @@ def read_source(
     labels: Sequence[str] | None = None,
     multi_label: bool | None = None,
     preprocessing: Preprocessing | str | None = None,
-) -> Source:
+) -> LabelledImages:
     """Return the images of `data` and of `validation`, or a share of those of `data`.
 
     Args:
@@ -105,7 +105,7 @@ def read_source(
     if share and validation is not None:
         parts = _divided(images, names, float(validation), seed)
     values = None if training.made is None else range_of(training.made)
-    return Source(names, *parts, multi_label=training.targets.multi_label, values=values)
+    return LabelledImages(names, *parts, multi_label=training.targets.multi_label, values=values)
 
 
 def _check_files(
@@ -125,9 +125,9 @@ def _check_files(
         )
 
 
-def _from_dataset(dataset: Dataset) -> Source:
+def _from_dataset(dataset: Dataset) -> LabelledImages:
     train, validated = map(_files, (dataset.train, dataset.validation))
-    return Source(dataset.labels, train, validated, dataset.problems)
+    return LabelledImages(dataset.labels, train, validated, dataset.problems)
 
 
 def _files(examples: Iterable[Example]) -> tuple[Image, ...]:

@@ -23,7 +23,7 @@ from keras_mobilenet.nets.arguments import IMAGENET
 from keras_mobilenet.nets.pretrained import Pretrained
 from keras_mobilenet.training.base_nets import base_net
 from keras_mobilenet.training.checks import check_whole
-from keras_mobilenet.training.data.sources import Image, Source, read_source
+from keras_mobilenet.training.data.sources import Image, LabelledImages, read_source
 from keras_mobilenet.training.data.views import View
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.features import Extractor, Features
@@ -94,8 +94,8 @@ def _at_hand() -> list[Pretrained]:
 
 
 def _score(
-    row: Pretrained, source: Source, folds: int, seed: int, cache: FeatureCache, engine: str,
-    progress: ProgressCallback,
+    row: Pretrained, source: LabelledImages, folds: int, seed: int, cache: FeatureCache,
+    engine: str, progress: ProgressCallback,
 ) -> ProbeScore:  # fmt: skip
     started = time.perf_counter()
     features = _features(row, source, cache, engine, progress)
@@ -113,7 +113,11 @@ def _score(
 
 
 def _features(
-    row: Pretrained, source: Source, cache: FeatureCache, engine: str, progress: ProgressCallback
+    row: Pretrained,
+    source: LabelledImages,
+    cache: FeatureCache,
+    engine: str,
+    progress: ProgressCallback,
 ) -> Features:
     size = (row.size, row.size)
     net = base_net(

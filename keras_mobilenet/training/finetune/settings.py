@@ -32,7 +32,7 @@ ClassWeight = str | Mapping[Any, float] | None
 
 
 @dataclass(frozen=True)
-class Settings:
+class FinetuneSettings:
     """The settings that the result depends on, beside the data."""
 
     alpha: float
@@ -74,7 +74,7 @@ def checked_settings(
     views: int | None,
     blocks: Any = v1.BLOCKS,
     **others: Any,
-) -> Settings:
+) -> FinetuneSettings:
     """Return the settings with the defaults filled in.
 
     Raises:
@@ -82,7 +82,7 @@ def checked_settings(
     """
     blocks = arguments.checked_blocks(blocks, others["alpha"])
     part = checked_train_from(train_from, len(blocks))
-    settings = Settings(
+    settings = FinetuneSettings(
         blocks=blocks,
         size=checked_size(size),
         train_from=part,

@@ -20,11 +20,15 @@ from keras_mobilenet.deploy.engines.engine import chunks
 from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.training import run_files
 from keras_mobilenet.training.base_nets import base_net
-from keras_mobilenet.training.data.sources import Source
+from keras_mobilenet.training.data.sources import LabelledImages
 from keras_mobilenet.training.data.views import views
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.features import Extractor, put_through
-from keras_mobilenet.training.finetune.settings import Settings, class_weights, positive_weights
+from keras_mobilenet.training.finetune.settings import (
+    FinetuneSettings,
+    class_weights,
+    positive_weights,
+)
 from keras_mobilenet.training.finetune.tail import Plan, UnfrozenTraining
 from keras_mobilenet.training.finetune.top import STEPS, Step, train_top
 from keras_mobilenet.training.run_state import State, load_state, save_state
@@ -39,8 +43,8 @@ from keras_mobilenet.transfer.freezing import freeze
 class Training:
     """One training. `run` does it; the other methods stand in the order of the work."""
 
-    settings: Settings
-    source: Source
+    settings: FinetuneSettings
+    source: LabelledImages
     folder: Path | None  # where the run's files go, and its state after each epoch
     callbacks: Sequence[Any]
     report: ProgressCallback

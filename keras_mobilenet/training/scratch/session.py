@@ -32,16 +32,16 @@ from keras_mobilenet.training.scratch.batches import (
     validation_batches,
 )
 from keras_mobilenet.training.scratch.learning import Learner
-from keras_mobilenet.training.scratch.nets import (
+from keras_mobilenet.training.scratch.options import Options
+from keras_mobilenet.training.scratch.reading import UNREADABLE, Reader
+from keras_mobilenet.training.scratch.steps import KerasSteps, StrategySteps
+from keras_mobilenet.training.scratch.training_net import (
     finished_net,
     model_info,
     new_optimizer,
     schedule,
     training_net,
 )
-from keras_mobilenet.training.scratch.options import Options
-from keras_mobilenet.training.scratch.reading import UNREADABLE, Reader
-from keras_mobilenet.training.scratch.steps import KerasSteps, StrategySteps
 from keras_mobilenet.training.workers import Workers
 from keras_mobilenet.transfer.boundaries import fingerprint
 
