@@ -11,6 +11,8 @@ from random_models import randomise
 
 from keras_mobilenet import MobileNet
 
+pytestmark = pytest.mark.long
+
 AXES = {
     "alpha": (0.1, 0.25, 0.5, 0.75, 1.0, 1.3),
     "depth_multiplier": (1, 2),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coloured_shapes import FEW
+from deploy_nets import BLOCKS
 from PIL import Image
 from random_models import randomise
 from typer.testing import CliRunner
@@ -36,7 +36,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def model():
-    return randomise(MobileNet((32, 32, 3), 0.25, weights=None, blocks=FEW))
+    return randomise(MobileNet((32, 32, 3), 0.25, weights=None, blocks=BLOCKS))
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_report_holds_each_batch_and_each_time(report):
 
 
 def test_work_is_twice_the_macs_of_the_net(report):
-    assert report.flops == 2 * sum(cost.macs for cost in layer_costs(0.25, size=32, blocks=FEW))
+    assert report.flops == 2 * sum(cost.macs for cost in layer_costs(0.25, size=32, blocks=BLOCKS))
 
 
 def test_ratios_and_shares_are_of_the_same_batch(report):

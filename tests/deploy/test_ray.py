@@ -25,9 +25,12 @@ from keras_mobilenet.images.listing import list_images
 from keras_mobilenet.images.prefetch import BATCH
 
 # Ray's own: its settings warn of themselves, and it leaves pipes to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:ray.*", "ignore::FutureWarning:ray.*", "ignore::ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning:ray.*", "ignore::FutureWarning:ray.*", "ignore::ResourceWarning"
+    ),
+]
 COUNT = 5 * BATCH + 7
 BAD = (3, 60)
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1 as IPv4, and in IPv6

@@ -14,8 +14,6 @@ from keras_mobilenet.models.model_files import load_model, save_model
 from keras_mobilenet.nets.v1 import BLOCKS
 from keras_mobilenet.transfer.freezing import trainable_summary
 
-pytestmark = pytest.mark.long
-
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
 Y = np.array([0, 1, 2, 0])
