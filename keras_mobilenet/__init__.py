@@ -10,6 +10,9 @@ from typing import Any
 
 _MODULES = {
     "MobileNet": "mobilenet",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3Large": "mobilenet_v3",
+    "MobileNetV3Small": "mobilenet_v3",
     "Predictor": "deploy.predictor",
     "Preprocessing": "images.pixel_scaling",
     "cam": "transfer.activation_maps",

@@ -11,6 +11,9 @@ from keras_mobilenet.display.diagrams import plot_model as plot_model
 from keras_mobilenet.display.summaries import summary as summary
 from keras_mobilenet.images.pixel_scaling import Preprocessing as Preprocessing
 from keras_mobilenet.mobilenet import MobileNet as MobileNet
+from keras_mobilenet.mobilenet_v2 import MobileNetV2 as MobileNetV2
+from keras_mobilenet.mobilenet_v3 import MobileNetV3Large as MobileNetV3Large
+from keras_mobilenet.mobilenet_v3 import MobileNetV3Small as MobileNetV3Small
 from keras_mobilenet.models.model_files import preprocessing_of as preprocessing_of
 from keras_mobilenet.models.model_files import set_preprocessing as set_preprocessing
 from keras_mobilenet.models.preprocessing import decode_predictions as decode_predictions

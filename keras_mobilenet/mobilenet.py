@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import os
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any
 
 import keras
 
-from keras_mobilenet.checkpoints.load_errors import other_conventions
-from keras_mobilenet.checkpoints.loading import load_weights
-from keras_mobilenet.checkpoints.published.weights import weights_file
-from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
-from keras_mobilenet.models import graph
+from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
-from keras_mobilenet.nets import arguments, pretrained, v1
-from keras_mobilenet.nets.net import Activation, Conventions, OutputStride, Padding
-
-logger = logging.getLogger(__name__)
+from keras_mobilenet.nets import arguments, v1
+from keras_mobilenet.nets.net import Activation, OutputStride, Padding
 
 __all__ = ["MobileNet", "decode_predictions", "preprocess_input"]
 
@@ -112,6 +100,7 @@ def MobileNet(  # noqa: N802 - Keras' name
     Source: Howard et al., 2017, arXiv 1704.04861; `keras.applications.MobileNet`.
     """
     checked = arguments.check(
+        v1.FAMILY,
         input_shape=input_shape,
         alpha=alpha,
         depth_multiplier=depth_multiplier,
@@ -130,106 +119,12 @@ def MobileNet(  # noqa: N802 - Keras' name
         include_preprocessing=include_preprocessing,
         data_format=keras.config.image_data_format(),
     )
-    arguments.check_training(bn_momentum, weight_decay)
-    _check_activation(classifier_activation, checked.include_top, weights)
-    _check_initializer(initializer)
-    path = _weights_file(weights, checked)
-    inputs, x = _inputs(input_tensor, checked.input_shape, name_prefix)
-    wanted = {"padding": padding, "epsilon": epsilon and float(epsilon), "activation": activation}
-    conventions = _conventions(path, wanted, x, checked)
-    settings = graph.Settings(
-        dropout=checked.dropout,
-        classifier_activation=classifier_activation,
-        epsilon=conventions.epsilon,
-        activation=conventions.activation,
+    return build_model(
+        checked,
+        input_tensor,
+        classifier_activation,
+        wanted={"padding": padding, "epsilon": epsilon, "activation": activation},
         bn_momentum=bn_momentum,
         initializer=initializer,
         weight_decay=weight_decay,
     )
-    outputs = graph.build(checked.network(conventions.padding), x, settings)
-    model = keras.Model(inputs, outputs, name=checked.name)
-    if path is not None:
-        logger.info("%s", load_weights(model, path, adapt_channels=True))
-    return model
-
-
-def _check_activation(activation: Any, include_top: bool, weights: Any) -> None:
-    """Raise if the activation is unknown, or not one that the published weights go with."""
-    if not include_top:
-        return
-    function = graph.activation("classifier_activation", activation)
-    allowed = (keras.activations.softmax, keras.activations.linear)
-    if weights == arguments.IMAGENET and function not in allowed:
-        raise ValueError(
-            "`classifier_activation` must be 'softmax' or None with weights='imagenet', which were "
-            "trained with softmax. Pass include_top=False and add a top of your own. "
-            f"Received: classifier_activation={activation!r}"
-        )
-
-
-def _check_initializer(initializer: Any) -> None:
-    state = random.getstate()  # of the generator that a new initializer draws its seed from
-    try:
-        keras.initializers.get(initializer)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "`initializer` must be the name of a Keras initializer, an object or a function. "
-            f"Received: initializer={initializer!r}"
-        ) from error
-    finally:
-        random.setstate(state)
-
-
-def _weights_file(weights: Any, checked: arguments.Arguments) -> str | None:
-    if weights is None:
-        return None
-    path: str = os.fspath(weights)
-    if path != arguments.IMAGENET:
-        return path
-    row = pretrained.find(checked.alpha, pretrained.nearest_size(checked.size))
-    return weights_file(row, checked.include_top)
-
-
-def _conventions(
-    path: str | None,
-    wanted: Mapping[str, Any],
-    x: Any,
-    checked: arguments.Arguments,
-) -> Conventions:
-    """Return the conventions to build with: the caller's, else the file's, else Keras'."""
-    net, file = checked.network("keras"), None
-    if path is not None:
-        with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
-            file = checkpoint.conventions
-    known = file or Conventions()
-    # Where the two are one function, Keras' own graph serves a file from elsewhere.
-    one_function = functools.partial(known.fits, stem_size=_stem_size(x), reduction=net.reduction())
-    padded = replace(known, padding="keras")
-    preferred = padded if one_function(padded) else known
-    chosen = replace(preferred, **{key: x for key, x in wanted.items() if x is not None})
-    if path is not None and file and not one_function(chosen):
-        raise CheckpointError(other_conventions(path, file, chosen))
-    return chosen
-
-
-def _stem_size(x: Any) -> tuple[int | None, int | None]:
-    """Return the (height, width) that the stem puts out for an input tensor."""
-    channels_first = keras.config.image_data_format() == "channels_first"
-    height, width = x.shape[2:] if channels_first else x.shape[1:3]
-    return v1.halved(height), v1.halved(width)
-
-
-def _inputs(
-    input_tensor: Any, input_shape: tuple[int | None, ...], name_prefix: str
-) -> tuple[Any, Any]:
-    """Return the model's inputs, and the tensor that the first layer is applied to."""
-    if input_tensor is None:
-        x = graph.new_input(input_shape, name_prefix)
-        return x, x
-    if not keras.backend.is_keras_tensor(input_tensor):
-        raise ValueError(
-            "`input_tensor` must be a KerasTensor, such as keras.Input(...) returns. "
-            f"Received: {type(input_tensor).__name__}"
-        )
-    # A list of one, as in Keras: `model.input_shape` and saved configurations depend on it.
-    return keras.utils.get_source_inputs(input_tensor), input_tensor

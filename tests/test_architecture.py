@@ -13,9 +13,10 @@ import keras_mobilenet
 
 PACKAGE = Path(keras_mobilenet.__file__).parent
 
+FRONTS = ("mobilenet", "mobilenet_v2", "mobilenet_v3")
 # From the ground up: what a folder or a front of the package imports stands before it in this list.
 ORDER = (
-    "nets", "formats", "images", "models", "checkpoints", "mobilenet", "display", "transfer",
+    "nets", "formats", "images", "models", "checkpoints", *FRONTS, "display", "transfer",
     "deploy", "evaluation", "training", "commands", "__main__",
 )  # fmt: skip
 EVERYWHERE = {"errors", "files"}  # the standard library's users alone
@@ -84,8 +85,8 @@ def test_only_the_rooms_of_keras_import_it():
 
 
 def test_root_holds_what_users_import_and_little_else():
-    files = [path for path in PACKAGE.iterdir() if path.is_file()]
-    assert len(files) <= 8
+    files = {path.stem for path in PACKAGE.glob("*.py")}
+    assert files == {"__init__", "__main__", *EVERYWHERE, *FRONTS}
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders <= set(ORDER)
 
@@ -103,7 +104,7 @@ V1_NAMES = re.compile(r"conv_(dw|pw|pad)_[\d{]|conv_preds|\bconv1(?!\d)")
 
 def test_layers_names_stand_in_the_nets_own_files():
     """Everywhere else they are read off the net: a second net costs one file."""
-    outside = [path for name, path in modules() if folder_of(name) not in ("nets", "mobilenet")]
+    outside = [path for name, path in modules() if folder_of(name) not in ("nets", *FRONTS)]
     found = {path: V1_NAMES.findall(path.read_text()) for path in outside}
     assert {path: names for path, names in found.items() if names} == {}
 

@@ -4,6 +4,7 @@ No published net is like it: what holds here follows from the rows, not from a n
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -28,7 +29,7 @@ from keras_mobilenet.models import graph
 from keras_mobilenet.models.parts import find_net
 from keras_mobilenet.nets import families, v1
 from keras_mobilenet.nets.costs.layers import net_costs
-from keras_mobilenet.nets.net import Family, Layer, Net
+from keras_mobilenet.nets.net import Layer, Net
 
 SIZE, CLASSES = 32, 5
 # part, channels in, expanded, out, stride, of the squeeze (0: none)
@@ -77,8 +78,10 @@ def network(classes=CLASSES):
     return Net((*layers, *v1.top(layers[-1].channels, classes)))
 
 
-FAMILY = Family(
+FAMILY = replace(
+    v1.FAMILY,
     name="Residual",
+    key="residual",
     network=network,
     top=v1.top,
     convolutions=re.compile(r"(.*?)(first|block_\d_(?:expand|window|squeeze|excite|project))"),

@@ -82,7 +82,9 @@ def other_net(comparison: Comparison) -> str | None:
     return None
 
 
-def other_conventions(path: str | PathLike[str], file: Conventions, model: Conventions) -> str:
+def other_conventions(
+    path: str | PathLike[str], file: Conventions, model: Conventions, net: str = "MobileNet"
+) -> str:
     """Return the message for a file whose conventions are not the model's."""
     wanted = {k: v for k, v in vars(file).items() if v != vars(model)[k]}
     arguments = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
@@ -90,5 +92,5 @@ def other_conventions(path: str | PathLike[str], file: Conventions, model: Conve
         path,
         f"the file's weights go with {file}, the model has {model}. "
         "Shapes cannot show it, and the predictions would be wrong.",
-        f"Build the model with {arguments}, or by MobileNet(weights=path), which follows the file.",
+        f"Build the model with {arguments}, or by {net}(weights=path), which follows the file.",
     )

@@ -14,9 +14,8 @@ from keras_mobilenet.checkpoints.load_errors import mismatch_message, other_conv
 from keras_mobilenet.checkpoints.model_weights import (
     assign,
     conventions_of,
-    reduction_of,
-    stem_size_of,
     variables_of,
+    windows_of,
 )
 from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
@@ -141,7 +140,7 @@ def _check_conventions(path: str | PathLike[str], model: Any, checkpoint: Checkp
     if checkpoint.conventions is None:
         return
     ours = conventions_of(model)
-    if not checkpoint.conventions.fits(ours, stem_size_of(model), reduction_of(model)):
+    if not checkpoint.conventions.fits(ours, *windows_of(model)):
         raise CheckpointError(other_conventions(path, checkpoint.conventions, ours))
 
 

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet.models.parts import FoundNet, find_net, find_nets, leaves_of
-from keras_mobilenet.nets.net import Activation, Conventions, Layer, Padding, is_block
+from keras_mobilenet.nets.net import (
+    Activation,
+    Conventions,
+    Layer,
+    Padding,
+    Window,
+    ZerosOf,
+    is_block,
+)
 
 
 def variables_of(model: Any) -> dict[str, Any]:
@@ -55,12 +63,18 @@ def conventions_of(model: Any) -> Conventions:
         )
     epsilon = epsilons.pop() if epsilons else Conventions().epsilon
     padding = _padding(nets[0]) if nets else Conventions().padding
-    return Conventions(epsilon, padding, _activation(layers if nets else ()))
+    return Conventions(epsilon, padding, _activation(nets))
 
 
-def _activation(layers: Iterable[Any]) -> Activation:
-    relus = [layer for layer in layers if type(layer).__name__ == "ReLU"]
-    return "relu" if any(layer.max_value is None for layer in relus) else "relu6"
+def _activation(nets: Iterable[FoundNet]) -> Activation:
+    """Return what the ReLUs are that a net leaves to its caller."""
+    limits = {
+        layer.max_value
+        for net in nets
+        for name, layer in net.layers.items()
+        if type(layer).__name__ == "ReLU" and net.description.by_name[name].activation is None
+    }
+    return "relu" if None in limits else "relu6"
 
 
 def _padding(net: FoundNet) -> Padding:
@@ -72,28 +86,29 @@ def _padding(net: FoundNet) -> Padding:
     return "same" if centred and not _pads(net) else "keras"
 
 
-def stem_size_of(model: Any) -> tuple[int | None, int | None]:
-    """Return the (height, width) that the model's stem puts out, None where unknown."""
-    net = find_net(model)
-    if net is None or net.stem is None:
-        return None, None
-    shape = net.stem.output.shape
-    height, width = shape[2:] if net.stem.data_format == "channels_first" else shape[1:3]
-    return height, width
+def windows_of(model: Any) -> tuple[list[Window] | None, ZerosOf | None]:
+    """Return what each stride of the model's net meets, and what its family pads there.
 
-
-def reduction_of(model: Any) -> int | None:
-    """Return what the blocks divide the stem's output by; None where a stride was left out.
-
-    Behind such a one the kernels are dilated. Where nothing follows, its padding is left.
+    The former is None where a stride was left out, the latter without a net.
     """
     net = find_net(model)
     if net is None:
-        return 1
-    strides = [int(layer.strides[0]) for layer in _windows(net)]
-    if _is_dilated(net) or len(_pads(net)) > sum(stride > 1 for stride in strides):
-        return None
-    return prod(strides)
+        return [], None
+    strided = [layer for layer in _windows(net) if layer.strides[0] > 1]
+    if _is_dilated(net) or len(_pads(net)) > len(strided):
+        return None, net.family.zeros
+    if net.stem is not None:
+        strided.insert(0, net.stem)
+    layers = [*net.layers.values()]
+    windows = []
+    for layer in strided:
+        before = layers[layers.index(layer) - 1] if layer is not layers[0] else layer
+        first = before if type(before).__name__ == "ZeroPadding2D" else layer
+        shape = first.input.shape
+        height, width = shape[2:] if layer.data_format == "channels_first" else shape[1:3]
+        kernel, stride = int(layer.kernel_size[0]), int(layer.strides[0])
+        windows.append(Window(kernel, stride, (height, width), is_stem=layer is net.stem))
+    return windows, net.family.zeros
 
 
 def _windows(net: FoundNet) -> list[Any]:
@@ -103,7 +118,7 @@ def _windows(net: FoundNet) -> list[Any]:
 
 
 def _is_window(layer: Layer) -> bool:
-    return bool(layer.kernel) and prod(layer.kernel[:2]) > 1
+    return prod(layer.window) > 1
 
 
 def _pads(net: FoundNet) -> list[Any]:

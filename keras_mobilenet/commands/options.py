@@ -20,7 +20,7 @@ from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.errors import plain
 from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets import net
 from keras_mobilenet.nets.net import Size as PixelSize
 
 
@@ -28,8 +28,8 @@ from keras_mobilenet.nets.net import Size as PixelSize
 class ImageSize:
     """The value of --size, in pixels; None where any length goes."""
 
-    height: int | None = v1.DEFAULT_SIZE
-    width: int | None = v1.DEFAULT_SIZE
+    height: int | None = net.DEFAULT_SIZE
+    width: int | None = net.DEFAULT_SIZE
 
     def __str__(self) -> str:
         lengths = dict.fromkeys("any" if n is None else str(n) for n in (self.height, self.width))

@@ -23,7 +23,7 @@ from keras_mobilenet.commands.options import (
 from keras_mobilenet.commands.progress import bars, resumable
 from keras_mobilenet.display.text_tables import Format, written
 from keras_mobilenet.errors import plain_line
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.net import DEFAULT_SIZE
 
 if TYPE_CHECKING:
     from keras_mobilenet.training.finetune.probing import ProbeScore
@@ -39,7 +39,7 @@ def finetune(
         str, typer.Option(help="What trains: 'top', 'block_12' and all behind it, ..., 'all'.")
     ] = "top",
     alpha: Alpha = 1.0,
-    size: Size = v1.DEFAULT_SIZE,
+    size: Size = DEFAULT_SIZE,
     grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
     weights: Annotated[
         str, typer.Option(help="'imagenet', a file of weights, or 'none'.")
@@ -173,7 +173,7 @@ def train(
         str, typer.Option(help="Images to validate with: a folder, a CSV file, or a share.")
     ] = "0.2",
     alpha: Alpha = 1.0,
-    size: Size = v1.DEFAULT_SIZE,
+    size: Size = DEFAULT_SIZE,
     epochs: Annotated[int, typer.Option(help="How often each image is shown.", min=1)] = 100,
     batch_size: Annotated[
         int, typer.Option(help="Images a step, of all workers together.", min=2)

@@ -28,7 +28,8 @@ from keras_mobilenet.commands.options import (
 from keras_mobilenet.commands.progress import bars
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
-from keras_mobilenet.nets import pretrained, v1
+from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.net import DEFAULT_SIZE
 from keras_mobilenet.nets.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _cell(value: Any) -> str:
 
 
 @app.command()
-def where(alpha: Alpha = 1.0, size: Size = v1.DEFAULT_SIZE, no_top: NoTop = False) -> None:
+def where(alpha: Alpha = 1.0, size: Size = DEFAULT_SIZE, no_top: NoTop = False) -> None:
     """Print the folders that a file is looked for in, in order, and which one gives it."""
     name = _row(alpha, size).file_name(not no_top)
     used = next(copies(name), None)
@@ -105,7 +106,7 @@ def _presence(path: Path, used: Path | None) -> str:
 @app.command()
 def fetch(
     alpha: Alpha = 1.0,
-    size: Size = v1.DEFAULT_SIZE,
+    size: Size = DEFAULT_SIZE,
     no_top: NoTop = False,
     every: Annotated[bool, typer.Option("--all", help="All 32 files.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch what is here anew.")] = False,
@@ -241,5 +242,5 @@ def _row(alpha: float, size: int) -> Pretrained:
     try:
         return pretrained.find(alpha, size)
     except LookupError as error:
-        alphas, sizes = (", ".join(map(str, v)) for v in (pretrained.ALPHAS, pretrained.SIZES))
+        alphas, sizes = (", ".join(map(str, v)) for v in (pretrained.alphas(), pretrained.sizes()))
         raise ValueError(f"{error}. There are alpha {alphas} and size {sizes}.") from error

@@ -60,8 +60,8 @@ def accuracy_chart(path: str | PathLike[str]) -> None:
     """
     figure = new_figure(8, 5.2)
     axes = figure.subplots()
-    for alpha, colour in zip(pretrained.ALPHAS, COLOURS.values(), strict=True):
-        rows = [row for row in pretrained.PRETRAINED if row.alpha == alpha]
+    for alpha, colour in zip(pretrained.alphas(), COLOURS.values(), strict=True):
+        rows = [row for row in pretrained.rows_of("MobileNet") if row.alpha == alpha]
         macs = [sum(c.macs for c in layer_costs(alpha, size=row.size)) / 1e6 for row in rows]
         axes.plot(macs, [row.top_1 for row in rows], "o-", color=colour, label=f"alpha {alpha:g}")
         above = (-18, 5) if alpha == 0.75 else (5, -11)  # its line crosses its neighbours'

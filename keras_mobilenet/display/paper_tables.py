@@ -20,6 +20,7 @@ from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.display.text_tables import Format, check_format
 from keras_mobilenet.nets import pretrained, v1
 from keras_mobilenet.nets.costs.layers import PAPER_SLIP, LayerCost, layer_costs
+from keras_mobilenet.nets.net import DEFAULT_SIZE
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _top_1(entry: Entry) -> str:
     """Return the accuracy of TF-slim's published weights, another training than the paper's."""
     if entry.net is None or entry.part or "blocks" in entry.net:
         return ""
-    row = pretrained.find(entry.net.get("alpha", 1.0), entry.net.get("size", v1.DEFAULT_SIZE))
+    row = pretrained.find(entry.net.get("alpha", 1.0), entry.net.get("size", DEFAULT_SIZE))
     return f"{row.top_1:.1f}"
 
 

@@ -15,7 +15,14 @@ from typing import get_args
 
 from keras_mobilenet.display.text_tables import UNKNOWN, Format, check_format, written
 from keras_mobilenet.nets import arguments, v1
-from keras_mobilenet.nets.net import Conventions, Layer, OutputStride, Padding, block_name
+from keras_mobilenet.nets.net import (
+    DEFAULT_SIZE,
+    Conventions,
+    Layer,
+    OutputStride,
+    Padding,
+    block_name,
+)
 
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
 # The least size; the published ones, and one beside each of three; one that is no multiple of 32.
@@ -33,7 +40,7 @@ class Stage:
 
 
 def stage_sizes(
-    size: int | tuple[Length, Length] | None = v1.DEFAULT_SIZE,
+    size: int | tuple[Length, Length] | None = DEFAULT_SIZE,
     *,
     padding: Padding = "keras",
     output_stride: OutputStride = 32,
@@ -104,10 +111,8 @@ def _record(
     stages = stage_sizes(size, padding=padding, output_stride=output_stride)
     height, width = (size, size) if isinstance(size, int) else size
     ours, keras = Conventions(padding=padding), Conventions()
-    same = padding == "keras" or (
-        output_stride == 2 * v1.REDUCTION  # dilated convolutions are centred under "same" only
-        and ours.fits(keras, (v1.halved(height), v1.halved(width)), v1.REDUCTION)
-    )
+    net = v1.network(padding="keras", output_stride=output_stride)
+    same = ours.fits(keras, net.windows((height, width)), v1.zeros)
     shown = {stage.part: _times(stage.size) for stage in stages}
     return {"input": _times((height, width)), "padding": padding} | shown | {
         "as Keras": "yes" if same else "no"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,7 +10,17 @@ from typing import Any, cast
 import keras
 
 from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE
-from keras_mobilenet.nets.net import INPUT, RELU_MAXIMA, Activation, Conventions, Layer
+from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.net import (
+    HARD_SIGMOID,
+    INPUT,
+    RELU_MAX,
+    RELU_MAXIMA,
+    Activation,
+    Conventions,
+    Layer,
+    Length,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,68 @@ def new_input(shape: tuple[int | None, ...], name_prefix: str = "") -> Any:
     return keras.Input(shape, name=f"{name_prefix}{INPUT}_{number}")
 
 
+def check_classifier(value: Any, *, published: bool) -> None:
+    """Raise if an activation of the outputs is unknown, or none that published weights go with."""
+    function = activation("classifier_activation", value)
+    if published and function not in (keras.activations.softmax, keras.activations.linear):
+        raise ValueError(
+            "`classifier_activation` must be 'softmax' or None with weights='imagenet', which were "
+            "trained with softmax. Pass include_top=False and add a top of your own. "
+            f"Received: classifier_activation={value!r}"
+        )
+
+
+def check_initializer(value: Any) -> None:
+    """Raise if `value` is nothing that Keras takes as an initializer."""
+    state = random.getstate()  # of the generator that a new initializer draws its seed from
+    try:
+        keras.initializers.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "`initializer` must be the name of a Keras initializer, an object or a function. "
+            f"Received: initializer={value!r}"
+        ) from error
+    finally:
+        random.setstate(state)
+
+
+def inputs(input_tensor: Any, input_shape: tuple[Length, ...], name_prefix: str) -> tuple[Any, Any]:
+    """Return a model's inputs, and the tensor that the net's first layer is applied to."""
+    if input_tensor is None:
+        x = new_input(input_shape, name_prefix)
+        return x, x
+    if not keras.backend.is_keras_tensor(input_tensor):
+        raise ValueError(
+            "`input_tensor` must be a KerasTensor, such as keras.Input(...) returns. "
+            f"Received: {type(input_tensor).__name__}"
+        )
+    # A list of one, as in Keras: `model.input_shape` and saved configurations depend on it.
+    return keras.utils.get_source_inputs(input_tensor), input_tensor
+
+
+def image_shape(x: Any) -> tuple[tuple[Length, Length], int]:
+    """Return the (height, width) and the channels of a `KerasTensor` of images."""
+    if keras.config.image_data_format() == "channels_first":
+        _, channels, height, width = x.shape
+    else:
+        _, height, width, channels = x.shape
+    return (height, width), channels
+
+
+def published_shape(input_tensor: Any, net: str) -> tuple[Length, ...] | None:
+    """Return the shape of a tensor of images if weights were published for their size."""
+    if not keras.backend.is_keras_tensor(input_tensor):
+        return None
+    (height, width), _ = image_shape(input_tensor)
+    published = height == width and height in pretrained.sizes(net)
+    return tuple(input_tensor.shape[1:]) if published else None
+
+
+def model(inputs: Any, outputs: Any, name: str | None) -> keras.Model:
+    """Return the functional model between two tensors."""
+    return keras.Model(inputs, outputs, name=name)
+
+
 def build(layers: Iterable[Layer], input_tensor: Any, settings: Settings) -> Any:
     """Return the output `KerasTensor` of `layers`, applied to `input_tensor`.
 
@@ -76,14 +149,24 @@ def build(layers: Iterable[Layer], input_tensor: Any, settings: Settings) -> Any
     x = input_tensor
     outputs: dict[str, Any] = {}
     for layer in layers:
-        if layer.kind != "InputLayer":
+        absent = layer.optional and not settings.dropout
+        if layer.kind != "InputLayer" and not absent:
             taken = [outputs[name] for name in layer.inputs] or [x]
-            x = make_layer(layer, settings)(taken if len(taken) > 1 else taken[0])
+            x = _applied(layer, settings, taken if len(taken) > 1 else taken[0])
         outputs[layer.name] = x
     return x
 
 
-def make_layer(layer: Layer, settings: Settings) -> keras.Layer:
+def _applied(layer: Layer, settings: Settings, x: Any) -> Any:
+    made = make_layer(layer, settings)
+    if layer.activation == HARD_SIGMOID:  # operations around a ReLU, as in Keras' own nets
+        return made(x + 3.0) * (1.0 / 6.0)
+    return made(x)
+
+
+def make_layer(  # noqa: PLR0912 - one case a kind
+    layer: Layer, settings: Settings
+) -> keras.Layer:
     """Return the Keras layer that `layer` describes, under the global dtype and data format."""
     name = None if layer.counted else layer.name  # None: Keras' counters give one
     match layer.kind:
@@ -92,8 +175,10 @@ def make_layer(layer: Layer, settings: Settings) -> keras.Layer:
             return keras.layers.Rescaling(scaling.scale, scaling.offset, name=name)
         case "Conv2D" | "DepthwiseConv2D":
             return _convolution(layer, settings)
+        case "Dense":
+            return _dense(layer, settings)
         case "ZeroPadding2D":
-            return keras.layers.ZeroPadding2D((layer.pad, layer.pad), name=name)
+            return keras.layers.ZeroPadding2D(layer.pad, name=name)
         case "BatchNormalization":
             return _batch_norm(layer, settings)
         case "ReLU":
@@ -110,6 +195,8 @@ def make_layer(layer: Layer, settings: Settings) -> keras.Layer:
             return keras.layers.Dropout(settings.dropout, name=name)
         case "Reshape":
             return keras.layers.Reshape((layer.channels,), name=name)
+        case "Flatten":
+            return keras.layers.Flatten(name=name)
         case "Activation":
             return keras.layers.Activation(
                 layer.activation or settings.classifier_activation, name=name
@@ -117,7 +204,20 @@ def make_layer(layer: Layer, settings: Settings) -> keras.Layer:
     raise AssertionError(f"no Keras layer for {layer}")
 
 
+def _dense(layer: Layer, settings: Settings) -> keras.Layer:
+    return keras.layers.Dense(
+        layer.channels,
+        activation=layer.activation or settings.classifier_activation,
+        use_bias=layer.bias,
+        kernel_initializer=settings.new_initializer(),
+        kernel_regularizer=settings.regularizer(),
+        name=layer.name,
+    )
+
+
 def _relu_max(layer: Layer, settings: Settings) -> float | None:
+    if layer.activation == HARD_SIGMOID:
+        return RELU_MAX
     return RELU_MAXIMA[cast(Activation, layer.activation or settings.activation)]
 
 

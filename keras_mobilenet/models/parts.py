@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 from keras_mobilenet.nets.families import prefixes_in
@@ -189,9 +190,13 @@ def _nets(model: Any, above: tuple[Any, ...]) -> Iterator[FoundNet]:
     inner = _inner(model)
     path = (*above, model)
     names = [layer.name for layer in inner if _kind(layer).endswith("Conv2D")]
+    best: dict[str, FoundNet] = {}
     for prefix, family in prefixes_in(names):
-        if net := _net(path, prefix, family):
-            yield net
+        net = _net(path, prefix, family)
+        # Two families have names in common: it is the one that has more of the model's.
+        if net and (prefix not in best or _likeness(net) > _likeness(best[prefix])):
+            best[prefix] = net
+    yield from best.values()
     for layer in inner:
         yield from _nets(layer, path)
 
@@ -219,10 +224,17 @@ def _net(path: tuple[Any, ...], prefix: str, family: Family) -> FoundNet | None:
     return FoundNet(path, prefix, family, net, layers)
 
 
+def _likeness(net: FoundNet) -> tuple[int, int]:
+    own = net.family.network().by_name.keys()
+    return len(net.layers), len(own & net.layers.keys())
+
+
 def _is_layer(known: Layer, layer: Any) -> bool:
     if known.kind != _kind(layer):
         return False
-    return tuple(getattr(layer, "kernel_size", ())) == known.kernel[:2]
+    window = tuple(getattr(layer, "kernel_size", ()))
+    # What is no 1 x 1 may have a window of any size: names do not tell it.
+    return bool(window) == bool(known.window) and (prod(window) > 1) == (prod(known.window) > 1)
 
 
 def _is_certain(net: Net, known: Layer, names: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of `MobileNet`'s arguments, made before any layer is.
+"""Checks of the builders' arguments, made before any layer is.
 
 A wrong value raises `ValueError` and names the remedy. A wrong value that Keras ignores, because
 nothing reads it, is ignored here too, with one `UserWarning`.
@@ -11,12 +11,23 @@ import math
 import operator
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from keras_mobilenet.nets import pretrained, v1
-from keras_mobilenet.nets.net import OUTPUT_STRIDES, RELU_MAXIMA, Net, OutputStride, Padding, Size
+from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.nets.net import (
+    MIN_SIZE,
+    OUTPUT_STRIDES,
+    RELU_MAXIMA,
+    Family,
+    Length,
+    Net,
+    OutputStride,
+    Padding,
+    Size,
+)
 
 DataFormat = Literal["channels_last", "channels_first"]
 IMAGENET = "imagenet"
@@ -24,15 +35,23 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class Arguments:
-    """`MobileNet`'s arguments after the checks, with the defaults filled in."""
+    """A builder's arguments after the checks, with the defaults filled in."""
 
+    family: Family
     input_shape: tuple[int | None, ...]  # without the batch, in the data format's order
-    size: tuple[int | None, int | None]  # (height, width) in pixels, None where unknown
-    network: Callable[[Padding], Net]  # the layers under a padding
+    size: tuple[Length, Length]  # (height, width) in pixels, None where unknown
+    layers: Callable[..., Net]  # from `padding` and `size`
     alpha: float
     dropout: float
     include_top: bool
-    name: str
+    name: str | None
+    published: pretrained.Pretrained | None  # the row of `weights="imagenet"`
+    weights: str | None  # a file of the user's own
+    name_prefix: str
+
+    def network(self, padding: Padding) -> Net:
+        """Return the net under a padding, for the size that was asked for."""
+        return self.layers(padding=padding, size=self.size)
 
     @property
     def known_size(self) -> Size | None:
@@ -42,10 +61,10 @@ class Arguments:
 
 
 def check(
+    family: Family = v1.FAMILY,
     *,
     input_shape: Any,
     alpha: Any,
-    depth_multiplier: Any,
     include_top: Any,
     pooling: Any,
     classes: Any,
@@ -56,57 +75,76 @@ def check(
     epsilon: Any = None,
     activation: Any = None,
     output_stride: Any = 32,
-    blocks: Any = v1.BLOCKS,
+    blocks: Any = None,
     include_preprocessing: Any = False,
     name_prefix: Any = "",
     data_format: DataFormat = "channels_last",
+    frames: int = 1,
+    **options: Any,
 ) -> Arguments:
-    """Return the checked arguments of `MobileNet`.
+    """Return the checked arguments of a family's builder; `options` are those it alone takes.
+
+    A warning names the line that called the function that is `frames` calls above this one.
 
     Raises:
         ValueError: an argument has a wrong type or value, or two of them disagree.
     """
     include_top = _flag("include_top", include_top, "True adds the classifier.")
-    alpha = _alpha(alpha)
-    depth_multiplier = positive_int("depth_multiplier", depth_multiplier, _DEPTH_MULTIPLIER_HINT)
-    imagenet = _weights(weights) == IMAGENET
+    alpha = _alpha(alpha, family)
+    options = _options(family, options)
+    path = _weights(weights)
     if include_top:
         classes = positive_int("classes", classes, "Pass the number of classes, such as 1000.")
-        dropout = share_dropped(dropout)
+        dropout = share_dropped(dropout, family.dropout)
     else:
-        _warn_if_ignored_pooling(pooling)
+        _warn_if_ignored_pooling(pooling, frames)
     _check_conventions(padding, epsilon, activation)
-    blocks = checked_blocks(blocks, alpha)
-    shape, size, channels = _input_shape(input_shape, data_format, include_top)
-    if imagenet:
-        _check_imagenet(alpha, depth_multiplier, include_top, classes, blocks)
-        _warn_if_unpublished_size(size)
-    network = functools.partial(
-        v1.network,
-        alpha,
-        depth_multiplier,
-        channels,
-        classes,
-        include_top,
-        pooling if pooling in ("avg", "max") else None,
+    blocks = checked_blocks(blocks, alpha, family)
+    shape, size, channels = _input_shape(input_shape, data_format, include_top, family)
+    row = None
+    if path == IMAGENET:
+        row = _published(family, alpha, options, include_top, classes, blocks, size, frames)
+    layers = functools.partial(
+        family.network,
+        alpha=alpha,
+        channels=channels,
+        classes=classes,
+        include_top=include_top,
+        pooling=pooling if pooling in ("avg", "max") else None,
         output_stride=_output_stride(output_stride),
         blocks=blocks,
         include_preprocessing=_flag(
             "include_preprocessing", include_preprocessing, "True makes the net take pixels."
         ),
         name_prefix=_name_prefix(name_prefix),
+        **options,
     )
-    rows = pretrained.nearest_size(size) if imagenet else size[0]
-    default_name = f"mobilenet_{alpha:0.2f}_{rows}"
     return Arguments(
+        family=family,
         input_shape=shape,
         size=size,
-        network=network,
+        layers=layers,
         alpha=alpha,
         dropout=dropout,
         include_top=include_top,
-        name=_name(name) or default_name,
+        name=_name(name) or family.model_name(alpha, row.size if row else size[0]),
+        published=row,
+        weights=None if row else path,
+        name_prefix=name_prefix,
     )
+
+
+def _options(family: Family, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a family's builder alone takes, with the defaults filled in."""
+    options = {**family.options}
+    for argument, value in given.items():
+        if argument in options:
+            options[argument] = _OPTIONS[argument](argument, value)
+        elif value != _NEUTRAL.get(argument, value):
+            takers = ", ".join(known.key for known in FAMILIES if argument in known.options)
+            remedy = f"Only {takers} takes it."
+            raise _wrong(argument, value, f"left out for {family.key}", remedy)
+    return options
 
 
 def check_training(bn_momentum: Any, weight_decay: Any) -> None:
@@ -123,12 +161,6 @@ def check_training(bn_momentum: Any, weight_decay: Any) -> None:
     if decay is None or decay < 0:
         remedy = "The published weights were trained with 0.00004."
         raise _wrong("weight_decay", weight_decay, "a number of at least 0, or None", remedy)
-
-
-_DEPTH_MULTIPLIER_HINT = (
-    "It is the number of depthwise filters for each input channel. "
-    "For a narrower or wider net pass `alpha`; for another resolution pass `input_shape`."
-)
 
 
 def _wrong(argument: str, value: object, wanted: str, remedy: str) -> ValueError:
@@ -180,23 +212,44 @@ def _flag(argument: str, value: Any, remedy: str) -> bool:
     raise _wrong(argument, value, "True or False", remedy)
 
 
-def _alpha(value: Any) -> float:
+_OPTIONS: dict[str, Callable[[str, Any], Any]] = {
+    "depth_multiplier": functools.partial(
+        positive_int,
+        remedy="It is the number of depthwise filters for each input channel. "
+        "For a narrower or wider net pass `alpha`; for another resolution pass `input_shape`.",
+    ),
+    "minimalistic": functools.partial(
+        _flag, remedy="True is for the net without 5 x 5 kernels, squeeze-excite and hard-swish."
+    ),
+}
+_NEUTRAL = {name: value for known in FAMILIES for name, value in known.options.items()}
+
+
+def _alpha(value: Any, family: Family) -> float:
     alpha = _finite_float(value)
     if alpha is None or alpha <= 0:
-        remedy = "Published weights exist for 0.25, 0.5, 0.75 and 1.0."
+        published = _listed(pretrained.alphas(family.name))
+        remedy = f"Published weights exist for {published}."
         raise _wrong("alpha", value, "a positive number", remedy)
-    stem = v1.STEM.filters
-    if v1.width(stem, alpha) < 1:
-        remedy = f"Below {1 / stem} the first layer, of {stem} filters, is left without channels."
-        raise _wrong("alpha", value, f"at least {1 / stem}", remedy)
+    if family.width(family.stem, alpha) < 1:
+        least = 1 / family.stem
+        remedy = (
+            f"Below {least} the first layer, of {family.stem} filters, is left without channels."
+        )
+        raise _wrong("alpha", value, f"at least {least}", remedy)
     return alpha
 
 
-def share_dropped(value: Any) -> float:
+def _listed(values: Sequence[object]) -> str:
+    *first, last = map(str, values)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def share_dropped(value: Any, argument: str = "dropout") -> float:
     """Return the value of `dropout` as a float in 0 to 1, or raise a `ValueError`."""
     rate = _finite_float(value)
     if rate is None or not 0 <= rate <= 1:
-        raise _wrong("dropout", value, "between 0 and 1", "It is the share of features dropped.")
+        raise _wrong(argument, value, "between 0 and 1", "It is the share of features dropped.")
     return rate
 
 
@@ -222,23 +275,22 @@ def _output_stride(value: Any) -> OutputStride:
     raise _wrong("output_stride", value, wanted, remedy)
 
 
-def checked_blocks(value: Any, alpha: float) -> tuple[v1.Block, ...]:
-    """Return the blocks.
+def checked_blocks(value: Any, alpha: float, family: Family = v1.FAMILY) -> tuple[Any, ...]:
+    """Return the blocks, those of the paper in place of None.
 
     Raises:
         ValueError: they are none, `alpha` is none, or leaves one of them without channels.
     """
-    alpha = _alpha(alpha)
+    alpha = _alpha(alpha, family)
+    if value is None:
+        return family.blocks
+    kind = type(family.blocks[0])
     blocks = tuple(value) if isinstance(value, Iterable) else ()
-    sound = bool(blocks) and all(isinstance(block, v1.Block) for block in blocks)
-    for block in blocks if sound else ():
-        numbers = (as_int(block.filters), as_int(block.stride))
-        sound &= all(n is not None and n > 0 for n in numbers) and isinstance(block.separable, bool)
-    if not sound:
-        wanted = "a sequence of keras_mobilenet.nets.v1.Block(filters, stride)"
-        raise _wrong("blocks", value, wanted, "spec.BLOCKS are the paper's thirteen.")
+    if not blocks or not all(isinstance(block, kind) and block.is_sound() for block in blocks):
+        wanted = f"a sequence of {kind.__module__}.{kind.__name__}(filters, stride)"
+        raise _wrong("blocks", value, wanted, f"{family.blocks_name} are the paper's.")
     narrowest = min(block.filters for block in blocks)
-    if v1.width(narrowest, alpha) < 1:
+    if family.width(narrowest, alpha) < 1:
         remedy = f"The narrowest block, of {narrowest} filters, is left without channels."
         raise _wrong("alpha", alpha, f"at least {1 / narrowest}", remedy)
     return blocks
@@ -274,34 +326,34 @@ def _weights(value: Any) -> str | None:
     raise _wrong("weights", value, wanted, remedy)
 
 
-def _warn_if_ignored_pooling(pooling: Any) -> None:
+def _warn_if_ignored_pooling(pooling: Any, frames: int) -> None:
     if pooling not in (None, "avg", "max"):
         warnings.warn(
             f"`pooling` has no effect: it can be None, 'avg' or 'max'. Received: "
             f"pooling={pooling!r}",
             UserWarning,
-            stacklevel=4,  # the line that calls MobileNet
+            stacklevel=frames + 3,  # the line that calls the builder
         )
 
 
 def _input_shape(
-    value: Any, data_format: DataFormat, include_top: bool
+    value: Any, data_format: DataFormat, include_top: bool, family: Family
 ) -> tuple[tuple[int | None, ...], tuple[int | None, int | None], int]:
     """Return the shape, the size and the channels that `input_shape` asks for."""
     last = data_format == "channels_last"
     if value is None:
         size: tuple[int | None, int | None] = (None, None)
         if include_top:
-            size = (v1.DEFAULT_SIZE, v1.DEFAULT_SIZE)
+            size = (family.default_size, family.default_size)
         return ((*size, 3) if last else (3, *size)), size, 3
     axes = "(height, width, channels)" if last else "(channels, height, width)"
-    wanted = f"three integers {axes}, sizes in pixels, at least {v1.MIN_SIZE} or None"
+    wanted = f"three integers {axes}, sizes in pixels, at least {MIN_SIZE} or None"
     remedy = f"The data format is {data_format!r}."
     shape = _dimensions(value)
     if shape is None:
         raise _wrong("input_shape", value, wanted, remedy)
     *size_list, channels = shape if last else (*shape[1:], shape[0])
-    too_small = any(n is not None and n < v1.MIN_SIZE for n in size_list)
+    too_small = any(n is not None and n < MIN_SIZE for n in size_list)
     if too_small or channels is None or channels < 1:
         raise _wrong("input_shape", value, wanted, remedy)
     return shape, (size_list[0], size_list[1]), channels
@@ -319,34 +371,39 @@ def _dimensions(value: Any) -> tuple[int | None, ...] | None:
     return numbers if sound and len(numbers) == 3 else None
 
 
-def _check_imagenet(
+def _published(
+    family: Family,
     alpha: float,
-    depth_multiplier: int,
+    options: Mapping[str, Any],
     include_top: bool,
     classes: int,
-    blocks: tuple[v1.Block, ...],
-) -> None:
-    """Raise if no published file has these dimensions."""
+    blocks: tuple[Any, ...],
+    size: tuple[Length, Length],
+    frames: int,
+) -> pretrained.Pretrained:
+    """Return the row of the published weights, or raise if there is none of these dimensions."""
     remedy = "Pass weights=None or a file of your own for anything else."
-    if blocks != v1.BLOCKS:
-        raise _wrong("blocks", blocks, "spec.BLOCKS with weights='imagenet'", remedy)
-    if depth_multiplier != 1:
-        raise _wrong("depth_multiplier", depth_multiplier, "1 with weights='imagenet'", remedy)
-    if alpha not in pretrained.ALPHAS:
-        published = ", ".join(map(str, pretrained.ALPHAS))
-        raise _wrong("alpha", alpha, f"one of {published} with weights='imagenet'", remedy)
+    if blocks != family.blocks:
+        raise _wrong("blocks", blocks, f"{family.blocks_name} with weights='imagenet'", remedy)
+    if options.get("depth_multiplier", 1) != 1:
+        wanted = "1 with weights='imagenet'"
+        raise _wrong("depth_multiplier", options["depth_multiplier"], wanted, remedy)
+    alphas = pretrained.alphas(family.name, **options)
+    if alpha not in alphas:
+        with_options = " and minimalistic=True" if options.get("minimalistic") else ""
+        wanted = f"one of {', '.join(map(str, alphas))} with weights='imagenet'{with_options}"
+        raise _wrong("alpha", alpha, wanted, remedy)
     if include_top and classes != pretrained.CLASSES:
         wanted = f"{pretrained.CLASSES} with weights='imagenet' and include_top=True"
         raise _wrong("classes", classes, wanted, "Pass include_top=False for other classes.")
-
-
-def _warn_if_unpublished_size(size: tuple[int | None, int | None]) -> None:
+    nearest = pretrained.nearest_size(size, family.name, alpha)
     # Keras also warns where no size was given: there is nothing wrong with that.
-    if size != (None, None) and pretrained.nearest_size(size) != size[0]:
-        sizes = ", ".join(map(str, pretrained.SIZES))
+    if size != (None, None) and nearest != size[0]:
+        sizes = ", ".join(map(str, pretrained.sizes(family.name, alpha)))
         warnings.warn(
             f"No weights were published for input of size {size}, only for squares of {sizes} "
-            f"pixels. Those for {v1.DEFAULT_SIZE} are taken.",
+            f"pixels. Those for {nearest} are taken.",
             UserWarning,
-            stacklevel=4,  # the line that calls MobileNet
+            stacklevel=frames + 3,  # the line that calls the builder
         )
+    return pretrained.find(alpha, nearest, family.name, **options)

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Family, Net, Origin, Shape, block_name
+from keras_mobilenet.nets import v1, v2, v3
+from keras_mobilenet.nets.net import Family, Net, Origin, Shape
 
 # A new net is one module here, and one row.
-FAMILIES: tuple[Family, ...] = (v1.FAMILY,)
+FAMILIES: tuple[Family, ...] = (
+    v1.FAMILY,
+    v2.FAMILY,
+    v3.SMALL_FAMILY,
+    v3.LARGE_FAMILY,
+)
+
+
+BY_KEY: dict[str, Family] = {family.key: family for family in FAMILIES}
+
+
+def family(net: str) -> Family:
+    """Return the family of a key, such as `"mobilenet_v2"`, or of a builder's name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for known in FAMILIES:
+        if net in (known.key, known.name):
+            return known
+    raise ValueError(f"`net` must be one of {', '.join(BY_KEY)}. Received: net={net!r}")
 
 
 def net_with(names: Collection[str]) -> Net:
@@ -16,7 +36,7 @@ def net_with(names: Collection[str]) -> Net:
 
     It is of the family that has the most of them.
     """
-    nets = [family.describe(names) for family in FAMILIES]
+    nets = [known.describe(names) for known in FAMILIES]
     return max(nets, key=lambda net: len(net.by_name.keys() & set(names)))
 
 
@@ -27,16 +47,16 @@ def net_with_arrays(names: Iterable[str]) -> Net:
 
 def recognise(shapes: Mapping[str, Shape]) -> Origin | None:
     """Return the arguments that lead to arrays of these shapes, None if no family's do."""
-    origins = (family.recognise(shapes) for family in FAMILIES)
+    origins = (known.recognise(shapes) for known in FAMILIES)
     return next((origin for origin in origins if origin is not None), None)
 
 
 def prefixes_in(names: Collection[str]) -> list[tuple[str, Family]]:
     """Return what may go before the names of a net, with the family whose names they would be."""
     found: dict[tuple[str, Family], None] = {}
-    for family in FAMILIES:
-        matches = map(family.convolutions.fullmatch, names)
-        found |= dict.fromkeys((match[1], family) for match in matches if match)
+    for known in FAMILIES:
+        matches = map(known.convolutions.fullmatch, names)
+        found |= dict.fromkeys((match[1], known) for match in matches if match)
     return [*found]
 
 
@@ -45,15 +65,15 @@ def name_prefix(names: Collection[str]) -> str:
 
     Of several nets the prefixes are what tells them apart, so that they are part of the names.
     """
-    whole = [prefix for prefix, family in prefixes_in(names) if _is_whole(prefix, family, names)]
-    return whole[0] if len(whole) == 1 else ""
+    whole = {prefix for prefix, known in prefixes_in(names) if _is_whole(prefix, known, names)}
+    return whole.pop() if len(whole) == 1 else ""
 
 
-def _is_whole(prefix: str, family: Family, names: Collection[str]) -> bool:
+def _is_whole(prefix: str, known: Family, names: Collection[str]) -> bool:
     """Return whether a net begins with its stem: a single layer of such a name may be anybody's."""
     plain = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
-    net = family.describe(plain)
+    net = known.describe(plain)
     stem = net.stem.name
-    first = next((x.name for x in net.parts.get(block_name(1), ()) if x.kernel), None)
+    first = next((x.name for part in net.blocks[:1] for x in net.parts[part] if x.kernel), None)
     # A folded net has no batch norm.
     return stem in plain and not plain.isdisjoint({net.batch_norm_names()[stem], first})

@@ -6,17 +6,20 @@ Imports neither Keras nor NumPy.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isclose, prod
-from typing import Literal, get_args
+from numbers import Integral
+from typing import Any, Literal, get_args
 
 Shape = tuple[int, ...]
 Size = tuple[int, int]
+Length = int | None  # in pixels; None where it is unknown
+Zeros = tuple[int, int]  # before and after, on one axis
 Pooling = Literal["avg", "max"]
 Padding = Literal["keras", "same", "symmetric"]
-Activation = Literal["relu6", "relu"]
+Activation = Literal["relu6", "relu"]  # of a net whose layers leave it to the caller
 ConvPadding = Literal["same", "valid"]
 OutputStride = Literal[8, 16, 32]
 Kind = Literal[  # the Keras class that a layer is made of
@@ -24,6 +27,7 @@ Kind = Literal[  # the Keras class that a layer is made of
     "Rescaling",
     "Conv2D",
     "DepthwiseConv2D",
+    "Dense",
     "ZeroPadding2D",
     "BatchNormalization",
     "ReLU",
@@ -33,6 +37,7 @@ Kind = Literal[  # the Keras class that a layer is made of
     "GlobalMaxPooling2D",
     "Dropout",
     "Reshape",
+    "Flatten",
     "Activation",
 ]
 Role = Literal[  # what a layer with a kernel does in its part; "" of the others
@@ -51,14 +56,17 @@ Role = Literal[  # what a layer with a kernel does in its part; "" of the others
 OUTPUT_STRIDES: tuple[OutputStride, ...] = get_args(OutputStride)
 INPUT = "input"  # and a number
 RESCALING = "rescaling"
+STEM_STRIDE = 2  # of every MobileNet
 RELU_MAX = 6.0
 RELU_MAXIMA: dict[Activation, float | None] = {"relu6": RELU_MAX, "relu": None}
 BATCH_NORM_ARRAYS = ("gamma", "beta", "moving_mean", "moving_variance")
-# Zeros before and after, on both axes, ahead of a strided convolution. "same" leaves them to the
-# convolution itself, which pads one zero at the end of an even length and one at both of an odd.
-PADS: dict[Padding, tuple[int, int]] = {"keras": (0, 1), "symmetric": (1, 1)}
+MIN_SIZE = 32  # pixels: every MobileNet halves its input five times
+DEFAULT_SIZE = 224
+HARD_SWISH: Literal["hard_swish"] = "hard_swish"
+HARD_SIGMOID = "hard_sigmoid"  # of a ReLU: relu6(x + 3) / 6
+NO_ZEROS: tuple[Zeros, Zeros] = ((0, 0), (0, 0))
 _BLOCK = "block_"
-_NOT_A_BLOCK = {"input": -1, "stem": 0, "head": 10_000, "top": 10_001}  # numbers in their order
+_NOT_A_BLOCK = {"input": -2, "stem": -1, "head": 10_000, "top": 10_001}  # numbers in their order
 
 
 @dataclass(frozen=True)
@@ -67,15 +75,16 @@ class Layer:
 
     name: str
     kind: Kind
-    part: str  # "input", "stem", "block_1", "block_2" ..., "head" or "top"
+    part: str  # "input", "stem", "block_0", "block_1" ..., "head" or "top"
     channels: int  # of the output
     kernel: Shape = ()  # in Keras' layout; () where there is none
     stride: int = 1
     padding: ConvPadding = "same"
     bias: bool = False
-    pad: tuple[int, int] = (0, 0)  # zeros that a ZeroPadding2D adds on both axes
+    pad: tuple[Zeros, Zeros] = NO_ZEROS  # of a ZeroPadding2D, along height and width
     keepdims: bool = False  # global pooling that keeps a 1 x 1 image
     dilation: int = 1  # steps between the kernel's taps
+    optional: bool = False  # a dropout that is there only where something is dropped
     counted: bool = False  # the name is that of a first one; a later one's is Keras' next
     role: Role = ""
     activation: str | None = None  # of a ReLU or an Activation; None: as the caller says
@@ -107,24 +116,40 @@ class Layer:
     def output_size(self, size: Size) -> Size:
         """Return the output's (height, width) for an input of `size`."""
         height, width = size
-        return self._output_length(height), self._output_length(width)
+        return self._output_length(height, 0), self._output_length(width, 1)
 
-    def _output_length(self, n: int) -> int:
+    def _output_length(self, n: int, axis: int) -> int:
         if self.kind == "ZeroPadding2D":
-            return n + sum(self.pad)
+            return n + sum(self.pad[axis])
         if self.kind.startswith("Global"):
             return 1
-        if not self.kernel:
+        if not self.window:
             return n
         if self.padding == "same":
             return -(-n // self.stride)  # rounds up: 225 -> 113
         reach = (self.kernel[0] - 1) * self.dilation
         return (n - reach - 1) // self.stride + 1  # Keras' (0, 1) rounds down: 113 -> 56
 
+    def reached(
+        self, size: tuple[Length, Length], pad: tuple[Zeros, Zeros]
+    ) -> tuple[Length, Length]:
+        """Return the output's (height, width) behind zeros around `size`; None where unknown."""
+        height, width = (
+            None if n is None else self._output_length(n + sum(pad[axis]), axis)
+            for axis, n in enumerate(size)
+        )
+        return height, width
+
+    @property
+    def window(self) -> Shape:
+        """The kernel's (height, width), as in `(3, 3)`; () of a dense layer, and without one."""
+        return self.kernel[:2] if len(self.kernel) == 4 else ()
+
     @property
     def flattens(self) -> bool:
         """Whether the output is of shape `(channels,)`, without height and width."""
-        return self.kind == "Reshape" or (self.kind.startswith("Global") and not self.keepdims)
+        pools = self.kind.startswith("Global") and not self.keepdims
+        return pools or self.kind in ("Reshape", "Flatten", "Dense")
 
 
 @dataclass(frozen=True)
@@ -207,15 +232,21 @@ class Net:
                 shapes[layer.name] = (*layer.output_size((height, width)), layer.channels)
         return shapes
 
-    def reduction(self) -> int | None:
-        """Return what the blocks divide the stem's output by; None where a stride was left out.
-
-        The net is one of Keras' padding, under which a padding of its own tells each stride.
-        """
-        layers = [layer for part in self.blocks for layer in self.parts[part]]
-        if any(layer.stride == 1 and layer.padding == "valid" for layer in layers):
-            return None
-        return prod(layer.stride for layer in layers)
+    def windows(self, size: tuple[Length, Length]) -> list[Window] | None:
+        """Return what each stride meets in an image of `size`; None where one was left out."""
+        windows: list[Window] = []
+        before: Layer | None = None
+        for layer in self.layers:
+            pads = before is not None and before.kind == "ZeroPadding2D"
+            dense = layer.stride == 1 and layer.padding == "valid" and prod(layer.window) > 1
+            if layer.dilation > 1 or dense:
+                return None
+            if layer.stride > 1:
+                windows.append(Window(layer.window[0], layer.stride, size, layer.role == "stem"))
+                pad = before.pad if before and pads else NO_ZEROS
+                size = layer.reached(size, pad)
+            before = layer
+        return windows
 
     def prefixed(self, name_prefix: str) -> Net:
         """Return the net with a prefix before each name."""
@@ -224,8 +255,31 @@ class Net:
         return Net(tuple(layer.prefixed(name_prefix) for layer in self))
 
 
+def are_positive(*numbers: Any) -> bool:
+    """Return whether all are integers of at least 1."""
+    return all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in numbers)
+
+
+def image(channels: int, include_preprocessing: bool) -> Iterator[Layer]:
+    """Yield the layers ahead of a net's stem."""
+    yield Layer(f"{INPUT}_1", "InputLayer", "input", channels, counted=True)
+    if include_preprocessing:
+        yield Layer(RESCALING, "Rescaling", "input", channels, counted=True)
+
+
+_POOLS: dict[Pooling, tuple[str, Kind]] = {
+    "avg": ("global_average_pooling2d", "GlobalAveragePooling2D"),
+    "max": ("global_max_pooling2d", "GlobalMaxPooling2D"),
+}
+
+
+def pool(pooling: Pooling, channels: int, keepdims: bool = False) -> Layer:
+    """Return the global pool behind a net's last image."""
+    return Layer(*_POOLS[pooling], "top", channels, keepdims=keepdims, counted=True)
+
+
 def part_number(part: str) -> int:
-    """Return a number that orders parts as they stand in a net: a block's own, 0 for the stem."""
+    """Return a number that orders parts as they stand in a net: a block's own, -1 for the stem."""
     return _NOT_A_BLOCK[part] if part in _NOT_A_BLOCK else int(part.removeprefix(_BLOCK))
 
 
@@ -240,28 +294,35 @@ def is_block(part: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A convolution that moves by more than one pixel, or would, and what it meets."""
+
+    kernel: int
+    stride: int
+    size: tuple[Length, Length]  # (height, width) of its input, without zeros around it
+    is_stem: bool
+
+
+@dataclass(frozen=True)
 class Conventions:
     """What a source of weights did and shapes cannot show. The defaults are those of Keras.
 
-    `padding` is that of the strided convolutions: `"keras"` pads a depthwise one at the end,
-    `"same"` is TF-slim's and Hugging Face's, `"symmetric"` is PyTorch's, for `conv1` too. An
+    `padding` is that of the strided convolutions: `"keras"` is the one of the net's own builder,
+    `"same"` is TF-slim's and Hugging Face's, `"symmetric"` is PyTorch's, for the stem too. An
     `activation` of `"relu"` has no limit: MLPerf Tiny's visual wake words net is such.
     """
 
     epsilon: float = 1e-3  # of every batch norm
     padding: Padding = "keras"
-    activation: Activation = "relu6"  # behind every batch norm
+    activation: Activation = "relu6"  # behind every batch norm that has no other
 
     def fits(
-        self,
-        other: Conventions,
-        stem_size: tuple[int | None, int | None],
-        reduction: int | None,
+        self, other: Conventions, windows: Sequence[Window] | None, zeros: ZerosOf | None
     ) -> bool:
-        """Return whether the two are one function for a net whose stem puts out `stem_size`.
+        """Return whether the two are one function for a net that has these windows.
 
-        `reduction` is what its blocks divide that by; None where one of their strides was left
-        out, as no two paddings are one function there.
+        `windows` is None where a stride was left out, as no two paddings are one function there;
+        `zeros` is what the net's family pads.
         """
         # Stored in float32 here or there.
         if not isclose(self.epsilon, other.epsilon, rel_tol=1e-6):
@@ -270,39 +331,127 @@ class Conventions:
             return False
         if self.padding == other.padding:
             return True
-        either = {self.padding, other.padding} == {"keras", "same"}
-        return either and reduction is not None and strides_evenly(stem_size, reduction)
+        return windows is not None and zeros is not None and all(
+            zeros(self.padding, window, n) == zeros(other.padding, window, n)
+            for window in windows
+            for n in window.size
+        )  # fmt: skip
 
 
-def same_zeros(length: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+ZerosOf = Callable[[Padding, Window, Length], Zeros | None]  # None: SAME, on an unknown length
+
+
+def same_zeros(length: int, kernel: int, stride: int, dilation: int = 1) -> Zeros:
     """Return the zeros before and after that TensorFlow's SAME padding adds to an axis."""
     reach = (kernel - 1) * dilation + 1
     total = max((-(-length // stride) - 1) * stride + reach - length, 0)
     return total // 2, total - total // 2
 
 
-def strides_evenly(stem_size: tuple[int | None, int | None], reduction: int) -> bool:
-    """Return whether every strided depthwise convolution meets an even length.
+@dataclass(frozen=True)
+class Step:
+    """How a block's window moves over its input."""
 
-    There `"same"` and `"keras"` padding are one. `stem_size` is the (height, width) that the stem
-    puts out, None where unknown; `reduction` is what the blocks divide it by.
+    stride: int
+    dilation: int
+    pad: tuple[Zeros, Zeros] | None  # of a layer ahead of it; None where the convolution pads
+
+
+def steps(
+    windows: Iterable[tuple[int, int]],
+    padding: Padding,
+    output_stride: int,
+    size: tuple[Length, Length],
+    zeros: ZerosOf,
+) -> Iterator[Step]:
+    """Yield how each window moves; past `output_stride` strides become dilations.
+
+    A stride that is left out dilates what follows it by as much, as in TF-slim's
+    `mobilenet_v1_base`: every later kernel then sees the inputs that it was trained on.
+
+    Args:
+        windows: Each block's kernel and stride.
+        padding: That of the strided convolutions.
+        output_stride: The image's size over that of the last output.
+        size: (height, width) of the image, None where unknown.
+        zeros: What the family pads.
     """
-    return all(n is not None and n % reduction == 0 for n in stem_size)
+    stride, dilation = STEM_STRIDE, 1
+    size = _divided(size, STEM_STRIDE)
+    for kernel, own in windows:
+        if own == 1:
+            yield Step(1, dilation, None)
+            continue
+        window = Window(kernel, own, size, is_stem=False)
+        pad = None if padding == "same" else _on_both_axes(zeros, padding, window)
+        size = _divided(size, own)
+        if stride * own <= output_stride:
+            yield Step(own, dilation, pad)
+            stride *= own
+        else:
+            dense = [_dense(on_axis, kernel, dilation) for on_axis in pad or ()]
+            yield Step(1, dilation, (dense[0], dense[1]) if dense else None)
+            dilation *= own
+
+
+def _on_both_axes(zeros: ZerosOf, padding: Padding, window: Window) -> tuple[Zeros, Zeros]:
+    height, width = (zeros(padding, window, n) or (0, 0) for n in window.size)
+    return height, width
+
+
+def _divided(size: tuple[Length, Length], stride: int) -> tuple[Length, Length]:
+    height, width = (None if n is None else -(-n // stride) for n in size)
+    return height, width
+
+
+def _dense(pad: Zeros, kernel: int, dilation: int) -> Zeros:
+    """Return the zeros under which leaving out a stride keeps every output there was.
+
+    The window of output i of the strided convolution begins `before` zeros ahead of input `2 i`;
+    its dense outputs `2 i` begin there too. `"same"` is slim's: the convolution pads itself and
+    centres its windows. The strided ones are centred on `2 i` of an odd length, but on `2 i + 1`
+    of an even one.
+    """
+    before, _ = pad
+    return before * dilation, (kernel - 1 - before) * dilation
+
+
+def centred_zeros(kernel: int) -> Zeros:
+    """Return the zeros that PyTorch's nets pad on either side."""
+    return kernel // 2, kernel // 2
+
+
+def divisible_by_8(channels: float) -> int:
+    """Return the nearest multiple of 8, or the next where that is under nine tenths of it.
+
+    Source: `make_divisible` of TF-slim's MobileNet, and of all others since.
+    """
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 @dataclass(frozen=True)
 class Origin:
     """The arguments of a builder that a file's array shapes tell."""
 
+    net: str  # the builder
     alpha: float
-    depth_multiplier: int
     channels: int
     classes: int | None  # None without a top
     include_top: bool
+    options: Mapping[str, Any] = field(default_factory=dict)  # what this builder alone takes
 
     def __str__(self) -> str:
+        options = "".join(f"{name}={value!r}, " for name, value in self.options.items())
         top = f"{self.classes} classes" if self.include_top else "no top"
-        return f"alpha={self.alpha:g}, depth_multiplier={self.depth_multiplier}, {top}"
+        return f"alpha={self.alpha:g}, {options}{top}"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what to pass to the builder for a net of these arrays, for any image size."""
+        known = {"alpha": self.alpha, **self.options, "include_top": self.include_top}
+        if self.include_top:
+            known["classes"] = self.classes
+        return {**known, "input_shape": (None, None, self.channels)}
 
 
 @dataclass(frozen=True)
@@ -310,11 +459,24 @@ class Family:
     """One kind of MobileNet: how a net of it is made, and how one is recognised."""
 
     name: str  # as its builder's
+    key: str  # on the command line
     network: Callable[..., Net]  # without arguments: the net that the paper describes
     top: Callable[[int, int, Pooling], tuple[Layer, ...]]  # from channels, classes and pooling
     convolutions: re.Pattern[str]  # what may go before a convolution's name, and the name
     describe: Callable[[Collection[str]], Net]  # from some layers' names to a net that has them
     recognise: Callable[[Mapping[str, Shape]], Origin | None]  # from arrays' shapes
+    zeros: ZerosOf  # around a strided convolution's input
+    blocks: tuple[Any, ...]  # the paper's rows; a caller's own are of their class
+    blocks_name: str  # where a caller finds them
+    stem: int  # filters
+    width: Callable[[int, float], int]  # from filters and alpha
+    model_name: Callable[[float, Length], str | None]  # from alpha and the image's height
+    file_name: Callable[..., str]  # of published weights, from alpha, size and `include_top`
+    folder: str  # of these, at their publisher's
+    default_size: Length = DEFAULT_SIZE  # pixels, with a top
+    options: Mapping[str, Any] = field(default_factory=dict)  # what its builder alone takes
+    bn_momentum: float = 0.999
+    dropout: str = "dropout"  # what its builder calls the share of features dropped
 
     @property
     def classifier(self) -> Layer:

@@ -1,22 +1,26 @@
-"""The weights that Google published for MobileNet V1: a row for each alpha and size.
+"""The weights that Google published for the MobileNets: a row for each net, alpha and size.
 
 Only what cannot be derived is written here; file names, addresses and parameters follow.
 
-Top-1 and top-5 are the ImageNet validation accuracies (50,000 images, in %, central crop of
-87.5 %) that TF-slim's page `research/slim/nets/mobilenet_v1.md` gives for the checkpoints that
-Keras' files were converted from. Those of int8 are the page's for its 16 quantised checkpoints,
-which were trained with quantisation in mind. Keras publishes 70.4 and 89.5 for alpha 1.0 at 224.
+Top-1 and top-5 are ImageNet validation accuracies (50,000 images, in %, central crop of 87.5 %).
+V1's and V2's are those that TF-slim's pages `mobilenet_v1.md` and `mobilenet/README.md` give for
+the checkpoints that Keras' files were converted from, and so are V3's, of which no top-5 was
+published. Those of int8 are the pages' too, of checkpoints that were trained with quantisation in
+mind: for V1's 16, V2's 1.0 at 224 and V3's. Keras publishes others for alpha 1.0 at 224: 70.4 and
+89.5 for V1, 71.3 and 90.1 for V2, 75.6 and 68.1 for V3 Large and Small.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Net
+from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.net import DEFAULT_SIZE, Length, Net
 
-BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
 CLASSES = 1000
+_BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
 @dataclass(frozen=True)
@@ -26,33 +30,61 @@ class Pretrained:
     alpha: float
     size: int  # height and width of the training images, in pixels
     top_1: float
-    top_5: float
-    top_1_int8: float  # of slim's quantised checkpoint, trained with quantisation in mind
+    top_5: float | None
+    top_1_int8: float | None = None  # of a checkpoint trained with quantisation in mind
     sha256: str | None = None  # of the file with the top, where known
     sha256_no_top: str | None = None
+    md5: str | None = None  # that Keras checks
+    md5_no_top: str | None = None
+    net: str = "MobileNet"  # its builder
+    minimalistic: bool = False  # V3 only
 
     def file_name(self, include_top: bool) -> str:
         """Return the name that Keras gives the file: `mobilenet_2_5_224_tf_no_top.h5`."""
-        digits = "10" if self.alpha == 1 else f"{self.alpha:.2f}"[2:]
-        top = "" if include_top else "_no_top"
-        return f"mobilenet_{'_'.join(digits)}_{self.size}_tf{top}.h5"
+        name = family(self.net).file_name
+        return name(self.alpha, self.size, include_top, **self.options)
+
+    def url(self, include_top: bool) -> str:
+        """Return the address that the file was published at."""
+        return f"{_BASE_URL}{family(self.net).folder}/{self.file_name(include_top)}"
 
     def known_sha256(self, include_top: bool) -> str | None:
         """Return the SHA-256 of the published file, or None where nobody recorded it."""
         return self.sha256 if include_top else self.sha256_no_top
 
+    def known_md5(self, include_top: bool) -> str | None:
+        """Return the MD5 that Keras pins for the file, or None where it pins none."""
+        return self.md5 if include_top else self.md5_no_top
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the builder alone takes, by name."""
+        return {"minimalistic": True} if self.minimalistic else {}
+
     def network(self, include_top: bool) -> Net:
         """Return the net whose arrays the file holds."""
-        return v1.network(self.alpha, classes=CLASSES, include_top=include_top)
+        known = family(self.net)
+        return known.network(
+            alpha=self.alpha, classes=CLASSES, include_top=include_top, **self.options
+        )
 
     @property
     def max_bytes(self) -> int:
         """The most bytes that either file may have: twice its values, and some for the names.
 
-        Keras made the file without the top out of the other one and left the top's room empty, so
+        Keras made V1's file without the top out of the other one and left the top's room empty, so
         the two are of one size.
         """
         return 2 * 4 * self.network(include_top=True).count_params() + (1 << 20)
+
+
+def _rows(
+    net: str, table: Mapping[float, Mapping[int, tuple[float, float]]]
+) -> Iterator[Pretrained]:
+    for alpha, sizes in table.items():
+        for size, (top_1, top_5) in sizes.items():
+            int8 = 70.9 if (net, alpha, size) == ("MobileNetV2", 1.0, 224) else None
+            yield Pretrained(alpha, size, top_1, top_5, int8, net=net)
 
 
 PRETRAINED = (
@@ -79,28 +111,144 @@ PRETRAINED = (
     Pretrained(0.25, 192, 47.7, 72.3, 45.8),
     Pretrained(0.25, 160, 45.5, 70.3, 43.5),
     Pretrained(0.25, 128, 41.5, 66.3, 39.9),
+    *_rows(
+        "MobileNetV2",
+        {
+            1.4: {224: (75.0, 92.5)},
+            1.3: {224: (74.4, 92.1)},
+            1.0: {
+                224: (71.8, 91.0),
+                192: (70.7, 90.1),
+                160: (68.8, 89.0),
+                128: (65.3, 86.9),
+                96: (60.3, 83.2),
+            },
+            0.75: {
+                224: (69.8, 89.6),
+                192: (68.7, 88.9),
+                160: (66.4, 87.3),
+                128: (63.2, 85.3),
+                96: (58.8, 81.6),
+            },
+            0.5: {
+                224: (65.4, 86.4),
+                192: (63.9, 85.4),
+                160: (61.0, 83.2),
+                128: (57.7, 80.8),
+                96: (51.2, 75.8),
+            },
+            0.35: {
+                224: (60.3, 82.9),
+                192: (58.2, 81.2),
+                160: (55.7, 79.1),
+                128: (50.8, 75.0),
+                96: (45.5, 70.4),
+            },
+        },
+    ),
+    Pretrained(
+        1.0,
+        224,
+        75.2,
+        None,
+        73.9,
+        md5="59e551e166be033d707958cf9e29a6a7",
+        md5_no_top="07fb09a5933dd0c8eaafa16978110389",
+        net="MobileNetV3Large",
+    ),
+    Pretrained(
+        0.75,
+        224,
+        73.3,
+        None,
+        None,
+        md5="765b44a33ad4005b3ac83185abf1d0eb",
+        md5_no_top="40af19a13ebea4e2ee0c676887f69a2e",
+        net="MobileNetV3Large",
+    ),
+    Pretrained(
+        1.0,
+        224,
+        72.3,
+        None,
+        71.3,
+        md5="675e7b876c45c57e9e63e6d90a36599c",
+        md5_no_top="ec5221f64a2f6d1ef965a614bdae7973",
+        net="MobileNetV3Large",
+        minimalistic=True,
+    ),
+    Pretrained(
+        1.0,
+        224,
+        67.5,
+        None,
+        64.9,
+        md5="8768d4c2e7dee89b9d02b2d03d65d862",
+        md5_no_top="d3e8ec802a04aa4fc771ee12a9a9b836",
+        net="MobileNetV3Small",
+    ),
+    Pretrained(
+        0.75,
+        224,
+        65.4,
+        None,
+        None,
+        md5="cb65d4e5be93758266aa0a7f2c6708b7",
+        md5_no_top="ebdb5cc8e0b497cd13a7c275d475c819",
+        net="MobileNetV3Small",
+    ),
+    Pretrained(
+        1.0,
+        224,
+        61.9,
+        None,
+        None,
+        md5="99cd97fb2fcdad2bf028eb838de69e37",
+        md5_no_top="cde8136e733e811080d9fcd8a252f7e4",
+        net="MobileNetV3Small",
+        minimalistic=True,
+    ),
 )
 
-ALPHAS = tuple(sorted({row.alpha for row in PRETRAINED}))
-SIZES = tuple(sorted({row.size for row in PRETRAINED}))
+
+def rows_of(net: str) -> tuple[Pretrained, ...]:
+    """Return the published rows of a builder's nets."""
+    return tuple(row for row in PRETRAINED if row.net == net)
 
 
-def nearest_size(size: tuple[int | None, int | None]) -> int:
+def alphas(net: str = "MobileNet", **options: Any) -> tuple[float, ...]:
+    """Return the alphas that weights were published for, in order."""
+    known = {row.alpha for row in rows_of(net) if _has(row, options)}
+    return tuple(sorted(known))
+
+
+def sizes(net: str = "MobileNet", alpha: float | None = None) -> tuple[int, ...]:
+    """Return the sizes in pixels that weights were published for, in order."""
+    return tuple(sorted({row.size for row in rows_of(net) if alpha in (None, row.alpha)}))
+
+
+def nearest_size(
+    size: tuple[Length, Length], net: str = "MobileNet", alpha: float | None = None
+) -> int:
     """Return the size whose weights serve an input of `size`: itself, or 224, as in Keras."""
     height, width = size
-    return height if height == width and height in SIZES else v1.DEFAULT_SIZE
+    return height if height == width and height in sizes(net, alpha) else DEFAULT_SIZE
 
 
-def find(alpha: float, size: int) -> Pretrained:
-    """Return the row for `alpha` and `size`.
+def find(alpha: float, size: int, net: str = "MobileNet", **options: Any) -> Pretrained:
+    """Return the row for a net's `alpha` and `size`.
 
     Raises:
-        LookupError: nothing was published for the pair.
+        LookupError: nothing was published for them.
     """
-    for row in PRETRAINED:
-        if (row.alpha, row.size) == (alpha, size):
+    for row in rows_of(net):
+        if (row.alpha, row.size) == (alpha, size) and _has(row, options):
             return row
-    raise LookupError(f"no weights were published for alpha={alpha}, size={size}")
+    raise LookupError(f"no weights were published for {net}, alpha={alpha}, size={size}")
+
+
+def _has(row: Pretrained, options: Mapping[str, Any]) -> bool:
+    return row.minimalistic == bool(options.get("minimalistic", False))
 
 
 def find_file(file_name: str) -> tuple[Pretrained, bool] | None:
@@ -114,14 +262,17 @@ def manifest() -> list[dict[str, object]]:
     return [
         {
             "file": row.file_name(top),
+            "net": row.net,
             "alpha": row.alpha,
+            "minimalistic": row.minimalistic,
             "size": row.size,
             "include_top": top,
-            "params": v1.network(row.alpha, include_top=top).count_params(),
+            "params": row.network(top).count_params(),
             "top_1": row.top_1,
             "top_5": row.top_5,
             "sha256": row.known_sha256(top),
-            "url": BASE_URL + row.file_name(top),
+            "md5": row.known_md5(top),
+            "url": row.url(top),
         }
         for row in PRETRAINED
         for top in (True, False)

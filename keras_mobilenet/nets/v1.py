@@ -7,25 +7,31 @@ layers are those of `keras.applications.MobileNet`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, prod
+from math import ceil
 
 from keras_mobilenet.nets.net import (
-    INPUT,
-    PADS,
-    RESCALING,
+    STEM_STRIDE,
     ConvPadding,
     Family,
-    Kind,
     Layer,
+    Length,
     Net,
     Origin,
     OutputStride,
     Padding,
     Pooling,
     Shape,
+    Step,
+    Window,
+    Zeros,
+    are_positive,
     block_name,
+    image,
+    pool,
+    same_zeros,
+    steps,
 )
 
 
@@ -41,8 +47,12 @@ class Block:
     stride: int = 1
     separable: bool = True
 
+    def is_sound(self) -> bool:
+        """Return whether a net can be made of it."""
+        return are_positive(self.filters, self.stride) and isinstance(self.separable, bool)
 
-STEM = Block(32, stride=2)
+
+STEM = Block(32, stride=STEM_STRIDE)
 # The row number, from 1, is the block id in the layers' names. The paper prints a stride of 2 in
 # the last row as well; its own sizes there, 7 x 7 in and out, show that it is 1.
 BLOCKS = (
@@ -64,15 +74,10 @@ BLOCKS = (
 # 14 x 14; in the "Conv MobileNet" of table 4 every separable convolution is a full one.
 SHALLOW_BLOCKS = tuple(block for block in BLOCKS if block != Block(512))
 FULL_BLOCKS = tuple(replace(block, separable=False) for block in BLOCKS)
-REDUCTION = prod(block.stride for block in BLOCKS)  # of the stem's output, by the blocks
-MIN_SIZE = 32  # pixels: the net halves its input five times
-DEFAULT_SIZE = 224
+# Zeros before and after, on both axes, ahead of a strided convolution. "same" leaves them to the
+# convolution itself, which pads one zero at the end of an even length and one at both of an odd.
+PADS: dict[Padding, Zeros] = {"keras": (0, 1), "symmetric": (1, 1)}
 _OF_BLOCK = re.compile(r"conv_(?:dw_|pw_|pad_)?([1-9]\d{0,3})(?:_bn|_relu)?")
-
-
-def halved(n: int | None) -> int | None:
-    """Return the length that the stem makes of `n`, under every padding; None if unknown."""
-    return None if n is None else -(-n // STEM.stride)
 
 
 def width(filters: int, alpha: float) -> int:
@@ -89,30 +94,31 @@ def network(
     pooling: Pooling | None = None,
     padding: Padding = "keras",
     *,
+    size: tuple[Length, Length] = (None, None),
     output_stride: OutputStride = 32,
     blocks: Sequence[Block] = BLOCKS,
     include_preprocessing: bool = False,
     name_prefix: str = "",
 ) -> Net:
     """Return the net, from its input to its last layer."""
-    layers = [Layer(f"{INPUT}_1", "InputLayer", "input", channels, counted=True)]
-    if include_preprocessing:
-        layers.append(Layer(RESCALING, "Rescaling", "input", channels, counted=True))
+    layers = [*image(channels, include_preprocessing)]
     layers += _stem(channels, width(STEM.filters, alpha), padding)
-    for block_id, (block, window) in enumerate(_windows(blocks, padding, output_stride), start=1):
+    windows = [(3, block.stride) for block in blocks]
+    moves = steps(windows, padding, output_stride, size, zeros)
+    for block_id, (block, step) in enumerate(zip(blocks, moves, strict=True), start=1):
         scaled = replace(block, filters=width(block.filters, alpha))
-        layers += _block(block_id, scaled, window, layers[-1].channels, depth_multiplier)
+        layers += _block(block_id, scaled, step, layers[-1].channels, depth_multiplier)
     if include_top:
         layers += top(layers[-1].channels, classes)
     elif pooling:
-        layers.append(_pool(pooling, layers[-1].channels))
+        layers.append(pool(pooling, layers[-1].channels))
     return Net(tuple(layers)).prefixed(name_prefix)
 
 
 def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, ...]:
     """Return the classifier's layers, from the pool to the last."""
     return (
-        _pool(pooling, channels, keepdims=True),
+        pool(pooling, channels, keepdims=True),
         Layer("dropout", "Dropout", "top", channels),
         Layer(
             "conv_preds",
@@ -128,6 +134,16 @@ def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, .
     )
 
 
+def zeros(padding: Padding, window: Window, length: Length) -> Zeros | None:
+    """Return the zeros before and after that V1 pads to an axis ahead of a stride.
+
+    None is SAME where the length is unknown. Keras' stem is SAME, its blocks pad at the end.
+    """
+    if padding == "symmetric" or (padding == "keras" and not window.is_stem):
+        return PADS[padding]
+    return None if length is None else same_zeros(length, window.kernel, window.stride)
+
+
 def describe(names: Collection[str]) -> Net:
     """Return a net that has layers of these names; its channels and strides mean nothing.
 
@@ -140,7 +156,7 @@ def describe(names: Collection[str]) -> Net:
     for number in numbers:
         separable = f"conv_dw_{number}" in names or f"conv_{number}" not in names
         block = Block(1, stride=2, separable=separable)
-        layers += _block(number, block, _Window(2, 1, PADS["symmetric"]), 1, 1)
+        layers += _block(number, block, Step(2, 1, (PADS["symmetric"],) * 2), 1, 1)
     return Net((*layers, *top(1, 1)))
 
 
@@ -152,20 +168,27 @@ def recognise(shapes: Mapping[str, Shape]) -> Origin | None:
         return None
     classifier = shapes.get("conv_preds/kernel", ())
     origin = Origin(
+        net=FAMILY.name,
         alpha=_shortest_alpha(last[3]),
-        depth_multiplier=depthwise[3],
         channels=stem[2],
         classes=classifier[3] if len(classifier) == 4 else None,
         include_top=len(classifier) == 4,
+        options={"depth_multiplier": depthwise[3]},
     )
     net = network(
         origin.alpha,
-        origin.depth_multiplier,
+        depthwise[3],
         origin.channels,
         origin.classes or 1,
         origin.include_top,
     )
     return origin if net.arrays().items() <= shapes.items() else None
+
+
+def file_name(alpha: float, size: int, include_top: bool) -> str:
+    """Return the name of a published file of Keras': `mobilenet_2_5_224_tf_no_top.h5`."""
+    digits = "10" if alpha == 1 else f"{alpha:.2f}"[2:]
+    return f"mobilenet_{'_'.join(digits)}_{size}_tf{'' if include_top else '_no_top'}.h5"
 
 
 def _shortest_alpha(channels: int) -> float:
@@ -179,12 +202,6 @@ def _shortest_alpha(channels: int) -> float:
     return channels / filters
 
 
-_POOLS: dict[Pooling, tuple[str, Kind]] = {
-    "avg": ("global_average_pooling2d", "GlobalAveragePooling2D"),
-    "max": ("global_max_pooling2d", "GlobalMaxPooling2D"),
-}
-
-
 def _batch_norm_and_relu(conv: Layer) -> list[Layer]:
     return [
         Layer(f"{conv.name}_bn", "BatchNormalization", conv.part, conv.channels),
@@ -196,56 +213,14 @@ def _stem(channels: int, filters: int, padding: Padding) -> list[Layer]:
     kernel = (3, 3, channels, filters)
     pad: list[Layer] = []
     if padding == "symmetric":  # Keras' own stem is SAME: only the depthwise ones pad at the end
-        pad = [Layer("conv1_pad", "ZeroPadding2D", "stem", channels, pad=PADS[padding])]
+        pad = [Layer("conv1_pad", "ZeroPadding2D", "stem", channels, pad=(PADS[padding],) * 2)]
     own_padding: ConvPadding = "valid" if pad else "same"
     conv = Layer("conv1", "Conv2D", "stem", filters, kernel, STEM.stride, own_padding, role="stem")
     return [*pad, conv, *_batch_norm_and_relu(conv)]
 
 
-@dataclass(frozen=True)
-class _Window:
-    """How a block's 3 x 3 convolution moves over its input."""
-
-    stride: int
-    dilation: int
-    pad: tuple[int, int] | None  # of a layer ahead of the convolution; None where that pads itself
-
-
-def _windows(
-    blocks: Sequence[Block], padding: Padding, output_stride: int
-) -> Iterator[tuple[Block, _Window]]:
-    """Yield each block with its window; past `output_stride` strides become dilations.
-
-    A stride that is left out dilates what follows it by as much, as in TF-slim's
-    `mobilenet_v1_base`: every later kernel then sees the inputs that it was trained on.
-    """
-    stride, dilation = STEM.stride, 1
-    for block in blocks:
-        if stride * block.stride <= output_stride:
-            pad = PADS.get(padding) if block.stride > 1 else None
-            yield block, _Window(block.stride, dilation, pad)
-            stride *= block.stride
-        else:
-            yield block, _Window(1, dilation, _dense_pad(padding, dilation))
-            dilation *= block.stride
-
-
-def _dense_pad(padding: Padding, dilation: int) -> tuple[int, int] | None:
-    """Return the padding under which leaving out a stride keeps every output there was.
-
-    The window of output i of the strided convolution begins at input `2 i` under `"keras"` and at
-    `2 i - 1` under `"symmetric"`; its dense outputs `2 i` begin there too. `"same"` is slim's: the
-    convolution pads itself and centres its windows. The strided ones are centred on `2 i` of an
-    odd length, but on `2 i + 1` of an even one.
-    """
-    if padding == "same":
-        return None
-    before, _ = PADS[padding]
-    return before * dilation, (2 - before) * dilation
-
-
 def _block(
-    block_id: int, block: Block, window: _Window, channels: int, depth_multiplier: int
+    block_id: int, block: Block, window: Step, channels: int, depth_multiplier: int
 ) -> list[Layer]:
     part, layers = block_name(block_id), []
     if window.pad:
@@ -273,15 +248,22 @@ def _block(
     return layers
 
 
-def _pool(pooling: Pooling, channels: int, keepdims: bool = False) -> Layer:
-    return Layer(*_POOLS[pooling], "top", channels, keepdims=keepdims, counted=True)
-
-
 FAMILY = Family(
     name="MobileNet",
+    key="mobilenet",
     network=network,
     top=top,
     convolutions=re.compile(r"(.*?)(conv1|conv_(?:dw_|pw_)?[1-9]\d{0,3})"),
     describe=describe,
     recognise=recognise,
+    zeros=zeros,
+    blocks=BLOCKS,
+    blocks_name=f"{__name__}.BLOCKS",
+    stem=STEM.filters,
+    width=width,
+    model_name=lambda alpha, height: f"mobilenet_{alpha:0.2f}_{height}",
+    file_name=file_name,
+    folder="mobilenet",
+    options={"depth_multiplier": 1},
+    bn_momentum=0.99,
 )

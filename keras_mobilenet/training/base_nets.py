@@ -60,7 +60,7 @@ def base_net(
 
 def _only_with_top(alpha: float, weights: Any, size: Size) -> bool:
     """Return whether published weights are at hand with their top only."""
-    if weights != arguments.IMAGENET or alpha not in pretrained.ALPHAS:
+    if weights != arguments.IMAGENET or alpha not in pretrained.alphas():
         return False
     row = pretrained.find(alpha, pretrained.nearest_size(size))
     here = {top: next(copies(row.file_name(top)), None) for top in (False, True)}

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 
 from keras_mobilenet.nets.arguments import as_int
-from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.v1 import BLOCKS, MIN_SIZE, Block
+from keras_mobilenet.nets.net import MIN_SIZE, Size
+from keras_mobilenet.nets.v1 import BLOCKS, Block
 
 
 def check_data_format(feature: str) -> None:

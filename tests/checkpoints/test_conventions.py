@@ -12,7 +12,7 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats import registry
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import strides_evenly
+from keras_mobilenet.nets.net import Conventions
 
 PADDINGS = ("keras", "same", "symmetric")
 # The strides of the thirteen, behind which a net is one function or another as theirs is.
@@ -22,6 +22,11 @@ STRIDED = (v1.Block(64), *(v1.Block(64, stride=2),) * 4)
 def build(size=96, channels=3, **arguments):
     fixed = {"alpha": 0.25, "classes": 5, "classifier_activation": None, "weights": None}
     return MobileNet((size, size, channels), **fixed | {"blocks": STRIDED} | arguments)
+
+
+def fits(padding, other, size):
+    windows = v1.network().windows((size, size))
+    return Conventions(padding=padding).fits(Conventions(padding=other), windows, v1.zeros)
 
 
 def images(size, channels=3):
@@ -73,7 +78,7 @@ def test_first_strided_block_pads_as_its_source_does(padding, before):
 
 @pytest.mark.parametrize("size", [96, 128, 192, 224, 223])
 def test_same_and_keras_padding_are_one_function_where_strides_are_even(size):
-    assert strides_evenly((v1.halved(size), v1.halved(size)), v1.REDUCTION)
+    assert fits("same", "keras", size)
     same, ours = randomise(build(size, padding="same")), build(size)
     ours.set_weights(same.get_weights())
     x = images(size)
@@ -82,7 +87,7 @@ def test_same_and_keras_padding_are_one_function_where_strides_are_even(size):
 
 @pytest.mark.parametrize("size", [97, 100, 225])
 def test_same_and_keras_padding_differ_elsewhere(size):
-    assert not strides_evenly((v1.halved(size), v1.halved(size)), v1.REDUCTION)
+    assert not fits("same", "keras", size)
     same, ours = randomise(build(size, padding="same")), build(size)
     ours.set_weights(same.get_weights())
     x = images(size)

@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_made_is_an_error(cache, served, tmp_path, monkey
 
 def test_addresses_are_the_published_one_or_those_that_are_named(monkeypatch):
     monkeypatch.delenv("KERAS_MOBILENET_BASE_URL", raising=False)
-    assert addresses(NAME) == [pretrained.BASE_URL + NAME]
+    assert addresses(NAME) == [ROW.url(False)]
     monkeypatch.setenv("KERAS_MOBILENET_BASE_URL", " https://a/b  https://c/ ")
     assert addresses(NAME) == [f"https://a/b/{NAME}", f"https://c/{NAME}"]
 

@@ -12,7 +12,7 @@ from keras_mobilenet.commands.options import bytes_in
 from keras_mobilenet.display.cost_tables import selection_table
 from keras_mobilenet.nets.costs.memory import weight_bytes
 from keras_mobilenet.nets.costs.selection import variants
-from keras_mobilenet.nets.pretrained import ALPHAS, SIZES, find
+from keras_mobilenet.nets.pretrained import alphas, find, sizes
 
 DTYPES = ("float32", "int8")
 FIELDS = {"max_macs": "macs", "max_params": "params", "max_ram": "ram", "max_flash": "flash"}
@@ -29,7 +29,7 @@ LIMITS = {
 def table(dtype, runtime="litert"):
     """Return every published net's numbers, worked out one by one."""
     rows = []
-    for alpha, size in itertools.product(ALPHAS, SIZES):
+    for alpha, size in itertools.product(alphas(), sizes()):
         costs = layer_costs(alpha, size=size)
         published = find(alpha, size)
         rows.append({

@@ -98,8 +98,10 @@ def is_offline() -> bool:
 
 def addresses(file_name: str) -> list[str]:
     """Return the addresses of a file, in the order in which they are asked."""
-    bases = os.environ.get(BASE_URL_VARIABLE, "").split() or [pretrained.BASE_URL]
-    return [f"{base.rstrip('/')}/{file_name}" for base in bases]
+    if bases := os.environ.get(BASE_URL_VARIABLE, "").split():
+        return [f"{base.rstrip('/')}/{file_name}" for base in bases]
+    found = pretrained.find_file(file_name)
+    return [found[0].url(found[1])] if found else []
 
 
 def expected_hash(path: Path, known_sha256: str | None) -> hashes.Expected | None:

@@ -26,7 +26,7 @@ _CALLS = 5  # a turn
 _IMAGES = 8  # that int8 ranges are taken from: any ranges take the same time
 _PACKAGES = ("keras-mobilenet", "tensorflow", "ai-edge-litert", "openvino", "onnxruntime")
 Net = tuple[float, int]  # alpha and size
-PUBLISHED: tuple[Net, ...] = tuple((row.alpha, row.size) for row in pretrained.PRETRAINED)
+PUBLISHED: tuple[Net, ...] = tuple((row.alpha, row.size) for row in pretrained.rows_of("MobileNet"))
 
 
 def measure_latencies(

@@ -14,7 +14,6 @@ from typing import Any
 from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, without_conv_biases
 from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.net import (
-    PADS,
     RELU_MAX,
     RELU_MAXIMA,
     Activation,
@@ -138,7 +137,7 @@ def _activation(layer: _Layer) -> Activation:
 def _padding(pads: Mapping[str, Any]) -> Padding:
     """Return the convention of the strided convolutions, whose pads these are."""
     stem, *others = pads.values()
-    for padding, blocks in PADS.items():
+    for padding, blocks in v1.PADS.items():
         zeros = [list(blocks)] * 2
         if stem == (zeros if padding == "symmetric" else "same") and others == [zeros] * 4:
             return padding

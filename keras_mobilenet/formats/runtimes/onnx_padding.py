@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.runtimes.onnx_graph import Operation
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import PADS, Layer, Padding, same_zeros
+from keras_mobilenet.nets.net import Layer, Padding, same_zeros
 
 Amount = tuple[int, int] | Literal["same"]  # zeros before and after, or as many as SAME takes
 KnownSize = tuple[int | None, int | None]
@@ -124,7 +124,7 @@ def _fits(padding: Padding, n: int | None, found: Sequence[Amount]) -> bool:
 def _amounts(padding: Padding, n: int | None) -> Iterator[tuple[Layer, int | None, Amount]]:
     """Yield each convolution with the length that it meets and what is padded there."""
     for layer in _convolutions():
-        fixed = PADS.get(padding) if _strided(layer) or padding == "symmetric" else None
+        fixed = v1.PADS.get(padding) if _strided(layer) or padding == "symmetric" else None
         amount = fixed if fixed and layer.stride > 1 else _same(n, layer)
         yield layer, n, amount
         if n is not None and layer.stride > 1:

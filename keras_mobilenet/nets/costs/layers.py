@@ -13,6 +13,8 @@ from math import prod
 
 from keras_mobilenet.nets import arguments, v1
 from keras_mobilenet.nets.net import (
+    DEFAULT_SIZE,
+    NO_ZEROS,
     Kind,
     Net,
     OutputStride,
@@ -21,6 +23,7 @@ from keras_mobilenet.nets.net import (
     Role,
     Shape,
     Size,
+    Zeros,
 )
 
 KINDS = ("conv 1x1", "depthwise 3x3", "conv 3x3", "fully connected")
@@ -40,7 +43,7 @@ class LayerCost:
     activation_bytes: int  # of the output
     stride: int = 1
     dilation: int = 1
-    pad: tuple[int, int] = (0, 0)  # zeros before and after, of a padding layer
+    pad: tuple[Zeros, Zeros] = NO_ZEROS  # of a padding layer, along height and width
     role: Role = ""  # as in a net's `Layer`
     inputs: tuple[str, ...] = ()  # the layers that it takes
 
@@ -49,7 +52,7 @@ def layer_costs(
     alpha: float = 1.0,
     *,
     depth_multiplier: int = 1,
-    size: int | tuple[int, int] = v1.DEFAULT_SIZE,
+    size: int | tuple[int, int] = DEFAULT_SIZE,
     channels: int = 3,
     classes: int = 1000,
     include_top: bool = True,

@@ -124,7 +124,7 @@ def _steps(layers: Sequence[LayerCost]) -> Iterator[_Step]:
         # What feeds the first layer of a part of a net is not known: as large as its output.
         before = tuple(source[name] for name in layer.inputs if name in source) or (layer,)
         fused = layer.kind in _FREE or (
-            any(layer.pad) and _pads_alike(layer, layers[i + 1], before)
+            layer.kind == "ZeroPadding2D" and _pads_alike(layer, layers[i + 1], before)
         )
         source[layer.name] = before[0] if fused else layer
         if not fused and layer.kind != "InputLayer":
@@ -142,7 +142,8 @@ def _pads_alike(pad: LayerCost, convolution: LayerCost, before: tuple[LayerCost,
     """Return whether the convolution's own SAME padding is what the layer ahead of it does."""
     kernel, stride, dilation = convolution.kernel[0], convolution.stride, convolution.dilation
     lengths = before[0].output_shape[:-1]
-    return all(pad.pad == same_zeros(n, kernel, stride, dilation) for n in lengths)
+    same = (same_zeros(n, kernel, stride, dilation) for n in lengths)
+    return pad.pad == tuple(same)
 
 
 def _live(step: _Step, image: LayerCost, runtime: Runtime, in_place: bool) -> dict[str, int]:

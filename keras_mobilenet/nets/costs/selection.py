@@ -48,7 +48,7 @@ def variants(dtype: DType = "float32", runtime: Runtime = "litert") -> tuple[Var
     Raises:
         ValueError: `dtype` or `runtime` is unknown.
     """
-    return tuple(_variant(row, dtype, runtime) for row in pretrained.PRETRAINED)
+    return tuple(_variant(row, dtype, runtime) for row in pretrained.rows_of("MobileNet"))
 
 
 @functools.cache
@@ -58,7 +58,7 @@ def _variant(row: pretrained.Pretrained, dtype: DType, runtime: Runtime) -> Vari
         alpha=row.alpha,
         size=row.size,
         dtype=dtype,
-        top_1=row.top_1_int8 if dtype == "int8" else row.top_1,
+        top_1=(row.top_1_int8 if dtype == "int8" else row.top_1) or 0.0,
         macs=sum(cost.macs for cost in costs),
         params=sum(cost.params for cost in costs),
         ram=memory.peak_memory(costs, dtype, runtime=runtime).bytes,

@@ -81,7 +81,7 @@ def probe(
 def _at_hand() -> list[Pretrained]:
     rows = [
         row
-        for row in pretrained.PRETRAINED
+        for row in pretrained.rows_of("MobileNet")
         if any(next(copies(row.file_name(top)), None) for top in (False, True))
     ]
     if not rows:

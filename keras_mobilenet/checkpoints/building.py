@@ -1,0 +1,101 @@
+"""A Keras model of a net, with the weights of a file: what every builder ends in."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from keras_mobilenet.checkpoints.load_errors import other_conventions
+from keras_mobilenet.checkpoints.loading import load_weights
+from keras_mobilenet.checkpoints.published.weights import weights_file
+from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.models import graph
+from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets.net import Conventions, Length, Net
+
+logger = logging.getLogger(__name__)
+
+
+def build_model(
+    checked: arguments.Arguments,
+    input_tensor: Any,
+    classifier_activation: Any,
+    *,
+    wanted: Mapping[str, Any],
+    bn_momentum: float,
+    initializer: Any,
+    weight_decay: float | None,
+) -> Any:
+    """Return the `keras.Model` of checked arguments, with the weights they ask for.
+
+    Args:
+        checked: What `arguments.check` returned.
+        input_tensor: A `KerasTensor` to build on, or None for an input of the net's own.
+        classifier_activation: Of the outputs, where the net has a top.
+        wanted: The caller's `padding`, `epsilon` and `activation`; None follows the file.
+        bn_momentum: Share of the moving statistics that a step of training keeps.
+        initializer: Of all kernels.
+        weight_decay: Of all kernels but the depthwise ones, or None.
+
+    Raises:
+        ValueError: an argument that only Keras knows of is wrong.
+        CheckpointError: the file of weights cannot be read or does not fit.
+        DownloadError: the published weights are neither at hand nor to be fetched.
+    """
+    arguments.check_training(bn_momentum, weight_decay)
+    if checked.include_top:
+        graph.check_classifier(classifier_activation, published=checked.published is not None)
+    graph.check_initializer(initializer)
+    path = checked.weights
+    if checked.published:
+        path = weights_file(checked.published, checked.include_top)
+    inputs, x = graph.inputs(input_tensor, checked.input_shape, checked.name_prefix)
+    size, channels = graph.image_shape(x)
+    layers = functools.partial(checked.layers, size=size, channels=channels)
+    conventions = _conventions(path, wanted, layers(padding="keras"), size, checked)
+    settings = graph.Settings(
+        dropout=checked.dropout,
+        classifier_activation=classifier_activation,
+        epsilon=conventions.epsilon,
+        activation=conventions.activation,
+        bn_momentum=bn_momentum,
+        initializer=initializer,
+        weight_decay=weight_decay,
+    )
+    net = layers(padding=conventions.padding)
+    model = graph.model(inputs, graph.build(net, x, settings), checked.name)
+    if path is not None:
+        logger.info("%s", load_weights(model, path, adapt_channels=True))
+    return model
+
+
+def _conventions(
+    path: str | None,
+    wanted: Mapping[str, Any],
+    net: Net,
+    size: tuple[Length, Length],
+    checked: arguments.Arguments,
+) -> Conventions:
+    """Return the conventions to build with: the caller's, else the file's, else Keras'.
+
+    `net` is the one of Keras' padding.
+    """
+    file = None
+    if path is not None:
+        with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
+            file = checkpoint.conventions
+    known = file or Conventions()
+    # Where the two are one function, Keras' own graph serves a file from elsewhere.
+    one_function = functools.partial(
+        known.fits, windows=net.windows(size), zeros=checked.family.zeros
+    )
+    padded = replace(known, padding="keras")
+    preferred = padded if one_function(padded) else known
+    chosen = replace(preferred, **{key: x for key, x in wanted.items() if x is not None})
+    if path is not None and file and not one_function(chosen):
+        raise CheckpointError(other_conventions(path, file, chosen, checked.family.name))
+    return chosen
