@@ -454,7 +454,7 @@ class Origin:
         return {**known, "input_shape": (None, None, self.channels)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """One kind of MobileNet: how a net of it is made, and how one is recognised."""
 
