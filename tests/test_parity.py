@@ -210,7 +210,9 @@ def test_same_model_as_keras(case, data_format):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("data_format", AXES["data_format"], indirect=True)
-@pytest.mark.parametrize(("net", "alpha"), [(n, a) for n, own in NETS.items() for a in own["alpha"]])
+@pytest.mark.parametrize(
+    ("net", "alpha"), [(n, a) for n, own in NETS.items() for a in own["alpha"]]
+)
 @pytest.mark.filterwarnings("ignore:This model usually expects 1 or 3 input:UserWarning")
 def test_same_model_as_keras_for_every_combination(net, alpha, data_format):
     fixed = {"alpha": alpha, "data_format": data_format, "name": None}

@@ -14,7 +14,7 @@ from keras_mobilenet.checkpoints.published.weights import weights_file
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.models import graph
-from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets import arguments, families
 from keras_mobilenet.nets.net import Conventions, Length, Net
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,35 @@ def build_model(
     if path is not None:
         logger.info("%s", load_weights(model, path, adapt_channels=True))
     return model
+
+
+def build_net(
+    net: str,
+    input_shape: tuple[Length, ...] | None = None,
+    alpha: float = 1.0,
+    *,
+    include_top: bool = True,
+    weights: Any = "imagenet",
+    pooling: str | None = None,
+    classes: int = 1000,
+    **others: Any,
+) -> Any:
+    """Return a `keras.Model` of the net that a key such as `"mobilenet_v2"` names.
+
+    It is the one of its builder, with the same arguments and errors, but takes -1 to 1 unless
+    `include_preprocessing` is True, and its name is the builder's where that has one name only.
+    """
+    family = families.family(net)
+    checked = arguments.check(
+        family, input_shape=input_shape, alpha=alpha, include_top=include_top, weights=weights,
+        pooling=pooling, classes=classes, data_format=graph.data_format(), **others,
+    )  # fmt: skip
+    named = replace(checked, name=checked.name or family.name)
+    wanted = {name: others.get(name) for name in ("padding", "epsilon", "activation")}
+    return build_model(
+        named, None, "softmax", wanted=wanted, bn_momentum=family.bn_momentum,
+        initializer="glorot_uniform", weight_decay=None,
+    )  # fmt: skip
 
 
 def _conventions(

@@ -11,11 +11,6 @@ from keras_mobilenet.formats.arrays import Comparison, shortened
 from keras_mobilenet.nets.families import recognise
 from keras_mobilenet.nets.net import Conventions, Origin, Shape
 
-_OTHERS = {  # the names of keras.applications' layers that tell each
-    "MobileNetV2": {"Conv1", "expanded_conv_depthwise", "block_1_expand"},
-    "MobileNetV3": {"expanded_conv_depthwise", "expanded_conv_1_expand"},
-}
-
 
 def mismatch_message(
     path: str | PathLike[str],
@@ -25,11 +20,11 @@ def mismatch_message(
 ) -> str:
     """Return the message for a file whose arrays differ from what the model expects."""
     model = recognise(expected)
-    named = f"MobileNet({model})" if model else "the model"
-    if net := other_net(comparison):
-        problem = f"these are the weights of {net}; the model is a MobileNet V1."
-        remedy = f"Build a keras.applications.{net} for it, or pass another file."
-        return fault(path, problem, remedy)
+    named = f"{model.net}({model})" if model else "the model"
+    if origin and (not model or origin.net != model.net):
+        is_a = f"the model is a {model.net}" if model else "the model is none"
+        problem = f"these are the weights of {origin.net}, {origin}; {is_a}."
+        return fault(path, problem, f"Build a {origin.net} for it, or pass another file.")
     lines = [f"{os.fspath(path)} does not fit {named}."]
     width = max((len(row[0]) for row in comparison.shape_differs), default=0)
     differs = [f"{n:{width}}  file {a}  model {b}" for n, a, b in comparison.shape_differs]
@@ -45,16 +40,16 @@ def mismatch_message(
 
 def _remedy(comparison: Comparison, file: Origin | None, model: Origin | None) -> str:
     if file and model and file != model:
-        differing = {k: v for k, v in vars(file).items() if v != vars(model)[k] and v is not None}
-        if channels := differing.pop("channels", None):
-            differing["input_shape"] = (None, None, channels)
+        ours = model.arguments()
+        differing = {k: v for k, v in file.arguments().items() if v != ours.get(k)}
         arguments = ", ".join(f"{k}={v!r}" for k, v in differing.items())
         remedy = f"Build the model with {arguments}, or pass another file."
         return f"The file was made with {file}. {remedy}"
     if not comparison.fitting and not comparison.shape_differs:
         nothing = "No array of the file has a name of the model's."
         if not _is_alike_in_order(comparison):
-            return f"{nothing} Pass a file of a MobileNet V1."
+            net = f"a {model.net}" if model else "the model's net"
+            return f"{nothing} Pass a file of {net}."
         return (
             f"{nothing} If its layers are the model's in the same order under other names, pass "
             "by_order=True to load_weights."
@@ -69,17 +64,6 @@ def _is_alike_in_order(comparison: Comparison) -> bool:
         for names in (comparison.missing, comparison.unexpected)
     )
     return model == file
-
-
-def other_net(comparison: Comparison) -> str | None:
-    """Return what net of Keras' a file is of by its layers' names, where it is no MobileNet V1."""
-    if comparison.fitting or comparison.shape_differs:
-        return None
-    layers = {name.rpartition("/")[0] for name in comparison.unexpected}
-    for net, telling in _OTHERS.items():
-        if telling <= layers:
-            return net
-    return None
 
 
 def other_conventions(

@@ -127,6 +127,11 @@ def image_shape(x: Any) -> tuple[tuple[Length, Length], int]:
     return (height, width), channels
 
 
+def data_format() -> Any:
+    """Return the data format that new layers have, `"channels_last"` or `"channels_first"`."""
+    return keras.config.image_data_format()
+
+
 def published_shape(input_tensor: Any, net: str) -> tuple[Length, ...] | None:
     """Return the shape of a tensor of images if weights were published for their size."""
     if not keras.backend.is_keras_tensor(input_tensor):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from math import prod
 from typing import Any
 
@@ -19,7 +19,7 @@ from keras_mobilenet.nets.net import Family, Layer, Net, is_block, part_number
 
 _POOLS = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
 _BEFORE_CLASSIFIER = ("Dropout", "Reshape")  # Keras 2 reshapes there too
-_BEHIND_CLASSIFIER = ("Reshape", "Activation", "Softmax")
+_BEHIND_CLASSIFIER = ("Reshape", "Flatten", "Activation", "Softmax")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +53,11 @@ class FoundNet:
         return next(reversed(self.layers.values()))
 
     @property
-    def ends_block(self) -> bool:
-        """Whether the last layer is the last one of its block, so that a top can stand on it."""
+    def ends_part(self) -> bool:
+        """Whether the last layer ends a block, or the head, so that a top can stand on it."""
         part = self.part_of(next(reversed(self.layers)))
         ends = [layer for layer in self.description.parts[part] if not _folds_away(layer)]
-        return is_block(part) and ends[-1].name in self.layers
+        return part != "stem" and ends[-1].name in self.layers
 
     @property
     def parts(self) -> Mapping[str, Sequence[Any]]:
@@ -83,13 +83,31 @@ class FoundNet:
         It stands in the net's model, or in one around that under a new top.
         """
         known = self.family.classifier.prefixed(self.prefix)
+        top = self.description.parts.get("top", ())
+        # Of a net that has one, a convolution and its activation stand behind the pool.
+        kinds = [x.kind for x in top if x.role != "classifier"] if self.has_wide_top else []
         for model in reversed(self.path):
             found = [x for x in _inner(model) if (x.name, _kind(x)) == (known.name, known.kind)]
-            before = _line(sources_in(model), found, _BEFORE_CLASSIFIER, _POOLS)
+            before = _line(sources_in(model), found, (*_BEFORE_CLASSIFIER, *kinds), _POOLS)
             if before and _kind(before[-1]) in _POOLS:
                 behind = _line(_targets_in(model), found, _BEHIND_CLASSIFIER)
                 return (*reversed(before), *found, *behind)
         return ()
+
+    @property
+    def has_wide_top(self) -> bool:
+        """Whether the family's top has a convolution of its own between pool and classifier."""
+        return any(x.role == "head" for x in self.description.parts.get("top", ()))
+
+    @property
+    def features(self) -> tuple[Any, ...]:
+        """What of the top goes ahead of the classifier, dropout aside; () without a top.
+
+        That is its pool, and behind it what else the weights of the net hold.
+        """
+        known = self.family.classifier.prefixed(self.prefix)
+        before = takewhile(lambda x: x.name != known.name, self.top)
+        return tuple(x for x in before if _kind(x) not in _BEFORE_CLASSIFIER)
 
     @property
     def ahead(self) -> tuple[Any, ...] | None:

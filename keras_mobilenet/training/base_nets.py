@@ -11,10 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_mobilenet.checkpoints.building import build_net
 from keras_mobilenet.checkpoints.published.local_files import copies
-from keras_mobilenet.mobilenet import MobileNet
 from keras_mobilenet.models.model_files import info_of, set_info
-from keras_mobilenet.nets import arguments, pretrained, v1
+from keras_mobilenet.nets import arguments, families, pretrained
 from keras_mobilenet.nets.net import Size
 from keras_mobilenet.training.checks import check_data_format
 from keras_mobilenet.transfer.tops import replace_top
@@ -24,13 +24,14 @@ WHOLE = 1.0  # crop: users' objects stand near the edges too
 
 def base_net(
     *,
+    net: str = "mobilenet",
     alpha: float,
     weights: Any,
     size: Size,
     channels: int,
     labels: Sequence[str],
     seed: int,
-    blocks: Sequence[v1.Block] = v1.BLOCKS,
+    blocks: Sequence[Any] | None = None,
     activation: str = "softmax",
 ) -> keras.Model:
     """Return a MobileNet with a top for `labels`, and the info for training and use.
@@ -44,27 +45,35 @@ def base_net(
     """
     check_data_format("finetune")
     with seeded(seed):
-        net = MobileNet(
+        base = build_net(
+            net,
             (*size, channels),
             alpha,
-            include_top=_only_with_top(alpha, weights, size),
+            include_top=_takes_top(net, alpha, weights, size),
             weights=weights,
             blocks=blocks,
         )
         # No dropout: it is for long trainings of whole nets, and would cost the exactness of
         # "the same seed, the same numbers".
-        model = replace_top(net, len(labels), labels=labels, dropout=0.0, activation=activation)
+        model = replace_top(base, len(labels), labels=labels, dropout=0.0, activation=activation)
     set_info(model, replace(info_of(model), size=size, crop=WHOLE))
     return model
 
 
-def _only_with_top(alpha: float, weights: Any, size: Size) -> bool:
-    """Return whether published weights are at hand with their top only."""
-    if weights != arguments.IMAGENET or alpha not in pretrained.alphas():
+def _takes_top(net: str, alpha: float, weights: Any, size: Size) -> bool:
+    """Return whether to begin with published weights that have their top.
+
+    So it is where only these are at hand, or a top holds more than the classifier: what stands
+    between pool and classifier is kept then.
+    """
+    known = families.family(net)
+    if weights != arguments.IMAGENET or alpha not in pretrained.alphas(known.name):
         return False
-    row = pretrained.find(alpha, pretrained.nearest_size(size))
+    nearest = pretrained.nearest_size(size, known.name, alpha)
+    row = pretrained.find(alpha, nearest, known.name)
     here = {top: next(copies(row.file_name(top)), None) for top in (False, True)}
-    return here[False] is None and here[True] is not None
+    wide = any(layer.role == "head" for layer in known.network().parts["top"])
+    return here[True] is not None and (wide or here[False] is None)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 
 from keras_mobilenet.nets.arguments import as_int
+from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import MIN_SIZE, Size
-from keras_mobilenet.nets.v1 import BLOCKS, Block
 
 
 def check_data_format(feature: str) -> None:
@@ -66,9 +66,10 @@ def check_range(
         raise ValueError(f"`{name}` must be {least}{most}. Received: {name}={value!r}")
 
 
-def blocks_to_json(blocks: Sequence[Block]) -> list[list[Any]] | None:
-    """Return blocks as JSON holds them, None for the paper's."""
-    return None if tuple(blocks) == BLOCKS else [list(astuple(block)) for block in blocks]
+def blocks_to_json(blocks: Sequence[Any], net: str) -> list[list[Any]] | None:
+    """Return a net's blocks as JSON holds them, None for the paper's."""
+    papers = family(net).blocks
+    return None if tuple(blocks) == papers else [list(astuple(block)) for block in blocks]
 
 
 def validation_to_json(validation: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -13,20 +15,19 @@ from keras_mobilenet.models.cuts import output_in
 from keras_mobilenet.models.frozen import layers_within
 from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.models.parts import FoundNet, find_nets
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.net import Net
 
 TOP, ALL = "top", "all"
 _NO_SETTINGS = ("name", "trainable")  # of what a layer computes
-CLASSIFIER = v1.FAMILY.classifier.name
 
 
-def checked_train_from(value: str, blocks: int) -> str:
-    """Return the first part that trains, of a net of so many blocks; `"all"` is the stem.
+def checked_train_from(value: str, net: Net) -> str:
+    """Return the first part of a net that trains; `"all"` is the stem.
 
     Raises:
         ValueError: there is no such part.
     """
-    parts = _parts(blocks)
+    parts = _parts(net)
     if value not in (TOP, ALL, *parts):
         raise ValueError(
             f"`train_from` must be 'top', 'all', or the first part that trains: {', '.join(parts)}."
@@ -35,17 +36,16 @@ def checked_train_from(value: str, blocks: int) -> str:
     return parts[0] if value == ALL else value
 
 
-def frozen_until(train_from: str, blocks: int) -> str | None:
+def frozen_until(train_from: str, net: Net) -> str | None:
     """Return what `freeze` is to be told, so that the parts from `train_from` on train."""
     if train_from == TOP:
         return ALL
-    parts = _parts(blocks)
+    parts = _parts(net)
     place = parts.index(train_from)
     return parts[place - 1] if place else None
 
 
-def _parts(blocks: int) -> list[str]:
-    net = v1.network(blocks=[v1.Block(1)] * blocks)
+def _parts(net: Net) -> list[str]:
     return [part for part in net.parts if part not in ("input", "top")]
 
 
@@ -63,13 +63,40 @@ def boundary(model: Any, train_from: str) -> Any:
 
 
 def pooled(model: Any) -> Any:
-    """Return the `KerasTensor` that goes into the classifier, `(batch, 1, 1, features)`."""
-    return output_in(model, _net(model).top[0])
+    """Return the `KerasTensor` of what the classifier is applied to: pooled features.
+
+    It is `(batch, 1, 1, features)` or `(batch, features)`; where the net's weights hold a
+    convolution between pool and classifier, it is what that one puts out.
+    """
+    return output_in(model, _net(model).features[-1])
+
+
+def classifier(model: Any) -> Any:
+    """Return the layer that tells the classes."""
+    net = _net(model)
+    name = net.family.classifier.prefixed(net.prefix).name
+    return next(layer for layer in net.top if layer.name == name)
 
 
 def logits(model: Any) -> Any:
-    """Return the `KerasTensor` before the last activation, `(batch, classes)`."""
-    return output_in(model, _net(model).top[-2])
+    """Return the `KerasTensor` before the last activation, `(batch, classes)`.
+
+    A dense layer holds its activation: it puts out logits within `classifier_is_linear`.
+    """
+    *_, before, last = _net(model).top
+    return output_in(model, last if last is classifier(model) else before)
+
+
+@contextmanager
+def classifier_is_linear(model: Any) -> Iterator[None]:
+    """Let a classifier that holds its activation put out logits in what is traced meanwhile."""
+    layer = classifier(model)
+    activation = layer.activation
+    layer.activation = keras.activations.linear
+    try:
+        yield
+    finally:
+        layer.activation = activation
 
 
 def _net(model: Any) -> FoundNet:

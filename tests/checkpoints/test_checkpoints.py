@@ -142,7 +142,7 @@ def test_the_shapes_tell_the_arguments_that_a_file_was_made_with(alpha, depth_mu
     top = {"include_top": classes is not None, "classes": classes or 1}
     found = v1.network(alpha, depth_multiplier, channels=4, **top).arrays()
     assert recognise(found) == Origin(
-        alpha, depth_multiplier, 4, classes, include_top=classes is not None
+        "MobileNet", alpha, 4, classes, classes is not None, {"depth_multiplier": depth_multiplier}
     )
 
 

@@ -200,7 +200,10 @@ def test_own_net_is_trained_from_scratch_and_then_fine_tuned(tmp_path):
     ("arguments", "message"),
     [
         ({"blocks": FEW, "weights": None, "train_from": "block_5"}, "block_3, block_4. Received"),
-        ({"blocks": FEW}, "`blocks` must be spec.BLOCKS with weights='imagenet'"),
+        (
+            {"blocks": FEW},
+            "`blocks` must be keras_mobilenet.nets.v1.BLOCKS with weights='imagenet'",
+        ),
         ({"blocks": [64]}, "`blocks` must be a sequence of"),
         ({"blocks": FEW, "alpha": "x"}, "`alpha` must be"),
     ],
@@ -221,7 +224,7 @@ def test_same_padding_is_that_of_keras_where_the_nets_own_strides_are_even(size,
 
 
 @pytest.mark.parametrize(
-    "blocks", [(), None, 3, [64], [Block(0)], [Block(8, stride=0)], [Block(8.0)], [Block(8, 1, 1)]]
+    "blocks", [(), 3, [64], [Block(0)], [Block(8, stride=0)], [Block(8.0)], [Block(8, 1, 1)]]
 )
 def test_wrong_blocks_are_named(blocks):
     with pytest.raises(ValueError, match="`blocks` must be a sequence of .*Received: blocks="):
@@ -229,7 +232,9 @@ def test_wrong_blocks_are_named(blocks):
 
 
 def test_published_weights_are_for_the_papers_blocks_only():
-    with pytest.raises(ValueError, match="`blocks` must be spec.BLOCKS with weights='imagenet'"):
+    with pytest.raises(
+        ValueError, match="`blocks` must be keras_mobilenet.nets.v1.BLOCKS with weights='imagenet'"
+    ):
         MobileNet(blocks=SHALLOW_BLOCKS)
 
 

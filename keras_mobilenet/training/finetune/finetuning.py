@@ -9,7 +9,6 @@ from typing import Any
 from keras_mobilenet.deploy.engines.choice import AUTO
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.models.backends import import_tensorflow
-from keras_mobilenet.nets.v1 import BLOCKS, Block
 from keras_mobilenet.training import run_files
 from keras_mobilenet.training.data.sources import read_source
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
@@ -25,6 +24,7 @@ AUTO_CACHE = "auto"
 def finetune(
     data: Any,
     *,
+    net: str = "mobilenet",
     alpha: float = 1.0,
     weights: str | PathLike[str] | None = "imagenet",
     size: int | tuple[int, int] = 224,
@@ -48,7 +48,7 @@ def finetune(
     callbacks: Sequence[Any] = (),
     progress: ProgressCallback = unreported,
     engine: str = AUTO,
-    blocks: Sequence[Block] = BLOCKS,
+    blocks: Sequence[Any] | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Run:
     """Return a MobileNet that knows the classes of `data`, and how well.
@@ -76,6 +76,7 @@ def finetune(
             Classes are numbers from 0, of any type and also of shape `(count, 1)`; one-hot or
             multi-hot rows; or names. The model takes pixels from -1 to 1, whatever the data's
             range is.
+        net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or `"mobilenet_v3_large"`.
         alpha: Width multiplier.
         weights: What to begin with: `"imagenet"`, a file of weights, or None for random values.
         size: `(height, width)` in pixels that whole images are resized to, or an int.
@@ -107,7 +108,7 @@ def finetune(
         callbacks: Keras callbacks; their model is the part that trains.
         progress: Called with a `Progress` as the work goes on.
         engine: As for `Predictor`; `"auto"` is the fastest one installed.
-        blocks: Those of a net of your own, as for `MobileNet`, with `weights` a file or None;
+        blocks: Those of a net of your own, as for its builder, with `weights` a file or None;
             `train_from` names them from `"block_1"` on.
         preprocessing: What was made of the pixels in arrays: a `Preprocessing`, or a text such
             as `"0..1"`, as for `Predictor`; `"none"` is 0 to 255. None is found in the values, or
@@ -126,7 +127,7 @@ def finetune(
         OSError: something cannot be written, as on a full disk. With `out`, what was done is kept.
     """
     settings = checked_settings(
-        alpha=alpha, weights=weights, size=size, channels=channels, train_from=train_from,
+        net=net, alpha=alpha, weights=weights, size=size, channels=channels, train_from=train_from,
         epochs=epochs, views=views, batch_size=batch_size, learning_rate=learning_rate,
         label_smoothing=label_smoothing, weight_decay=weight_decay, patience=patience,
         class_weight=class_weight, validation=validation, seed=seed, blocks=blocks,

@@ -37,6 +37,7 @@ from keras_mobilenet.transfer.boundaries import TOP
 class ProbeScore:
     """How well a linear classifier on one net's features does."""
 
+    net: str  # its builder
     alpha: float
     size: int
     accuracy: float  # mean of the folds
@@ -81,7 +82,7 @@ def probe(
 def _at_hand() -> list[Pretrained]:
     rows = [
         row
-        for row in pretrained.rows_of("MobileNet")
+        for row in pretrained.PRETRAINED
         if any(next(copies(row.file_name(top)), None) for top in (False, True))
     ]
     if not rows:
@@ -103,6 +104,7 @@ def _score(
     part = _folds(features, folds, seed)
     accuracies = [_accuracy(features, part == fold, len(source.labels)) for fold in range(folds)]
     return ProbeScore(
+        row.net,
         row.alpha,
         row.size,
         float(np.mean(accuracies)),
@@ -121,12 +123,13 @@ def _features(
 ) -> Features:
     size = (row.size, row.size)
     net = base_net(
-        alpha=row.alpha, weights=IMAGENET, size=size, channels=3, labels=source.labels, seed=0
-    )
+        net=row.net, alpha=row.alpha, weights=IMAGENET, size=size, channels=3,
+        labels=source.labels, seed=0,
+    )  # fmt: skip
     model = boundaries.submodel(net, net.inputs[0], boundaries.boundary(net, TOP))
     extractor = Extractor(model, size=size, channels=3, cache=cache, engine=engine)
     try:
-        stage = f"alpha {row.alpha:g}, size {row.size}"
+        stage = f"{row.net} alpha {row.alpha:g}, size {row.size}"
         return extractor.extract(source.train, (View(0),), stage, progress).flat()
     finally:
         extractor.close()

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.nets import arguments, v1
-from keras_mobilenet.nets.net import Size
+from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.net import Net, Size
 from keras_mobilenet.training.checks import (
     blocks_to_json,
     check_range,
@@ -50,7 +51,13 @@ class FinetuneSettings:
     class_weight: ClassWeight
     validation: Any  # as it was passed
     seed: int
-    blocks: Sequence[v1.Block] = v1.BLOCKS
+    net: str = "mobilenet"
+    blocks: Sequence[Any] = v1.BLOCKS
+
+    @property
+    def network(self) -> Net:
+        """The net as data."""
+        return family(self.net).network(blocks=self.blocks)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
@@ -61,7 +68,7 @@ class FinetuneSettings:
         if self.weights is not None:
             record["weights"] = os.fspath(self.weights)
         record["validation"] = validation_to_json(self.validation)
-        record["blocks"] = blocks_to_json(self.blocks)
+        record["blocks"] = blocks_to_json(self.blocks, self.net)
         return record
 
 
@@ -72,7 +79,8 @@ def checked_settings(
     epochs: int | None,
     learning_rate: float | None,
     views: int | None,
-    blocks: Any = v1.BLOCKS,
+    net: str,
+    blocks: Any = None,
     **others: Any,
 ) -> FinetuneSettings:
     """Return the settings with the defaults filled in.

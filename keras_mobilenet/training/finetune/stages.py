@@ -65,13 +65,14 @@ class Training:
             with self._timed("features"):
                 self._extract(cache)
             state = self._state()
-            if not state.epochs:
-                with self._timed("top"):
-                    self._train_top(state)
-                self._save(state)
-            if self.settings.train_from != TOP:
-                with self._timed("tail"):
-                    self._train_tail(state)
+            with boundaries.classifier_is_linear(self.model):
+                if not state.epochs:
+                    with self._timed("top"):
+                        self._train_top(state)
+                    self._save(state)
+                if self.settings.train_from != TOP:
+                    with self._timed("tail"):
+                        self._train_tail(state)
             run = self._result(state)
         if self.folder is not None and self.workers.chief:
             run_files.write_run(self.folder, run)
@@ -87,12 +88,12 @@ class Training:
     def _build(self) -> None:
         settings = self.settings
         self.model = base_net(
-            alpha=settings.alpha, weights=settings.weights, size=settings.size,
+            net=settings.net, alpha=settings.alpha, weights=settings.weights, size=settings.size,
             channels=settings.channels, labels=self.source.labels, seed=settings.seed,
             blocks=settings.blocks,
             activation="sigmoid" if self.source.multi_label else "softmax",
         )  # fmt: skip
-        until = boundaries.frozen_until(settings.train_from, len(settings.blocks))
+        until = boundaries.frozen_until(settings.train_from, settings.network)
         freeze(self.model, until=until)
         self.boundary = boundaries.boundary(self.model, settings.train_from)
         self.tail = boundaries.submodel(self.model, self.boundary, boundaries.logits(self.model))
@@ -200,9 +201,8 @@ class Training:
         callbacks.on_train_end()
 
     def _set_top(self, step: Step) -> None:
-        self.model.get_layer(boundaries.CLASSIFIER).set_weights(
-            [step.kernel[None, None], step.bias]
-        )
+        classifier = boundaries.classifier(self.model)
+        classifier.set_weights([step.kernel.reshape(classifier.kernel.shape), step.bias])
 
     def _train_tail(self, state: State) -> None:
         """Train from the boundary on, and leave the best weights in the model."""

@@ -78,7 +78,7 @@ class Options:
         return asdict(self) | {
             "size": list(self.size),
             "validation": validation_to_json(self.validation),
-            "blocks": blocks_to_json(self.blocks),
+            "blocks": blocks_to_json(self.blocks, "mobilenet"),
         }
 
 
