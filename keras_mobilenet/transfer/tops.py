@@ -113,7 +113,8 @@ def _net(model: Any) -> FoundNet:
         raise ValueError(
             f"Model {name!r} must have one MobileNet among its layers or those of the models in "
             "it, which ends with its last block or the convolution behind that. "
-            f"{problem}. Pass a model that MobileNet() or replace_top() returned, or one built on it."
+            f"{problem}. Pass a model that MobileNet() or replace_top() returned, or one that is "
+            "built on it."
         )
     data_format = _data_format(nets[0])
     if data_format != keras.config.image_data_format():

@@ -88,9 +88,11 @@ def checked_settings(
     Raises:
         ValueError: one is out of range.
     """
-    blocks = arguments.checked_blocks(blocks, others["alpha"])
-    part = checked_train_from(train_from, len(blocks))
+    known = family(net)
+    blocks = arguments.checked_blocks(blocks, others["alpha"], known)
+    part = checked_train_from(train_from, known.network(blocks=blocks))
     settings = FinetuneSettings(
+        net=known.key,
         blocks=blocks,
         size=checked_size(size),
         train_from=part,
