@@ -131,6 +131,6 @@ def test_without_network_the_error_says_where_it_looked(cache, monkeypatch, tmp_
 
 
 def test_file_names_are_those_of_keras():
-    names = {row.file_name(top) for row in pretrained.PRETRAINED for top in (True, False)}
+    names = {row.file_name(top) for row in pretrained.rows_of("MobileNet") for top in (True, False)}
     assert len(names) == 32
     assert {"mobilenet_1_0_224_tf.h5", "mobilenet_2_5_128_tf_no_top.h5"} <= names

@@ -14,6 +14,7 @@ from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS
 KERAS_3_CLASSES = {  # in snake case, as .weights.h5 numbers its groups
     "Conv2D": "conv2d",
     "DepthwiseConv2D": "depthwise_conv2d",
+    "Dense": "dense",
     "BatchNormalization": "batch_normalization",
 }
 _KERAS_2 = {"depthwise_kernel": "kernel"}

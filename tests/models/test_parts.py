@@ -81,7 +81,7 @@ def test_every_way_of_making_a_model_shows_its_net(model):
     assert find_nets(model) == [net] or len(find_nets(model)) == 1
     assert net.stem.name == f"{net.prefix}conv1"
     assert [*net.parts][:4] == ["stem", "block_1", "block_2", "block_3"]
-    assert net.ends_block
+    assert net.ends_part
     own = [x for x in net.owner.layers if x not in net.layers.values()]
     assert not [x for x in own if type(x).__name__ == "DepthwiseConv2D"]
     assert {x.name for x in own}.isdisjoint({f"{net.prefix}{name}" for name in net.layers})
@@ -201,13 +201,23 @@ def test_what_stands_between_the_input_and_the_net_is_told(model, request):
     assert found == PREFETCH.get(way, [])
 
 
+@pytest.mark.parametrize("options", [{}, {"include_top": False}])
+@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"])
+def test_keras_own_nets_of_the_family_are_told_apart(name, options):
+    model = getattr(keras.applications, name)(SHAPE, weights=None, **options)
+    (net,) = find_nets(model)
+    assert net.family.name == name
+    convolutions = [x.name for x in model.layers if x.name in net.layers and hasattr(x, "kernel")]
+    known = [x for x in net.family.network().convolutions if x.part != "top"]
+    assert convolutions == [layer.name for layer in known]
+    assert bool(net.top) == ("include_top" not in options)
+
+
 def test_layers_of_other_nets_and_users_are_no_mobilenet():
     inputs = keras.Input(SHAPE)
     stem = layers.Conv2D(8, 3, name="conv1")(inputs)
     block = layers.ReLU()(layers.Conv2D(8, 3, name="conv_2")(stem))
     assert find_nets(keras.Model(inputs, block)) == []
-    other = keras.applications.MobileNetV2(SHAPE, 0.35, include_top=False, weights=None)
-    assert find_nets(other) == []
     net = base()
     behind = layers.ReLU()(layers.Conv2D(8, 3, padding="same", name="conv_4")(net.output))
     assert find_net(keras.Model(net.input, behind)).last is net.layers[-1]

@@ -197,7 +197,7 @@ def _padding(graph: Graph, layers: Sequence[Layer], steps: Sequence[_Step]) -> P
         pads = {x.name: before.pad for before, x in pairwise(network) if x.padding == "valid"}
         convolutions = [layer for layer in network if layer.name in names]
         expected = [
-            (pads[layer.name],) * 2
+            pads[layer.name]
             if layer.name in pads
             else tuple(same_zeros(n, layer.kernel[0], layer.stride) for n in size)
             for layer, size in zip(convolutions, sizes, strict=True)

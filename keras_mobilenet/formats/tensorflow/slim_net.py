@@ -97,7 +97,7 @@ def _scope(layer: Layer) -> str:
     if layer.role == "classifier":
         return "Logits/Conv2d_1c_1x1"
     kind = "" if layer.role == "stem" else f"_{layer.role}"
-    return f"Conv2d_{part_number(layer.part)}{kind}"
+    return f"Conv2d_{max(0, part_number(layer.part))}{kind}"
 
 
 def is_slim_array(name: str) -> bool:

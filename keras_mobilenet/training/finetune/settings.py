@@ -79,7 +79,7 @@ def checked_settings(
     epochs: int | None,
     learning_rate: float | None,
     views: int | None,
-    net: str,
+    net: str = "mobilenet",
     blocks: Any = None,
     **others: Any,
 ) -> FinetuneSettings:
