@@ -363,4 +363,4 @@ def test_a_file_far_larger_than_the_net_is_refused_unread(refuse, tmp_path):
     path.write_bytes(golden(HF).read_bytes()[:100])
     with open(path, "rb+") as file:
         file.truncate(1 << 35)
-    refuse(path, "the file has more than")
+    refuse(path, "far more than the model needs")
