@@ -32,7 +32,9 @@ def main() -> None:
     errors = []
     for i, row in enumerate(table.rows):
         rest = tuple(r for j, r in enumerate(table.rows[: len(PUBLISHED)]) if j != i)
-        found = estimate_latency(layer_costs(row.alpha, size=row.size), replace(table, rows=rest))
+        found = estimate_latency(
+            layer_costs(row.alpha, net=row.net, size=row.size), replace(table, rows=rest)
+        )
         errors.append(found / row.seconds - 1)
         print(f"alpha {row.alpha:<4g} at {row.size}: measured {1e3 * row.seconds:7.2f} ms, "
               f"estimated {1e3 * found:7.2f} ms, {errors[-1]:+.1%}")  # fmt: skip

@@ -9,6 +9,7 @@ import typer
 
 from keras_mobilenet.checkpoints.published.local_files import copies
 from keras_mobilenet.commands.options import (
+    DEFAULT_NET,
     DEFAULT_SIZE,
     Alpha,
     AnySize,
@@ -25,6 +26,7 @@ from keras_mobilenet.commands.progress import progress_line
 from keras_mobilenet.files import replacing
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.arguments import IMAGENET
+from keras_mobilenet.nets.families import family
 
 _NONE = "none"
 _SUFFIX = ".keras"
@@ -206,13 +208,21 @@ def latency_command(
     precision: Annotated[Precision, typer.Option(help="What to compute in.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="By default one a processor.", min=1)] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each net.", min=1)] = 10,
+    nets: Annotated[
+        list[str] | None,
+        typer.Option("--net", help="Time these nets instead of V1's 16; may be given repeatedly."),
+    ] = None,
 ) -> None:
-    """Time the 16 published nets on this machine, an image at a time, and write the table."""
-    from keras_mobilenet.deploy.bench.latencies import measure_latencies  # noqa: PLC0415 - Keras
+    """Time the published nets on this machine, an image at a time, and write the table."""
+    from keras_mobilenet.deploy.bench.latencies import (  # noqa: PLC0415 - loads Keras
+        measure_latencies,
+        published,
+    )
 
     with replacing(to) as temporary:  # before the minute that it takes
         with progress_line() as progress:
             table = measure_latencies(
+                nets=published(*(nets or [DEFAULT_NET])),
                 engine=engine,
                 precision=precision,
                 threads=threads,
@@ -221,5 +231,6 @@ def latency_command(
             )
         Path(temporary).write_text(table.to_text() + "\n", encoding="utf-8")
     for row in table.rows:
-        say(f"alpha {row.alpha:<4g} at {row.size}: {1e3 * row.seconds:7.2f} ms")
+        name = pretrained.label(family(row.net).name, row.alpha)
+        say(f"{name} at {row.size}: {1e3 * row.seconds:7.2f} ms")
     note(f"wrote {to}")

@@ -11,11 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from keras_mobilenet.commands.options import (
+    DEFAULT_NET,
     DEFAULT_SIZE,
     Alpha,
     AnySize,
     FormatOption,
     ImageSize,
+    Minimalistic,
+    NetKey,
     NoTop,
     bytes_in,
     image_size,
@@ -27,10 +30,12 @@ from keras_mobilenet.commands.options import (
 from keras_mobilenet.display import paper_tables, sizes
 from keras_mobilenet.display.cost_tables import By, cost_table, device_table, selection_table
 from keras_mobilenet.display.summaries import summary as model_summary
+from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.costs import latency
 from keras_mobilenet.nets.costs import layers as costs
 from keras_mobilenet.nets.costs.memory import DType, Runtime
 from keras_mobilenet.nets.costs.selection import select_variant
+from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import Padding, Pooling
 
 
@@ -38,10 +43,12 @@ from keras_mobilenet.nets.net import Padding, Pooling
 class Net:
     """The options that describe a net; see `takes_net`."""
 
+    net: NetKey = DEFAULT_NET
     alpha: Alpha = 1.0
+    minimalistic: Minimalistic = False
     size: AnySize = DEFAULT_SIZE
     depth_multiplier: Annotated[
-        int, typer.Option(help="Depthwise filters for each input channel.")
+        int, typer.Option(help="Depthwise filters for each input channel, V1 only.")
     ] = 1
     channels: Annotated[int, typer.Option(help="Channels of the input.")] = 3
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000
@@ -59,13 +66,14 @@ class Net:
 
     def build(self) -> Any:
         """Return the net as a Keras model with random weights."""
-        from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
+        from keras_mobilenet.checkpoints.building import build_net  # noqa: PLC0415
 
         shape = (*self.size.lengths, self.channels)
-        return MobileNet(**self._arguments(), input_shape=shape, weights=None)
+        return build_net(**self._arguments(), input_shape=shape, weights=None)
 
     def _arguments(self) -> dict[str, Any]:
-        names = ("alpha", "depth_multiplier", "classes", "pooling", "output_stride", "padding")
+        names = ("net", "alpha", "minimalistic", "depth_multiplier", "classes", "pooling",
+                 "output_stride", "padding")  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"include_top": not self.no_top}
 
 
@@ -138,7 +146,8 @@ def cost(
         from keras_mobilenet.display.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
 
         height, width = net.size.known()
-        cost_chart(layers, chart, title=f"alpha {net.alpha:g}, {height} x {width}: ")
+        name = pretrained.label(family(net.net).name, net.alpha, minimalistic=net.minimalistic)
+        cost_chart(layers, chart, title=f"{name}, {height} x {width}: ")
         note(f"wrote {chart}")
 
 
@@ -149,6 +158,8 @@ def sizes_command(
             parser=image_size, metavar="[N|HxW|any]...", help="By default some examples."
         ),
     ] = None,
+    net: NetKey = DEFAULT_NET,
+    minimalistic: Minimalistic = False,
     padding: Annotated[Padding | None, typer.Option(help="By default all three.")] = None,
     output_stride: Annotated[int, typer.Option(help="32, 16 or 8.")] = 32,
     table: FormatOption = "text",
@@ -156,6 +167,8 @@ def sizes_command(
     """Print the image's size after each stride, and where paddings make one function."""
     text = sizes.size_table(
         [size.lengths for size in inputs] if inputs else sizes.EXAMPLES,
+        net=net,
+        minimalistic=minimalistic,
         paddings=sizes.PADDINGS if padding is None else (padding,),
         output_stride=output_stride,  # type: ignore[arg-type]  # checked there
         format=table,
@@ -175,7 +188,7 @@ def select(
     ] = "litert",
     table: FormatOption = "text",
 ) -> None:
-    """Print the most accurate published net within a budget, and what comes next."""
+    """Print the most accurate of all published nets within a budget, and what comes next."""
     selection = select_variant(
         max_macs=macs,
         max_params=params,
@@ -191,16 +204,19 @@ def select(
 
 
 def paper(
-    number: Annotated[int | None, typer.Option("--table", help="One table only.")] = None,
+    net: NetKey = DEFAULT_NET,
+    number: Annotated[
+        int | None, typer.Option("--table", help="One table only; 0 is a page, of V2 and V3.")
+    ] = None,
     table: FormatOption = "text",
     figure: Annotated[
         Path | None, typer.Option(help="Draw accuracy against MACs into this file.")
     ] = None,
 ) -> None:
-    """Print the paper's tables beside what the architecture gives, and why they differ."""
-    numbers = paper_tables.TITLES if number is None else (number,)
-    tables = [paper_tables.paper_table(number) for number in numbers]
-    say(paper_tables.written(tables, format=table))
+    """Print a paper's tables beside what the architecture gives, and why they differ."""
+    titles = paper_tables.PAPERS[family(net).key].titles
+    tables = [paper_tables.paper_table(n, net) for n in (titles if number is None else (number,))]
+    say(paper_tables.written(tables, net=net, format=table))
     if figure is not None:
         from keras_mobilenet.display.charts import accuracy_chart  # noqa: PLC0415 - loads matplotlib
 

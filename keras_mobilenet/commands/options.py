@@ -20,7 +20,8 @@ from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.errors import plain
 from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
-from keras_mobilenet.nets import net
+from keras_mobilenet.nets import net, v1
+from keras_mobilenet.nets.families import BY_KEY
 from keras_mobilenet.nets.net import Size as PixelSize
 
 
@@ -98,6 +99,14 @@ PreprocessingOption = Annotated[
 ]
 Precision = Literal["float32", "bfloat16", "int8"]  # engine.py has it, and loads NumPy
 Labels = Annotated[Path | None, typer.Option(help="A file with the name of a class a line.")]
+NetKey = Annotated[
+    str, typer.Option("--net", metavar="NET", help=f"Which MobileNet: {', '.join(BY_KEY)}.")
+]
+DEFAULT_NET = v1.FAMILY.key
+Minimalistic = Annotated[
+    bool,
+    typer.Option("--minimalistic", help="V3 without squeeze-excite, 5 x 5 kernels and hard-swish."),
+]
 Alpha = Annotated[float, typer.Option(help="Width multiplier.")]
 Size = Annotated[int, typer.Option(help="Height and width of the input in pixels.")]
 AnySize = Annotated[

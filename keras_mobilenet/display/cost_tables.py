@@ -30,7 +30,7 @@ def cost_table(costs: Sequence[LayerCost], *, by: By = "part", format: Format = 
     Args:
         costs: The layers' costs.
         by: What a row stands for: a `"layer"`, a `"part"` (the stem, a block, the top), or a
-            `"kind"` of layer beside the paper's table 2.
+            `"kind"` of layer, of V1 beside its paper's table 2.
         format: `"text"`, `"markdown"` or `"json"`.
 
     Raises:
@@ -44,7 +44,7 @@ def cost_table(costs: Sequence[LayerCost], *, by: By = "part", format: Format = 
         "kind": _by_kind,
     }
     records = makers[by](costs)
-    note = PAPER_SLIP if by == "kind" else ""
+    note = PAPER_SLIP if by == "kind" and not _is_another_net(costs) else ""
     if format == "json":
         return json.dumps(records, indent=2)
     headers = list(records[0])
@@ -90,6 +90,11 @@ def _by_part(costs: Sequence[LayerCost]) -> _Records:
 
 
 def _by_kind(costs: Sequence[LayerCost]) -> _Records:
+    if _is_another_net(costs):
+        return [
+            {"kind of layer": s.kind, "% of MACs": s.macs, "% of kernel params": s.params}
+            for s in cost_shares(costs)
+        ]
     return [
         {
             "kind of layer": ours.kind,
@@ -100,6 +105,11 @@ def _by_kind(costs: Sequence[LayerCost]) -> _Records:
         }
         for ours, paper in zip(cost_shares(costs), PAPER_TABLE_2, strict=True)
     ]
+
+
+def _is_another_net(costs: Sequence[LayerCost]) -> bool:
+    """Return whether a net has inverted residuals, of which V1's paper tells nothing."""
+    return any(cost.role == "project" for cost in costs)
 
 
 _WORDS: dict[str, str] = {
@@ -177,7 +187,7 @@ def selection_table(selection: Selection, *, format: Format = "text") -> str:  #
 
 def _selection_cells(variant: Variant) -> list[str]:
     return [
-        f"{variant.alpha:g} at {variant.size}, {variant.dtype}",
+        str(variant),
         f"{variant.top_1:.1f}",
         f"{variant.macs / 1e6:,.1f}",
         f"{variant.params:,}",

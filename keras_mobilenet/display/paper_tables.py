@@ -1,8 +1,13 @@
-"""The paper's tables beside what the architecture gives, and why the two differ where they do.
+"""The papers' tables beside what the architecture gives, and why the two differ where they do.
 
-Source of every published number here: Howard et al., 2017, arXiv 1704.04861, tables 1 and 3 to 9,
-as printed; table 2 is in `costs`. Multiply-adds and parameters are in millions, top-1 in % on
-ImageNet. The later tables are of other data sets and other heads: nothing there can be derived.
+Sources of the published numbers here, as printed:
+
+- V1: Howard et al., 2017, arXiv 1704.04861, tables 1 and 3 to 9; table 2 is in `costs`. The later
+  tables are of other data sets and other heads: nothing there can be derived.
+- V2: Sandler et al., 2018, arXiv 1801.04381, table 4; TF-slim's page `mobilenet/README.md`.
+- V3: Howard et al., 2019, arXiv 1905.02244, table 3; the page that Keras' docstring prints.
+
+Multiply-adds and parameters are in millions, top-1 in % on ImageNet.
 
 Parameters are counted as the paper counts them: kernels only, no batch norm and no bias.
 """
@@ -18,8 +23,9 @@ from typing import Any
 from keras_mobilenet.display import text_tables
 from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.display.text_tables import Format, check_format
-from keras_mobilenet.nets import pretrained, v1
+from keras_mobilenet.nets import pretrained, v1, v2, v3
 from keras_mobilenet.nets.costs.layers import PAPER_SLIP, LayerCost, layer_costs
+from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import DEFAULT_SIZE
 
 
@@ -33,6 +39,7 @@ class Entry:
     top_1: str = ""
     net: Mapping[str, Any] | None = field(default_factory=dict)  # None: not a MobileNet
     part: str = ""  # of the net, where the row is about one block
+    slips: Mapping[str, str] = field(default_factory=dict)  # "MACs", "params": why they are others
 
 
 _BLOCK = "block_7"  # the first of those with 512 channels in and out on 14 x 14
@@ -99,8 +106,110 @@ REST = (
 
 
 @dataclass(frozen=True)
+class Paper:
+    """What was printed about a net; number 0 is a page, of which there is one a net."""
+
+    titles: Mapping[int, str]
+    entries: Mapping[int, tuple[Entry, ...]]
+    rest: str  # what else there is to say where all tables are shown
+
+
+_V2 = v2.FAMILY.key
+# Millions of MACs on TF-slim's page, for the sizes that it has.
+_SLIM_SIZES = (224, 192, 160, 128, 96)
+_SLIM_MACS: dict[float, tuple[int, ...]] = {
+    1.4: (582,),
+    1.3: (509,),
+    1.0: (300, 221, 154, 99, 56),
+    0.75: (209, 153, 107, 69, 39),
+    0.5: (97, 71, 50, 32, 18),
+    0.35: (59, 43, 30, 20, 11),
+}
+_SLIM_PARAMS = {1.4: "6.06", 1.3: "5.34", 1.0: "3.47", 0.75: "2.61", 0.5: "1.95", 0.35: "1.66"}
+_SLIM = tuple(
+    Entry(
+        f"{alpha:g} MobileNetV2-{size}",
+        str(macs),
+        _SLIM_PARAMS[alpha],
+        f"{pretrained.find(alpha, size, v2.FAMILY.name).top_1:.1f}",
+        {"net": _V2, "alpha": alpha, "size": size},
+    )
+    for alpha, row in _SLIM_MACS.items()
+    for size, macs in zip(_SLIM_SIZES, row, strict=False)
+)
+_EARLY = "that of an early version of the paper, whose last convolution has 1280 filters"
+_SMALL, _LARGE = v3.SMALL_FAMILY.key, v3.LARGE_FAMILY.key
+PAPERS = {
+    v1.FAMILY.key: Paper(TITLES, ENTRIES, REST),
+    _V2: Paper(
+        {4: "Performance on ImageNet", 0: "The page of TF-slim"},
+        {
+            4: (
+                Entry("MobileNetV2", "300", "3.4", "72.0", {"net": _V2}),
+                Entry(
+                    "MobileNetV2 (1.4)", "585", "6.9", "74.7", {"net": _V2, "alpha": 1.4},
+                    slips={
+                        "MACs": "a slip of the paper's",
+                        "params": "a slip of the paper's, as no way of counting gives it",
+                    },
+                ),
+            ),
+            0: _SLIM,
+        },
+        "The paper's text counts 19 bottlenecks; its table 2 has 17, and so has the net.",
+    ),
+    _SMALL: Paper(
+        {3: "Floating-point performance", 0: "The page of Keras"},
+        {
+            3: (Entry("V3-Small 1.0", "56", "2.5", "67.4", {"net": _SMALL}),),
+            0: (
+                Entry(
+                    "small 1.0", "66", "2.9", "68.1", {"net": _SMALL},
+                    slips={
+                        "MACs": "from an early version of the paper, whose net has 57 M",
+                        "params": _EARLY,
+                    },
+                ),
+                Entry(
+                    "small 0.75", "44", "2.4", "65.4", {"net": _SMALL, "alpha": 0.75},
+                    slips={"MACs": _EARLY, "params": _EARLY},
+                ),
+                Entry(
+                    "small minimalistic 1.0", "65", "2.0", "61.9",
+                    {"net": _SMALL, "minimalistic": True},
+                    slips={"MACs": "a slip of the page's"},
+                ),
+            ),
+        },
+        "An early version's table 2 marks squeeze-excite at the 1 x 1 convolution of 576 filters; "
+        "no net has it there.",
+    ),
+    _LARGE: Paper(
+        {3: "Floating-point performance", 0: "The page of Keras"},
+        {
+            3: (
+                Entry(
+                    "V3-Large 1.0", "219", "5.4", "75.2", {"net": _LARGE},
+                    slips={"MACs": "a slip of the paper's"},
+                ),
+            ),
+            0: (
+                Entry("large 1.0", "217", "5.4", "75.6", {"net": _LARGE}),
+                Entry("large 0.75", "155", "4.0", "73.3", {"net": _LARGE, "alpha": 0.75}),
+                Entry(
+                    "large minimalistic 1.0", "209", "3.9", "72.3",
+                    {"net": _LARGE, "minimalistic": True},
+                ),
+            ),
+        },
+        "",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table of the paper beside what is derived."""
+    """A table of a paper, or of a page, number 0, beside what is derived."""
 
     number: int
     title: str
@@ -108,27 +217,39 @@ class Table:
     notes: tuple[str, ...]  # why the two differ
 
 
-def paper_table(number: int) -> Table:
-    """Return the paper's table of that number beside what is derived.
+def paper_table(number: int, net: str = "mobilenet") -> Table:
+    """Return the table of that number in a net's paper beside what is derived.
+
+    Number 0 is of V2 the rows of TF-slim's page, of V3 those of Keras'.
 
     Raises:
-        ValueError: the paper has no such table, or nothing in it can be derived.
+        ValueError: there is no such table, or nothing in it can be derived, or no such net.
     """
-    if number not in TITLES:
+    paper = PAPERS[family(net).key]
+    if number not in paper.titles:
         raise ValueError(
-            f"`number` must be one of {', '.join(map(str, TITLES))}: in the others nothing can be "
-            f"derived from the architecture. Received: number={number!r}"
+            f"`number` must be one of {', '.join(map(str, paper.titles))}: in the others nothing "
+            f"can be derived from the architecture. Received: number={number!r}"
         )
     makers = {1: _body, 2: _shares}
-    rows, notes = makers[number]() if number in makers else _nets(ENTRIES[number])
-    return Table(number, TITLES[number], tuple(rows), tuple(dict.fromkeys(notes)))
+    rows, notes = (
+        makers[number]()
+        if number in makers
+        else _nets(paper.entries[number], by="paper" if number else "page")
+    )
+    return Table(number, paper.titles[number], tuple(rows), tuple(dict.fromkeys(notes)))
 
 
-def written(tables: Sequence[Table], *, format: Format = "text") -> str:  # noqa: A002
-    """Return the tables as text, Markdown or JSON; where it is all of them, what the rest hold.
+def written(
+    tables: Sequence[Table],
+    *,
+    net: str = "mobilenet",
+    format: Format = "text",  # noqa: A002
+) -> str:
+    """Return the tables as text, Markdown or JSON; where it is all of a net's, what the rest hold.
 
     Raises:
-        ValueError: `format` is unknown.
+        ValueError: `format` or `net` is unknown.
     """
     check_format(format)
     if format == "json":
@@ -136,26 +257,27 @@ def written(tables: Sequence[Table], *, format: Format = "text") -> str:  # noqa
     sections = []
     for table in tables:
         cells = [list(row.values()) for row in table.rows]
-        title = f"Table {table.number}. {table.title}"
+        title = f"Table {table.number}. {table.title}" if table.number else table.title
         sections.append(f"## {title}" if format == "markdown" else title)
         sections.append(text_tables.written(list(table.rows[0]), cells, format))
         sections += table.notes
-    if len(tables) == len(TITLES):
-        sections.append(REST)
+    paper = PAPERS[family(net).key]
+    if len(tables) == len(paper.titles) and paper.rest:
+        sections.append(paper.rest)
     return "\n\n".join(sections)
 
 
 _Rows = tuple[list[dict[str, str]], list[str]]
 
 
-def _nets(entries: Sequence[Entry]) -> _Rows:
+def _nets(entries: Sequence[Entry], by: str) -> _Rows:
     rows, notes = [], []
     for entry in entries:
-        row = {"net": entry.label, "paper: MACs, M": entry.macs, "derived MACs, M": ""}
+        row = {"net": entry.label, "printed MACs, M": entry.macs, "derived MACs, M": ""}
         row |= {
-            "paper: params, M": entry.params,
+            "printed params, M": entry.params,
             "derived params, M": "",
-            "paper: top-1, %": entry.top_1,
+            "printed top-1, %": entry.top_1,
         }
         row["published weights' top-1, %"] = _top_1(entry)
         if entry.net is not None:
@@ -163,8 +285,10 @@ def _nets(entries: Sequence[Entry]) -> _Rows:
             macs, params = sum(c.macs for c in costs), sum(prod(c.kernel) for c in _kernels(costs))
             row["derived MACs, M"] = f"{macs / 1e6:.2f}"
             row["derived params, M"] = f"{params / 1e6:.2f}"
-            notes += _explained(f"{entry.label}: MACs", entry.macs, macs, _without_top(costs))
-            notes += _explained(f"{entry.label}: params", entry.params, params, params)
+            notes += _explained(f"{entry.label}: MACs", entry.macs, macs, _without_top(costs),
+                                entry.slips.get("MACs"), by)  # fmt: skip
+            notes += _explained(f"{entry.label}: params", entry.params, params, params,
+                                entry.slips.get("params"), by)  # fmt: skip
         rows.append(row)
     if not any(entry.top_1 for entry in entries):
         rows = [{k: v for k, v in row.items() if "top-1" not in k} for row in rows]
@@ -183,16 +307,25 @@ def _top_1(entry: Entry) -> str:
     """Return the accuracy of TF-slim's published weights, another training than the paper's."""
     if entry.net is None or entry.part or "blocks" in entry.net:
         return ""
-    row = pretrained.find(entry.net.get("alpha", 1.0), entry.net.get("size", DEFAULT_SIZE))
+    options: dict[str, Any] = {"alpha": 1.0, "size": DEFAULT_SIZE, "net": v1.FAMILY.key}
+    options |= entry.net
+    row = pretrained.find(**options | {"net": family(options["net"]).name})
     return f"{row.top_1:.1f}"
 
 
-def _explained(what: str, printed: str, value: int, without_top: int) -> list[str]:
+def _explained(
+    what: str,
+    printed: str,
+    value: int,
+    without_top: int,
+    slip: str | None = None,
+    by: str = "paper",
+) -> list[str]:
     """Return why the paper prints other digits than the net has; nothing where it does not."""
     decimals = len(printed.partition(".")[2])
     unit = 10 ** (6 - decimals)
     digits = int(printed.replace(".", ""))
-    exact = f"{what}: {value / 1e6:.3f} M, the paper prints {printed}"
+    exact = f"{what}: {value / 1e6:.3f} M, the {by} prints {printed}"
     if round(value / unit) == digits:
         return []
     if value // unit == digits:
@@ -200,7 +333,7 @@ def _explained(what: str, printed: str, value: int, without_top: int) -> list[st
     if round(without_top / unit) == digits:
         top = (value - without_top) / 1e6
         return [f"{exact}: without the classifier's {top:.3f} M, which its other rows count."]
-    return [f"{exact}: not explained."]
+    return [f"{exact}: {slip or 'not explained'}."]
 
 
 def _body() -> _Rows:

@@ -1,9 +1,11 @@
 """How large the image is after each stride, for every size, `padding` and `output_stride`.
 
-Read off `spec` without Keras. The stem halves a length and rounds up, under every padding. A
-block's stride rounds down under `"keras"`, which pads one zero at the end, and up under `"same"`
-and `"symmetric"`. So a length `n` ends as `floor(ceil(n / 2) / 16)` under `"keras"` and as
-`ceil(n / 32)` under the two others.
+Read off the net without Keras. The stem halves a length and rounds up, under every padding. A
+block's stride rounds up under `"same"` and `"symmetric"`, so that a length `n` ends as
+`ceil(n / 32)`. Under `"keras"` it rounds down in V1, which pads one zero at the end: there `n` ends
+as `floor(ceil(n / 2) / 16)`. V2 and V3 pad by the parity of what they meet, as `"same"` does, where
+the net is built for a size. One that is built for any size takes each length as even, and rounds
+down like V1.
 """
 
 from __future__ import annotations
@@ -11,23 +13,28 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from functools import partial
+from typing import Any, get_args
 
 from keras_mobilenet.display.text_tables import UNKNOWN, Format, check_format, written
-from keras_mobilenet.nets import arguments, v1
+from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import (
     DEFAULT_SIZE,
+    MIN_SIZE,
+    NO_ZEROS,
     Conventions,
-    Layer,
+    Family,
+    Length,
     OutputStride,
     Padding,
-    block_name,
+    Window,
 )
 
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
 # The least size; the published ones, and one beside each of three; one that is no multiple of 32.
 EXAMPLES = (32, 33, 100, 128, 160, 161, 192, 193, 224, 225)
-Length = int | None
+ANY_SIZE = "keras, any size"  # of a net that was built for no size
 
 
 @dataclass(frozen=True)
@@ -42,27 +49,35 @@ class Stage:
 def stage_sizes(
     size: int | tuple[Length, Length] | None = DEFAULT_SIZE,
     *,
+    net: str = "mobilenet",
+    minimalistic: bool = False,
     padding: Padding = "keras",
     output_stride: OutputStride = 32,
-    blocks: Sequence[v1.Block] = v1.BLOCKS,
+    blocks: Sequence[Any] | None = None,
+    any_size: bool = False,
 ) -> tuple[Stage, ...]:
     """Return the size after the stem and after each block that has a stride, in graph order.
 
     Args:
         size: Height and width of the image in pixels, each at least 32, or None where unknown;
             one number for a square.
+        net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or `"mobilenet_v3_large"`.
+        minimalistic: Whether V3 goes without 5 x 5 kernels.
         padding: That of the strided convolutions, as in `MobileNet`.
         output_stride: 32, or 16 or 8, where the strides after it become dilations.
-        blocks: The blocks, by default the paper's thirteen.
+        blocks: The blocks, of the net's own kind; by default the paper's.
+        any_size: Whether the net was built for images of any size and meets one of `size`.
 
     Raises:
         ValueError: an argument has a wrong type or value.
     """
     height, width = size if isinstance(size, Sequence) and len(size) == 2 else (size, size)
+    known = family(net)
     checked = arguments.check(
+        known,
         input_shape=(height, width, 3),
         alpha=1.0,
-        depth_multiplier=1,
+        minimalistic=minimalistic,
         include_top=False,
         pooling=None,
         classes=1,
@@ -70,14 +85,18 @@ def stage_sizes(
         output_stride=output_stride,
         blocks=blocks,
     )
-    strided = {block_name(i) for i, block in enumerate(blocks, start=1) if block.stride > 1}
     reached: tuple[Length, Length] = checked.size
     stages: dict[str, Stage] = {}
     stride = 1
-    for layer in checked.network(padding):
-        reached = _after(layer, reached[0]), _after(layer, reached[1])
+    layers = checked.layers(padding=padding, size=(None, None) if any_size else checked.size)
+    # Which blocks have a stride: some are left out under another output stride.
+    whole = known.network(blocks=arguments.checked_blocks(blocks, 1.0, known))
+    strided = {layer.part for layer in whole if layer.stride > 1}
+    for layer in layers:
+        if not layer.kind.startswith("Global"):  # of a gate, beside the image
+            reached = layer.reached(reached, NO_ZEROS)
         stride *= layer.stride
-        if layer.part == "stem" or layer.part in strided:
+        if layer.part in strided:
             stages[layer.part] = Stage(layer.part, stride, reached)
     return tuple(stages.values())
 
@@ -85,6 +104,8 @@ def stage_sizes(
 def size_table(
     sizes: Sequence[int | tuple[Length, Length]] = EXAMPLES,
     *,
+    net: str = "mobilenet",
+    minimalistic: bool = False,
     paddings: Sequence[Padding] = PADDINGS,
     output_stride: OutputStride = 32,
     format: Format = "text",  # noqa: A002
@@ -92,36 +113,60 @@ def size_table(
     """Return a table with a row for each size and padding, and a column for each stage.
 
     The last column says whether the net is, at that size, the same function as Keras' with the same
-    weights: then a file of the one may be loaded into the other.
+    weights: then a file of the one may be loaded into the other. A net that pads by the parity of
+    its size has a row of its own for being built for any size.
 
     Raises:
-        ValueError: a size, a padding, `output_stride` or `format` is wrong.
+        ValueError: a size, a padding, `net`, `output_stride` or `format` is wrong.
     """
     check_format(format)
-    records = [_record(size, padding, output_stride) for size in sizes for padding in paddings]
+    known = family(net)
+    build = partial(known.network, output_stride=output_stride, **_options(minimalistic))
+    options: dict[str, Any] = {
+        "net": net,
+        "minimalistic": minimalistic,
+        "output_stride": output_stride,
+    }
+    records = []
+    for size in sizes:
+        lengths = (size, size) if isinstance(size, int) else size
+        exact = build(size=lengths)
+        for padding in paddings:
+            same = Conventions(padding=padding).fits(
+                Conventions(), exact.windows(lengths), known.zeros
+            )
+            records.append(
+                _record(lengths, padding, same, stage_sizes(lengths, padding=padding, **options))
+            )
+            if padding == "keras" and _goes_by_parity(known) and None not in lengths:
+                pads = zip(exact, build(), strict=True)
+                same = all(layer.pad == taken_as_even.pad for layer, taken_as_even in pads)
+                stages = stage_sizes(lengths, any_size=True, **options)
+                records.append(_record(lengths, ANY_SIZE, same, stages))
     if format == "json":
         return json.dumps(records, indent=2)
     cells = [list(map(str, record.values())) for record in records]
     return written(list(records[0]) if records else [], cells, format, left=2)
 
 
+def _options(minimalistic: bool) -> dict[str, Any]:
+    return {"minimalistic": True} if minimalistic else {}
+
+
+def _goes_by_parity(known: Family) -> bool:
+    """Return whether Keras' padding of a family is another one where the size is unknown."""
+    window = Window(3, 2, (MIN_SIZE + 1,) * 2, is_stem=False)
+    return known.zeros("keras", window, MIN_SIZE + 1) != known.zeros("keras", window, None)
+
+
 def _record(
-    size: int | tuple[Length, Length], padding: Padding, output_stride: OutputStride
+    size: tuple[Length, Length], padding: str, same: bool, stages: Sequence[Stage]
 ) -> dict[str, str]:
-    stages = stage_sizes(size, padding=padding, output_stride=output_stride)
-    height, width = (size, size) if isinstance(size, int) else size
-    ours, keras = Conventions(padding=padding), Conventions()
-    net = v1.network(padding="keras", output_stride=output_stride)
-    same = ours.fits(keras, net.windows((height, width)), v1.zeros)
     shown = {stage.part: _times(stage.size) for stage in stages}
-    return {"input": _times((height, width)), "padding": padding} | shown | {
+    return {"input": _times(size), "padding": padding} | shown | {
         "as Keras": "yes" if same else "no"
     }  # fmt: skip
 
 
 def _times(size: tuple[Length, Length]) -> str:
     return " x ".join(UNKNOWN if n is None else str(n) for n in size)
-
-
-def _after(layer: Layer, length: Length) -> Length:
-    return None if length is None else layer.output_size((length, length))[0]

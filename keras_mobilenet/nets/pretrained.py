@@ -56,6 +56,9 @@ class Pretrained:
         """Return the MD5 that Keras pins for the file, or None where it pins none."""
         return self.md5 if include_top else self.md5_no_top
 
+    def __str__(self) -> str:
+        return label(self.net, self.alpha, minimalistic=self.minimalistic)
+
     @property
     def options(self) -> dict[str, Any]:
         """What the builder alone takes, by name."""
@@ -211,6 +214,11 @@ PRETRAINED = (
 )
 
 
+def label(net: str, alpha: float, *, minimalistic: bool = False) -> str:
+    """Return a published net in words, such as `"MobileNetV3Small minimalistic, alpha 1"`."""
+    return f"{net}{' minimalistic' if minimalistic else ''}, alpha {alpha:g}"
+
+
 def rows_of(net: str) -> tuple[Pretrained, ...]:
     """Return the published rows of a builder's nets."""
     return tuple(row for row in PRETRAINED if row.net == net)
@@ -244,7 +252,7 @@ def find(alpha: float, size: int, net: str = "MobileNet", **options: Any) -> Pre
     for row in rows_of(net):
         if (row.alpha, row.size) == (alpha, size) and _has(row, options):
             return row
-    raise LookupError(f"no weights were published for {net}, alpha={alpha}, size={size}")
+    raise LookupError(f"no weights were published for {label(net, alpha, **options)}, size {size}")
 
 
 def _has(row: Pretrained, options: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Sizes: every stage against arithmetic of its own and real nets; any size, in every room."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from keras_mobilenet import (
     MobileNet,
+    MobileNetV2,
+    MobileNetV3Small,
     Predictor,
     export,
     features,
@@ -23,6 +26,7 @@ from keras_mobilenet.commands.app import app
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.display.sizes import EXAMPLES, PADDINGS, size_table, stage_sizes
+from keras_mobilenet.nets import v2, v3
 from keras_mobilenet.nets.v1 import BLOCKS, Block
 
 STRIDES = (32, 16, 8)
@@ -126,8 +130,42 @@ def test_unknown_lengths_stay_unknown():
     assert {stage.size for stage in stage_sizes(None)} == {(None, None)}
 
 
+def test_v2_and_v3_round_up_where_the_size_is_known_and_down_where_it_is_not():
+    for net in ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"):
+        for n in range(32, 300, 9):
+            known = stage_sizes((n, 331 - n), net=net)[-1].size
+            assert known == (-(-n // 32), -(-(331 - n) // 32)), (net, n)
+            unknown = stage_sizes(n, net=net, any_size=True)[-1].size[0]
+            assert unknown == -(-n // 2) // 16, (net, n)  # as V1's
+
+
+@pytest.mark.parametrize(
+    ("builder", "net", "blocks"),
+    [
+        (MobileNetV2, "mobilenet_v2", v2.BLOCKS[:4]),
+        (MobileNetV3Small, "mobilenet_v3_small", v3.SMALL[:4]),
+    ],
+)
+def test_v2_and_v3_put_out_what_the_table_says(builder, net, blocks):
+    for shape, any_size in (((65, 98, 3), False), ((None, None, 3), True)):
+        model = builder(shape, 0.35, include_top=False, weights=None, blocks=blocks)
+        stages = stage_sizes((65, 98), net=net, blocks=blocks, any_size=any_size)
+        found = model(np.zeros((1, 65, 98, 3), "float32")).shape[1:3]
+        assert tuple(found) == stages[-1].size
+
+
+def test_table_of_v2_says_where_a_net_of_any_size_is_another_function():
+    rows = json.loads(size_table([224, 225], net="mobilenet_v2", format="json"))
+    told = {(row["input"], row["padding"]): (row["block_13"], row["as Keras"]) for row in rows}
+    assert told["224 x 224", "keras, any size"] == ("7 x 7", "yes")
+    assert told["225 x 225", "keras"] == told["225 x 225", "symmetric"] == ("8 x 8", "yes")
+    assert told["225 x 225", "keras, any size"] == ("7 x 7", "no")
+    assert told["224 x 224", "symmetric"] == ("7 x 7", "no")
+
+
 def test_page_has_the_table_as_it_is():
     assert size_table(format="markdown") in PAGE.read_text()
+    assert size_table((224, 225), net="mobilenet_v2", format="markdown") in PAGE.read_text()
     assert len(size_table().splitlines()) == 1 + len(EXAMPLES) * len(PADDINGS)
 
 
@@ -155,6 +193,8 @@ def test_command_prints_the_table():
     assert found.strip() == size_table(
         [(224, 321), (None, None)], paddings=("same",), output_stride=16
     )
+    found = run("sizes", "225", "--net", "mobilenet_v3_large").stdout
+    assert found.strip() == size_table([225], net="mobilenet_v3_large")
     with pytest.raises(ValueError, match="Received: format='html'"):
         size_table(format="html")
 

@@ -30,13 +30,20 @@ def seconds(layers):
 @pytest.fixture(scope="module")
 def table():
     rows = [
-        Latency(a, s, seconds(layer_costs(a, size=s))) for a, s in latencies.PUBLISHED
+        Latency(a, s, seconds(layer_costs(a, size=s)), key) for key, a, s in latencies.PUBLISHED
     ]  # fmt: skip
     return LatencyTable("here", "litert", "float32", 2, tuple(rows))
 
 
 @pytest.mark.parametrize(
-    "net", [{"alpha": 0.35, "size": (176, 320)}, {"blocks": FULL_BLOCKS}, {"include_top": False}]
+    "net",
+    [
+        {"alpha": 0.35, "size": (176, 320)},
+        {"blocks": FULL_BLOCKS},
+        {"include_top": False},
+        {"net": "mobilenet_v2"},
+        {"net": "mobilenet_v3_small", "minimalistic": True},
+    ],
 )
 def test_other_nets_on_a_machine_of_known_speeds_are_told_exactly(table, net):
     layers = layer_costs(**net)
@@ -100,17 +107,25 @@ def test_cost_tells_what_a_device_needs(table, tmp_path):
         device_table(costs, format="html")
 
 
+def test_published_nets_are_those_of_the_families_asked_for():
+    found = latencies.published("mobilenet_v2", "mobilenet_v3_small")
+    assert len(found) == len(set(found)) == 22 + 2
+    assert len(latencies.PUBLISHED) == 16
+    with pytest.raises(ValueError, match="Received: net='mobilenet_v9'"):
+        latencies.published("mobilenet_v9")
+
+
 def test_nets_are_timed_here_and_the_file_is_written_whole(tmp_path, monkeypatch):
-    nets = ((0.25, 32), (0.25, 64))
+    nets = (("mobilenet", 0.25, 32), ("mobilenet", 0.25, 64))
     measure = latencies.measure_latencies
     found = measure(engine="litert", nets=nets, rounds=2, threads=1)
-    assert [(row.alpha, row.size) for row in found.rows] == list(nets)
+    assert [(row.net, row.alpha, row.size) for row in found.rows] == list(nets)
     assert (found.engine, found.precision, found.threads) == ("litert", "float32", 1)
     assert 0 < found.rows[0].seconds < found.rows[1].seconds  # of four times the work
     path = tmp_path / "here.json"
     monkeypatch.setattr(latencies, "measure_latencies", lambda **_: found)
     result = run("latency", path)
-    assert result.stdout.startswith("alpha 0.25 at 32:")
+    assert result.stdout.startswith("MobileNet, alpha 0.25 at 32:")
     assert path.read_text().strip() == found.to_text()
 
     def fail(**_):

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+from keras_mobilenet.checkpoints.building import build_net
 from keras_mobilenet.deploy.bench.machine import this_machine
 from keras_mobilenet.deploy.bench.timing import interleaved
 from keras_mobilenet.deploy.comparison import generated_images
@@ -16,17 +17,33 @@ from keras_mobilenet.deploy.engines.engine import Precision
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.images.prefetch import all_cores
-from keras_mobilenet.mobilenet import MobileNet
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.costs.latency import Latency, LatencyTable
+from keras_mobilenet.nets.families import family
 
 ROUNDS = 10
 _WARM_UP = 3
 _CALLS = 5  # a turn
 _IMAGES = 8  # that int8 ranges are taken from: any ranges take the same time
 _PACKAGES = ("keras-mobilenet", "tensorflow", "ai-edge-litert", "openvino", "onnxruntime")
-Net = tuple[float, int]  # alpha and size
-PUBLISHED: tuple[Net, ...] = tuple((row.alpha, row.size) for row in pretrained.rows_of("MobileNet"))
+Net = tuple[str, float, int]  # key, alpha and size
+
+
+def published(*keys: str) -> tuple[Net, ...]:
+    """Return what nets were published of some families, the minimalistic ones left out.
+
+    Raises:
+        ValueError: there is no net of such a key.
+    """
+    return tuple(
+        (key, row.alpha, row.size)
+        for key in dict.fromkeys(keys)
+        for row in pretrained.rows_of(family(key).name)
+        if not row.minimalistic
+    )
+
+
+PUBLISHED = published("mobilenet")
 
 
 def measure_latencies(
@@ -46,7 +63,7 @@ def measure_latencies(
         engine: As in `Predictor`.
         precision: As in `Predictor`.
         threads: As in `Predictor`; None for all processors.
-        nets: The alpha and size of each net to time.
+        nets: The key, as in `families`, the alpha and the size of each net to time.
         rounds: Turns of each.
         progress: Called with what is being done, in words.
 
@@ -56,12 +73,13 @@ def measure_latencies(
     """
     with ExitStack() as closing:
         actions: dict[str, Callable[[], object]] = {}
-        for alpha, size in nets:
-            progress(f"compiling alpha {alpha:g} at {size}")
-            predictor = _compiled(alpha, size, engine, precision, threads)
+        for key, alpha, size in nets:
+            name = _name(key, alpha, size)
+            progress(f"compiling {name}")
+            predictor = _compiled(key, alpha, size, engine, precision, threads)
             closing.callback(predictor.close)
             x = generated_images((1, size, size, 3), low=-1.0, high=1.0)
-            actions[_name(alpha, size)] = partial(predictor.predict, x)
+            actions[name] = partial(predictor.predict, x)
         times = interleaved(
             actions,
             rounds,
@@ -76,14 +94,14 @@ def measure_latencies(
         engine=chosen,
         precision=precision,
         threads=threads or all_cores(),
-        rows=tuple(Latency(a, size, times[_name(a, size)].median) for a, size in nets),
+        rows=tuple(Latency(a, n, times[_name(key, a, n)].median, key) for key, a, n in nets),
     )
 
 
 def _compiled(
-    alpha: float, size: int, engine: str, precision: Precision, threads: int | None
+    key: str, alpha: float, size: int, engine: str, precision: Precision, threads: int | None
 ) -> Predictor:
-    net = MobileNet((size, size, 3), alpha=alpha, weights=None)
+    net = build_net(key, (size, size, 3), alpha, weights=None)
     some = None
     if precision == "int8":
         some = generated_images((_IMAGES, size, size, 3), low=-1.0, high=1.0)
@@ -92,5 +110,5 @@ def _compiled(
         return Predictor(net, engine=engine, precision=precision, calibration=some, threads=threads)
 
 
-def _name(alpha: float, size: int) -> str:
-    return f"{alpha:g} at {size}"
+def _name(key: str, alpha: float, size: int) -> str:
+    return f"{pretrained.label(family(key).name, alpha)} at {size}"

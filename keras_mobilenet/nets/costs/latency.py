@@ -29,6 +29,7 @@ class Latency:
     alpha: float
     size: int  # height and width of the image in pixels
     seconds: float  # the median
+    net: str = "mobilenet"  # its key, as in `families`
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _coefficients(rows: Sequence[Latency]) -> list[float]:
 
     Least squares with signs, by coordinate descent: four unknowns need no library.
     """
-    counts = [_counts(layer_costs(row.alpha, size=row.size)) for row in rows]
+    counts = [_counts(layer_costs(row.alpha, net=row.net, size=row.size)) for row in rows]
     # Each row over its own time: the sum of squares is then of relative errors.
     scaled = [[n / row.seconds for n in c] for c, row in zip(counts, rows, strict=True)]
     columns: list[list[float]] = [list(column) for column in zip(*scaled, strict=True)]

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
-from keras_mobilenet.nets import arguments, v1
+from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import (
     DEFAULT_SIZE,
     NO_ZEROS,
@@ -27,6 +29,7 @@ from keras_mobilenet.nets.net import (
 )
 
 KINDS = ("conv 1x1", "depthwise 3x3", "conv 3x3", "fully connected")
+SQUEEZE_EXCITE = "squeeze-excite"  # its two convolutions, at one place each
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class LayerCost:
 
     name: str
     kind: Kind
-    part: str  # "input", "stem", "block_1" ... "block_13" or "top"
+    part: str  # "input", "stem", "block_1" ..., "head" or "top"
     output_shape: Shape  # (height, width, channels) or (channels,)
     kernel: Shape  # () where the layer has none
     params: int
@@ -51,7 +54,9 @@ class LayerCost:
 def layer_costs(
     alpha: float = 1.0,
     *,
+    net: str = "mobilenet",
     depth_multiplier: int = 1,
+    minimalistic: bool = False,
     size: int | tuple[int, int] = DEFAULT_SIZE,
     channels: int = 3,
     classes: int = 1000,
@@ -60,13 +65,15 @@ def layer_costs(
     padding: Padding = "keras",
     bytes_per_value: int = 4,
     output_stride: OutputStride = 32,
-    blocks: Sequence[v1.Block] = v1.BLOCKS,
+    blocks: Sequence[Any] | None = None,
 ) -> tuple[LayerCost, ...]:
     """Return the costs of each layer of a MobileNet, in graph order.
 
     Args:
         alpha: Width multiplier.
-        depth_multiplier: Depthwise filters for each input channel.
+        net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or `"mobilenet_v3_large"`.
+        depth_multiplier: Depthwise filters for each input channel, of V1 only.
+        minimalistic: Whether V3 goes without squeeze-excite, 5 x 5 kernels and hard-swish.
         size: Height and width of the image in pixels; one number for a square.
         channels: Channels of the image.
         classes: Number of classes, with a top only.
@@ -75,7 +82,7 @@ def layer_costs(
         padding: That of the strided convolutions, which at odd sizes changes the MACs.
         bytes_per_value: Size of one activation: 4 for float32, 2 for bfloat16, 1 for int8.
         output_stride: The input's size over that of the last block's output: 32, 16 or 8.
-        blocks: The blocks, by default the paper's thirteen.
+        blocks: The blocks, of the net's own kind; by default the paper's.
 
     Raises:
         ValueError: an argument has a wrong type or value.
@@ -85,9 +92,11 @@ def layer_costs(
     )
     height, width = size if isinstance(size, Sequence) and len(size) == 2 else (size, size)
     checked = arguments.check(
+        family(net),
         input_shape=(height, width, channels),
         alpha=alpha,
         depth_multiplier=depth_multiplier,
+        minimalistic=minimalistic,
         include_top=include_top,
         pooling=pooling,
         classes=classes,
@@ -156,6 +165,8 @@ def cost_shares(costs: Sequence[LayerCost]) -> tuple[Share, ...]:
 
 def kind_of(cost: LayerCost) -> str:
     """Return what kind of convolution a layer with a kernel is, as in `KINDS`."""
+    if cost.role in ("squeeze", "excite"):
+        return SQUEEZE_EXCITE
     if cost.role == "classifier":
         return "fully connected"
     what = "depthwise" if cost.kind == "DepthwiseConv2D" else "conv"

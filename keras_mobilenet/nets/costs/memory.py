@@ -28,7 +28,7 @@ _WEIGHTS: dict[WeightFormat, tuple[int, int]] = {
     "int8": (1, 4 + 2 * (4 + 8)),
 }
 _ALIGNMENT = 64  # bytes that each buffer in LiteRT's arena begins on a multiple of
-_FREE = ("BatchNormalization", "ReLU", "Dropout", "Reshape")
+_FREE = ("Rescaling", "BatchNormalization", "ReLU", "Dropout", "Reshape", "Flatten")
 
 
 @dataclass(frozen=True)

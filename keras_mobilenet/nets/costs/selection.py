@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets import arguments, pretrained
 from keras_mobilenet.nets.costs import memory
 from keras_mobilenet.nets.costs.layers import layer_costs
 from keras_mobilenet.nets.costs.memory import DType, Runtime
@@ -17,6 +17,7 @@ from keras_mobilenet.nets.costs.memory import DType, Runtime
 class Variant:
     """A published net and what it costs."""
 
+    net: str  # its builder
     alpha: float
     size: int  # height and width of the image in pixels
     dtype: DType
@@ -25,6 +26,11 @@ class Variant:
     params: int  # as Keras counts them, with the top
     ram: int  # bytes, as `peak_memory` counts them for the runtime
     flash: int  # bytes, as `weight_bytes` counts them
+    minimalistic: bool = False  # V3 only
+
+    def __str__(self) -> str:
+        net = pretrained.label(self.net, self.alpha, minimalistic=self.minimalistic)
+        return f"{net} at {self.size}, {self.dtype}"
 
 
 @dataclass(frozen=True)
@@ -43,26 +49,39 @@ class Selection:
 
 
 def variants(dtype: DType = "float32", runtime: Runtime = "litert") -> tuple[Variant, ...]:
-    """Return the 16 published nets with their costs, in the order of `pretrained.PRETRAINED`.
+    """Return the published nets with their costs, in the order of `pretrained.PRETRAINED`.
+
+    They are 44. With int8 they are the 20 whose accuracy in it was published: V1's 16, V2 and V3
+    Small of alpha 1.0 at 224, and V3 Large of alpha 1.0, minimalistic or not.
 
     Raises:
         ValueError: `dtype` or `runtime` is unknown.
     """
-    return tuple(_variant(row, dtype, runtime) for row in pretrained.rows_of("MobileNet"))
+    arguments.check_choice("dtype", dtype, memory.BYTES)
+    arguments.check_choice("runtime", runtime, get_args(Runtime))
+    found = (_variant(row, dtype, runtime) for row in pretrained.PRETRAINED)
+    return tuple(variant for variant in found if variant is not None)
 
 
 @functools.cache
-def _variant(row: pretrained.Pretrained, dtype: DType, runtime: Runtime) -> Variant:
-    costs = layer_costs(row.alpha, size=row.size, classes=pretrained.CLASSES)
+def _variant(row: pretrained.Pretrained, dtype: DType, runtime: Runtime) -> Variant | None:
+    top_1 = row.top_1_int8 if dtype == "int8" else row.top_1
+    if top_1 is None:
+        return None
+    costs = layer_costs(
+        row.alpha, net=row.net, size=row.size, classes=pretrained.CLASSES, **row.options
+    )
     return Variant(
+        net=row.net,
         alpha=row.alpha,
         size=row.size,
         dtype=dtype,
-        top_1=(row.top_1_int8 if dtype == "int8" else row.top_1) or 0.0,
+        top_1=top_1,
         macs=sum(cost.macs for cost in costs),
         params=sum(cost.params for cost in costs),
         ram=memory.peak_memory(costs, dtype, runtime=runtime).bytes,
         flash=memory.weight_bytes(costs, dtype),
+        minimalistic=row.minimalistic,
     )
 
 
@@ -76,10 +95,11 @@ def select_variant(
     dtype: DType = "float32",
     runtime: Runtime = "litert",
 ) -> Selection:
-    """Return the most accurate of the 16 published nets that keeps every limit given.
+    """Return the most accurate of the 44 published nets that keeps every limit given.
 
     Of two that are equally accurate the one with fewer MACs is taken. Accuracies are published
-    ones; those of int8 are of checkpoints that were trained with quantisation in mind.
+    ones; those of int8 are of checkpoints that were trained with quantisation in mind, and were
+    published for 20 of the nets: with int8 the others are left out.
 
     Args:
         max_macs: Multiply-accumulates for one image.
