@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from keras_mobilenet.checkpoints.load_errors import other_conventions
+from keras_mobilenet.checkpoints.load_errors import other_conventions, undecided
 from keras_mobilenet.checkpoints.loading import load_weights
 from keras_mobilenet.checkpoints.published.weights import weights_file
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.models import graph
 from keras_mobilenet.nets import arguments, families
@@ -114,17 +115,42 @@ def _conventions(
     `net` is the one of Keras' padding.
     """
     file = None
+
+    def are_one(known: Conventions, other: Conventions) -> bool:
+        return known.fits(other, net.windows(size), checked.family.zeros)
+
     if path is not None:
         with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
-            file = checkpoint.conventions
+            file = _told(path, checkpoint, wanted, are_one)
     known = file or Conventions()
     # Where the two are one function, Keras' own graph serves a file from elsewhere.
-    one_function = functools.partial(
-        known.fits, windows=net.windows(size), zeros=checked.family.zeros
-    )
     padded = replace(known, padding="keras")
-    preferred = padded if one_function(padded) else known
-    chosen = replace(preferred, **{key: x for key, x in wanted.items() if x is not None})
-    if path is not None and file and not one_function(chosen):
+    preferred = padded if are_one(known, padded) else known
+    chosen = replace(preferred, **_given(wanted))
+    if path is not None and file and not are_one(file, chosen):
         raise CheckpointError(other_conventions(path, file, chosen, checked.family.name))
     return chosen
+
+
+def _given(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _told(
+    path: str,
+    checkpoint: Checkpoint,
+    wanted: Mapping[str, Any],
+    are_one: Callable[[Conventions, Conventions], bool],
+) -> Conventions | None:
+    """Return the file's conventions; of several, the one that goes with the arguments given."""
+    if not checkpoint.candidates:
+        return checkpoint.conventions
+    given = _given(wanted)
+    fitting = [
+        known
+        for known in checkpoint.candidates.values()
+        if given and are_one(known, replace(known, **given))
+    ]
+    if len(fitting) != 1:
+        raise CheckpointError(undecided(path, checkpoint.candidates))
+    return fitting[0]

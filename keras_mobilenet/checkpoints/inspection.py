@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from os import PathLike
 
+from keras_mobilenet.checkpoints.load_errors import undecided
 from keras_mobilenet.checkpoints.loading import top_arrays, without_background
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
 from keras_mobilenet.checkpoints.writing import write_arrays
@@ -67,16 +68,18 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
         target: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout).
 
     Raises:
-        CheckpointError: the source cannot be read, is no MobileNet V1, or holds values that are
+        CheckpointError: the source cannot be read, is no MobileNet, or holds values that are
             not finite, or negative variances.
         ValueError: the target's name has another end.
         OSError: the target cannot be written; what was there is as it was.
     """
     with open_checkpoint(source) as checkpoint:
         if recognise(shapes_of(checkpoint.arrays)) is None:
-            remedy = "Only files of one whole MobileNet V1 are converted."
+            remedy = "Only files of one whole MobileNet are converted."
             names = ", ".join(shortened(checkpoint.arrays))
             raise CheckpointError(fault(source, f"unexpected arrays: {names}.", remedy))
+        if checkpoint.candidates:
+            raise CheckpointError(undecided(source, checkpoint.candidates))
         arrays, notes = dict(checkpoint.arrays), list(checkpoint.notes)
         if checkpoint.background:
             arrays, dropped = without_background(arrays, top_arrays(net_with_arrays(arrays)))

@@ -78,3 +78,24 @@ def other_conventions(
         "Shapes cannot show it, and the predictions would be wrong.",
         f"Build the model with {arguments}, or by {net}(weights=path), which follows the file.",
     )
+
+
+def undecided(path: str | PathLike[str], candidates: Mapping[str, Conventions]) -> str:
+    """Return the message for a file of one of several nets that have the same arrays.
+
+    `candidates` are their conventions, by what the nets' names begin with.
+    """
+    nets = {
+        beginning: f"epsilon={known.epsilon!r}, padding={known.padding!r}"
+        for beginning, known in candidates.items()
+    }
+    which = "; ".join(f"{arguments} for {beginning}_*" for beginning, arguments in nets.items())
+    problem = (
+        f"its arrays are those of {' and '.join(f'{beginning}_*' for beginning in nets)} alike, "
+        "which compute differently, and nothing beside them tells which of these it is."
+    )
+    return fault(
+        path, problem,
+        f"Build the model with what it goes with ({which}), or let its name begin with the net's, "
+        f"as in {next(reversed(nets))}_large_100.safetensors.",
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.checkpoints.load_errors import mismatch_message, other_conventions
+from keras_mobilenet.checkpoints.load_errors import mismatch_message, other_conventions, undecided
 from keras_mobilenet.checkpoints.model_weights import (
     assign,
     conventions_of,
@@ -137,11 +137,16 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
 
 
 def _check_conventions(path: str | PathLike[str], model: Any, checkpoint: Checkpoint) -> None:
-    if checkpoint.conventions is None:
+    file = [*checkpoint.candidates.values()]
+    file += [checkpoint.conventions] if checkpoint.conventions else []
+    if not file:
         return
-    ours = conventions_of(model)
-    if not checkpoint.conventions.fits(ours, *windows_of(model)):
-        raise CheckpointError(other_conventions(path, checkpoint.conventions, ours))
+    ours, met = conventions_of(model), windows_of(model)
+    if any(known.fits(ours, *met) for known in file):
+        return
+    if checkpoint.candidates:
+        raise CheckpointError(undecided(path, checkpoint.candidates))
+    raise CheckpointError(other_conventions(path, file[0], ours))
 
 
 def _in_model_order(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import cast, get_args
 
@@ -22,6 +22,8 @@ class Checkpoint:
         conventions: The source's conventions; None where the file does not tell, as Keras' own.
         background: Whether class 0 of the top is a background class, as in TF-slim's nets.
         notes: What the reader did to the values, such as dequantising them.
+        candidates: By names of nets, the conventions of which one is the source's, where the file
+            does not tell which.
     """
 
     format: str
@@ -29,6 +31,7 @@ class Checkpoint:
     conventions: Conventions | None = None
     background: bool = False
     notes: tuple[str, ...] = ()
+    candidates: Mapping[str, Conventions] = field(default_factory=dict)
 
 
 WRITER = "keras_mobilenet"  # the value of "format" in files that we wrote

@@ -1,28 +1,30 @@
-"""Other libraries' MobileNet V1: what they call each array, how they store it, how they compute.
+"""Other libraries' MobileNets: what they call each array, how they store it, how they compute.
 
 A file is told by its array names alone. One source is one row of `SOURCES`; what shapes and names
 cannot show, the padding and the epsilon, is a convention of the source.
 
-Sources: timm 1.0.31, `models/efficientnet.py`, `_gen_mobilenet_v1`; transformers 5.23,
-`models/mobilenet_v1/modeling_mobilenet_v1.py`; TF-slim's padding as the latter repeats it.
+Sources: timm 1.0.31, `models/efficientnet.py`, `_gen_mobilenet_v1` and `_gen_mobilenet_v2`, and
+`models/mobilenetv3.py`; torchvision 0.29, `models/mobilenetv2.py` and `mobilenetv3.py`;
+transformers 5.24, `models/mobilenet_v1` and `mobilenet_v2`; TF-slim's padding as these repeat it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
-from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Conventions
+from keras_mobilenet.formats.plain import pytorch_layers
+from keras_mobilenet.nets import v1, v2, v3
+from keras_mobilenet.nets.net import Conventions, Layer, Net
 
 Axes = tuple[int | None, ...]  # theirs in our order; None is a new axis of length 1
 
 # PyTorch keeps (out, in, h, w), for a depthwise convolution (in * multiplier, 1, h, w), and for
-# the classifier a matrix (classes, channels).
+# a linear layer a matrix (out, in).
 _CONV: Axes = (2, 3, 1, 0)
 _DEPTHWISE: Axes = (2, 3, 0, 1)
 _LINEAR: Axes = (None, None, 1, 0)
+_DENSE: Axes = (1, 0)
 _VECTOR: Axes = (0,)
 _BATCH_NORM = {
     "gamma": "weight",
@@ -31,33 +33,67 @@ _BATCH_NORM = {
     "moving_variance": "running_var",
 }
 _COUNTER = "num_batches_tracked"  # of training steps; no net reads it
-_CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One library's names and conventions.
+    """One library's net: its names and its conventions.
 
     Attributes:
-        name: The library and its net, in words.
-        names: Their name of each of our arrays.
-        counters: Their arrays that hold no weight, which are passed over.
-        conventions: The library's defaults.
-        configured: Whether a `config.json` beside the file can say otherwise.
+        name: The library and its class or net, in words.
+        net_name: The net's.
+        net: Our net of these arrays.
+        layers: Their names of its convolutions and batch norms.
+        conventions: The library's, by what its names of nets begin with where those differ in it.
+        linear: The parts and roles of convolutions of 1 x 1 that they keep as a matrix.
+        model_type: In the `config.json` that may lie beside the file, and can say otherwise.
         background_classes: The number of classes of which the first is a background class.
     """
 
     name: str
-    names: Mapping[str, str]
-    counters: frozenset[str]
-    conventions: Conventions
-    configured: bool = False
+    net_name: str
+    net: Net
+    layers: pytorch_layers.Names
+    conventions: Mapping[str, Conventions]
+    linear: Collection[str] = ("classifier",)
+    model_type: str | None = None
     background_classes: int | None = None
+    names: Mapping[str, str] = field(init=False)  # of each of our arrays
+    axes: Mapping[str, Axes] = field(init=False)  # how each is put in Keras' order
+    counters: frozenset[str] = field(init=False)  # arrays of theirs that hold no weight
+
+    def __post_init__(self) -> None:
+        convolutions, batch_norms = self.layers
+        ours = {norm: convolution for convolution, norm in self.net.batch_norm_names().items()}
+        names, order = {}, {}
+        for layer in self.net:
+            for array in layer.arrays():
+                variable = array.rpartition("/")[2]
+                if layer.name in ours:
+                    names[array] = f"{batch_norms[ours[layer.name]]}.{_BATCH_NORM[variable]}"
+                else:
+                    theirs = "weight" if variable == "kernel" else variable
+                    names[array] = f"{convolutions[layer.name]}.{theirs}"
+                linear = not {layer.part, layer.role}.isdisjoint(self.linear)
+                order[array] = axes(layer, linear=linear) if variable == "kernel" else _VECTOR
+        counters = frozenset(f"{norm}.{_COUNTER}" for norm in batch_norms.values())
+        for key, value in (("names", names), ("axes", order), ("counters", counters)):
+            object.__setattr__(self, key, value)
+
+    @property
+    def beginning(self) -> tuple[str, str]:
+        """Their names of the first two kernels."""
+        stem, first = (self.names[f"{layer.name}/kernel"] for layer in self.net.convolutions[:2])
+        return stem, first
 
 
-def axes(name: str) -> Axes:
-    """Return how PyTorch's axes are put in Keras' order, for one of our array names."""
-    return _AXES[name]
+def axes(layer: Layer, *, linear: bool = False) -> Axes:
+    """Return how PyTorch's axes of a layer's kernel are put in Keras' order."""
+    if layer.kind == "Dense":
+        return _DENSE
+    if linear:
+        return _LINEAR
+    return _DEPTHWISE if layer.kind == "DepthwiseConv2D" else _CONV
 
 
 def find(names: Collection[str]) -> Source | None:
@@ -66,110 +102,82 @@ def find(names: Collection[str]) -> Source | None:
     Raises:
         ValueError: the file is of a source's library, but of another net.
     """
-    for source in SOURCES:
-        stem, first = (source.names[f"{layer.name}/kernel"] for layer in _NET.convolutions[:2])
-        if stem in names and first in names:
-            _check_net(source, names)
-            return source
-    return None
+    found = set(names)
+    sources = [source for source in SOURCES if found.issuperset(source.beginning)]
+    if not sources:
+        return None
+    # Nets of one library begin alike: it is the one that has the most of the names, and of two
+    # of which one has layers more, the one that the file has all of.
+    source = max(sources, key=lambda source: _alike(source, found))
+    _check_net(source, names)
+    return source
+
+
+def _alike(source: Source, names: Set[str]) -> tuple[int, int]:
+    theirs = set(source.names.values())
+    return len(theirs & names), -len(theirs)
 
 
 def _check_net(source: Source, names: Collection[str]) -> None:
     """Raise where a name is of a layer that makes another net of this one."""
+    parts = {part for name in source.names.values() for part in name.split(".")}
     for part, what in _OTHER_NETS.items():
-        if array := next((n for n in names if f".{part}." in f".{n}"), None):
-            raise ValueError(f"the file is of {source.name.partition(',')[0]}, but {array} {what}")
+        array = next((n for n in names if f".{part}." in f".{n}"), None)
+        if array and part not in parts:
+            library = source.name.partition(",")[0]
+            raise ValueError(
+                f"the file is of {library}, but {array} {what}, which {source.net_name} lacks"
+            )
 
 
-_NET = v1.network()
 _OTHER_NETS = {
-    "conv_pwl": "belongs to an inverted residual, as MobileNet V2, V3 and EfficientNet have them: "
-    "it is no MobileNet V1",
-    "se": "belongs to a squeeze-and-excitation block, which MobileNet V1 lacks",
-    "conv_head": "is an extra 1x1 convolution before the pool, as mobilenetv1_100h has it, which "
-    "MobileNet V1 lacks",
+    "conv_pwl": "belongs to an inverted residual, as MobileNetV2, V3 and EfficientNet have them",
+    "se": "belongs to a squeeze-and-excitation block",
+    "conv_head": "is an extra 1x1 convolution before the pool, as mobilenetv1_100h has it",
 }
 
 
-def _names(convolutions: Mapping[str, str], batch_norms: Mapping[str, str]) -> dict[str, str]:
-    """Return their name of each of our arrays, from their names of the layers."""
-    names, ours = {}, _NET.batch_norm_names()
-    for layer, theirs in convolutions.items():
-        names[f"{layer}/kernel"] = f"{theirs}.weight"
-        if layer in batch_norms:
-            for variable, name in _BATCH_NORM.items():
-                names[f"{ours[layer]}/{variable}"] = f"{batch_norms[layer]}.{name}"
-        else:
-            names[f"{layer}/bias"] = f"{theirs}.bias"
-    return names
-
-
-_TIMM = {"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")}
-
-
-def _timm() -> tuple[dict[str, str], dict[str, str]]:
-    """Return timm's names of the convolutions and of the batch norms after them.
-
-    Blocks that put out the same number of channels are a stage: `blocks.<stage>.<block>`.
-    """
-    stem, classifier = _NET.stem.name, v1.FAMILY.classifier.name
-    convolutions, batch_norms = {stem: "conv_stem"}, {stem: "bn1"}
-    channels = {block: _NET.parts[block][-1].channels for block in _NET.blocks}
-    for stage, (_, blocks) in enumerate(groupby(_NET.blocks, key=channels.__getitem__)):
-        for number, block in enumerate(blocks):
-            prefix = f"blocks.{stage}.{number}"
-            for layer in _NET.parts[block]:
-                if layer.kernel:
-                    kind, norm = _TIMM[layer.role]
-                    convolutions[layer.name] = f"{prefix}.{kind}"
-                    batch_norms[layer.name] = f"{prefix}.{norm}"
-    return convolutions | {classifier: _CLASSIFIER}, batch_norms
-
-
-def _hugging_face(prefix: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return Hugging Face's names: a list of layers, depthwise and pointwise in turn."""
-    ours = [layer.name for layer in _NET.convolutions][1:-1]
-    theirs = {_NET.stem.name: f"{prefix}conv_stem"}
-    theirs |= {layer: f"{prefix}layer.{number}" for number, layer in enumerate(ours)}
-    convolutions = {layer: f"{name}.convolution" for layer, name in theirs.items()}
-    batch_norms = {layer: f"{name}.normalization" for layer, name in theirs.items()}
-    return convolutions | {v1.FAMILY.classifier.name: _CLASSIFIER}, batch_norms
-
-
-def _source(
-    name: str,
-    layers: tuple[dict[str, str], dict[str, str]],
-    conventions: Conventions,
-    *,
-    configured: bool = False,
-    background_classes: int | None = None,
-) -> Source:
-    counters = frozenset(f"{batch_norm}.{_COUNTER}" for batch_norm in layers[1].values())
-    names = _names(*layers)
-    return Source(name, names, counters, conventions, configured, background_classes)
-
-
-def _axes() -> dict[str, Axes]:
-    kernels = {
-        layer.name: _DEPTHWISE if layer.kind == "DepthwiseConv2D" else _CONV
-        for layer in _NET.convolutions
-    } | {v1.FAMILY.classifier.name: _LINEAR}
-    return {
-        name: kernels[name.partition("/")[0]] if name.endswith("/kernel") else _VECTOR
-        for name in _NET.arrays()
-    }
-
-
-_AXES = _axes()
+_PYTORCH = Conventions(epsilon=1e-5, padding="symmetric")
 _SLIM = Conventions(epsilon=1e-3, padding="same")
-SOURCES = (
-    _source("timm, MobileNet V1", _timm(), Conventions(epsilon=1e-5, padding="symmetric")),
-    _source(
-        "Hugging Face, MobileNetV1ForImageClassification",
-        _hugging_face("mobilenet_v1."),
-        _SLIM,
-        configured=True,
-        background_classes=1001,
-    ),
-    _source("Hugging Face, MobileNetV1Model", _hugging_face(""), _SLIM, configured=True),
-)
+# timm's own nets, and those that it took over from TensorFlow: the same arrays.
+_TIMM_V3 = {"mobilenetv3": _PYTORCH, "tf_mobilenetv3": _SLIM}
+
+
+def _timm(name: str, net: Net, conventions: Mapping[str, Conventions]) -> Source:
+    return Source(f"timm, {name}", name, net, pytorch_layers.timm(net), conventions)
+
+
+def _torchvision(name: str, net: Net, conventions: Conventions) -> Source:
+    layers = pytorch_layers.torchvision(net)
+    return Source(f"torchvision, {name}", name, net, layers, {"": conventions}, linear=("top",))
+
+
+def _hugging_face(
+    name: str, model_type: str, net: Net, layers: Callable[[Net, str], pytorch_layers.Names]
+) -> Iterator[Source]:
+    kind = name.replace(" ", "")
+    whole, headless = f"{kind}ForImageClassification", f"{kind}Model"
+    for theirs, prefix, classes in ((whole, f"{model_type}.", 1001), (headless, "", None)):
+        yield Source(
+            f"Hugging Face, {theirs}", name, net, layers(net, prefix), {"": _SLIM},
+            model_type=model_type, background_classes=classes,
+        )  # fmt: skip
+
+
+def _sources() -> Iterator[Source]:
+    net = v1.network()
+    yield _timm("MobileNet V1", net, {"": _PYTORCH})
+    yield from _hugging_face("MobileNet V1", "mobilenet_v1", net, pytorch_layers.hugging_face_v1)
+    net, name = v2.FAMILY.network(), v2.FAMILY.name
+    yield _timm(name, net, {"": _PYTORCH})
+    yield _torchvision(name, net, _PYTORCH)
+    yield from _hugging_face(name, "mobilenet_v2", net, pytorch_layers.hugging_face_v2)
+    for family in (v3.SMALL_FAMILY, v3.LARGE_FAMILY):
+        net, minimalistic = family.network(), family.network(minimalistic=True)
+        yield _timm(family.name, net, _TIMM_V3)
+        yield _timm(f"{family.name}, minimalistic", minimalistic, {"": _SLIM})
+        # torchvision has V3 with alpha=1 only: it scales other widths than Keras does.
+        yield _torchvision(family.name, net, replace(_PYTORCH, epsilon=1e-3))
+
+
+SOURCES = (*_sources(),)

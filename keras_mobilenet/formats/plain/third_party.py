@@ -15,14 +15,12 @@ from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.plain.pytorch_names import Source
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.net import Conventions
 
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 1 << 20  # with the names of 1001 classes it has 70,000
-_MODEL_TYPE = "mobilenet_v1"
-_ACTIVATION = "relu6"
-_TOP_BIAS = f"{v1.FAMILY.classifier.name}/bias"
+# Settings of Hugging Face's nets that make another net of the same arrays.
+_FIXED = {"hidden_act": "relu6", "output_stride": 32, "first_layer_is_expansion": True}
 
 
 def from_third_party(path: str, arrays: Mapping[str, ArrayLike], format_name: str) -> Checkpoint:
@@ -41,10 +39,22 @@ def from_third_party(path: str, arrays: Mapping[str, ArrayLike], format_name: st
             f"array names are of no source that is known, whose padding and epsilon differ: {names}"
         )
     ours = _renamed(source, arrays)
-    conventions, notes = _conventions(source, path)
-    count = tuple(ours[_TOP_BIAS].shape) if _TOP_BIAS in ours else ()
-    background = source.background_classes is not None and count == (source.background_classes,)
-    return Checkpoint(f"{format_name} ({source.name})", ours, conventions, background, notes)
+    told, notes = _conventions(source, path)
+    one = next(iter(told.values())) if len(told) == 1 else None
+    return Checkpoint(
+        f"{format_name} ({source.name})",
+        ours,
+        one,
+        _has_background(source, ours),
+        notes,
+        {} if one else told,
+    )
+
+
+def _has_background(source: Source, arrays: Mapping[str, ArrayLike]) -> bool:
+    classifier = source.net.classifier
+    bias = arrays.get(f"{classifier.name}/bias") if classifier else None
+    return bias is not None and tuple(bias.shape) == (source.background_classes,)
 
 
 def _renamed(source: Source, arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
@@ -52,7 +62,7 @@ def _renamed(source: Source, arrays: Mapping[str, ArrayLike]) -> dict[str, Array
     ours: dict[str, ArrayLike] = {}
     for name, theirs in source.names.items():
         if theirs in arrays:
-            ours[name] = _rearranged(theirs, arrays[theirs], pytorch_names.axes(name))
+            ours[name] = _rearranged(theirs, arrays[theirs], source.axes[name])
     known = source.counters.union(source.names.values())
     for name in arrays:
         if name in ours:
@@ -69,17 +79,39 @@ def _rearranged(name: str, array: ArrayLike, axes: pytorch_names.Axes) -> ArrayL
     return array if rank == 1 else Rearranged(array, axes)
 
 
-def _conventions(source: Source, path: str) -> tuple[Conventions, tuple[str, ...]]:
-    if not source.configured:
+def _conventions(source: Source, path: str) -> tuple[Mapping[str, Conventions], tuple[str, ...]]:
+    """Return the conventions that may be the file's, and notes; one if something tells it."""
+    if len(source.conventions) > 1:
+        return _of_named_net(source, path)
+    if source.model_type is None:
         return source.conventions, ()
-    config = _config(os.path.join(os.path.dirname(path), CONFIG))
+    (defaults,) = source.conventions.values()
+    config = _config(_beside(path))
     if config is None:
-        defaults = ", ".join(f"{k}={v!r}" for k, v in vars(source.conventions).items())
-        return source.conventions, (f"no {CONFIG} beside the file: took {defaults}, the defaults",)
+        taken = ", ".join(f"{k}={v!r}" for k, v in vars(defaults).items())
+        return source.conventions, (f"no {CONFIG} beside the file: took {taken}, the defaults",)
     try:
-        return _configured(source.conventions, config), ()
+        return {"": _configured(source, defaults, config)}, ()
     except ValueError as error:
         raise CheckpointError(f"{CONFIG} beside the file: {error}") from error
+
+
+def _of_named_net(source: Source, path: str) -> tuple[Mapping[str, Conventions], tuple[str, ...]]:
+    """Return the conventions of the net that a configuration or the file's own name tells."""
+    config = _config(_beside(path))
+    named = config.get("architecture") if isinstance(config, dict) else None
+    file = os.path.basename(path)
+    for where, name in ((f"{CONFIG} beside the file", named), ("the file's name", file)):
+        for beginning, conventions in source.conventions.items():
+            if isinstance(name, str) and name.startswith(f"{beginning}_"):
+                note = f"{where} tells that it is one of timm's {beginning}_*"
+                return {beginning: conventions}, (note,)
+    nets = " and ".join(f"{beginning}_*" for beginning in source.conventions)
+    return source.conventions, (f"its names are those of {nets} alike, which compute differently",)
+
+
+def _beside(path: str) -> str:
+    return os.path.join(os.path.dirname(path), CONFIG)
 
 
 def _config(path: str) -> Any:
@@ -101,7 +133,7 @@ def _config(path: str) -> Any:
         raise CheckpointError(f"{CONFIG} beside the file is no JSON ({error})") from error
 
 
-def _configured(defaults: Conventions, config: Any) -> Conventions:
+def _configured(source: Source, defaults: Conventions, config: Any) -> Conventions:
     """Return the conventions that Hugging Face's configuration tells.
 
     Raises:
@@ -109,9 +141,10 @@ def _configured(defaults: Conventions, config: Any) -> Conventions:
     """
     if not isinstance(config, dict):
         raise ValueError("it holds no settings")
-    for key, only in (("model_type", _MODEL_TYPE), ("hidden_act", _ACTIVATION)):
+    fixed = {"model_type": source.model_type} | _FIXED
+    for key, only in fixed.items():
         if config.get(key, only) != only:
-            raise ValueError(f"{key}={config[key]!r}, where MobileNet V1 has {only!r}")
+            raise ValueError(f"{key}={config[key]!r}, where {source.net_name} has {only!r}")
     epsilon = config.get("layer_norm_eps", defaults.epsilon)
     if type(epsilon) not in (int, float) or not (math.isfinite(epsilon) and 0 < epsilon < 1):
         raise ValueError(f"layer_norm_eps={epsilon!r} is no epsilon of a batch norm")

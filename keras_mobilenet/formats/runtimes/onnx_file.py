@@ -100,7 +100,7 @@ class _Reader:
         kernel = node.array(1)
         _check_convolution(layer, node, kernel.shape)
         self.pads.append(onnx_padding.pads_of(layer.name, node, pad))
-        self.arrays[f"{layer.name}/kernel"] = Rearranged(kernel, axes(f"{layer.name}/kernel"))
+        self.arrays[f"{layer.name}/kernel"] = Rearranged(kernel, axes(layer))
         batch_norm = self.take("BatchNormalization")
         if node.has(2) == (batch_norm is not None):
             which = "both a bias and" if batch_norm else "neither a bias nor"
@@ -130,14 +130,14 @@ class _Reader:
             pass
         if not self.rest:
             return
-        self.classifier(layer.name, self.expect("the classifier", "Gemm", "MatMul", "Conv"))
+        self.classifier(layer, self.expect("the classifier", "Gemm", "MatMul", "Conv"))
         while self.take(*_SHAPE_ONLY, "Softmax"):
             pass
         if self.rest:
             raise CheckpointError(f"after the classifier comes {self.rest[-1].type}")
 
-    def classifier(self, name: str, node: Operation) -> None:
-        kernel, order = node.array(1), axes(f"{name}/kernel")
+    def classifier(self, layer: Layer, node: Operation) -> None:
+        name, kernel, order = layer.name, node.array(1), axes(layer, linear=True)
         bias = node if node.type != "MatMul" else self.expect("the classifier's bias", "Add")
         if node.type == "Conv":
             order = (2, 3, 1, 0)
