@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_mobilenet.checkpoints.published.download import expected_hash
-from keras_mobilenet.checkpoints.published.hashes import sha256_of
+from keras_mobilenet.checkpoints.published.hashes import published, sha256_of
 from keras_mobilenet.checkpoints.published.local_files import copies, keras_cache, weights_folders
 from keras_mobilenet.commands.options import (
+    DEFAULT_NET,
     Alpha,
     FormatOption,
+    Minimalistic,
+    NetKey,
     NoTop,
     Size,
     note,
@@ -29,6 +32,7 @@ from keras_mobilenet.commands.progress import bars
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import DEFAULT_SIZE
 from keras_mobilenet.nets.pretrained import Pretrained
 
@@ -43,7 +47,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_command(table: FormatOption = "text") -> None:
-    """Print the 32 published files, and where each lies if it is here."""
+    """Print the 88 published files, and where each lies if it is here."""
     records = [_record(row, include_top) for row, include_top in _every_file()]
     if table == "json":
         say(json.dumps(records, indent=2))
@@ -65,7 +69,9 @@ def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
     path = next(copies(name), None)
     return {
         "file": name,
+        "net": family(row.net).key,
         "alpha": row.alpha,
+        "minimalistic": row.minimalistic,
         "size": row.size,
         "top": include_top,
         "params": row.network(include_top).count_params(),
@@ -84,9 +90,15 @@ def _cell(value: Any) -> str:
 
 
 @app.command()
-def where(alpha: Alpha = 1.0, size: Size = DEFAULT_SIZE, no_top: NoTop = False) -> None:
+def where(
+    net: NetKey = DEFAULT_NET,
+    alpha: Alpha = 1.0,
+    minimalistic: Minimalistic = False,
+    size: Size = DEFAULT_SIZE,
+    no_top: NoTop = False,
+) -> None:
     """Print the folders that a file is looked for in, in order, and which one gives it."""
-    name = _row(alpha, size).file_name(not no_top)
+    name = _row(net, alpha, size, minimalistic).file_name(not no_top)
     used = next(copies(name), None)
     say(f"{name} is looked for in:")
     for folder in weights_folders():
@@ -105,16 +117,18 @@ def _presence(path: Path, used: Path | None) -> str:
 
 @app.command()
 def fetch(
+    net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
+    minimalistic: Minimalistic = False,
     size: Size = DEFAULT_SIZE,
     no_top: NoTop = False,
-    every: Annotated[bool, typer.Option("--all", help="All 32 files.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All 88 files.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch what is here anew.")] = False,
 ) -> None:
     """Fetch a published file into Keras' cache, unless it is here, and print its path."""
     from keras_mobilenet.checkpoints.published.weights import weights_file  # noqa: PLC0415 - loads NumPy
 
-    files = list(_every_file()) if every else [(_row(alpha, size), not no_top)]
+    files = list(_every_file()) if every else [(_row(net, alpha, size, minimalistic), not no_top)]
     failed = 0
     for row, include_top in files:
         try:
@@ -165,19 +179,18 @@ def _verified(path: Path) -> str:
     from keras_mobilenet.checkpoints.published.weights import check_structure  # noqa: PLC0415 - loads NumPy
 
     row, include_top = pretrained.find_file(path.name) or (None, True)
-    known = row.known_sha256(include_top) if row else None
+    known = published(row.known_sha256(include_top), row.known_md5(include_top)) if row else None
     expected = expected_hash(path, known)
     if expected:
         verify_hash(path, expected)
     check_structure(str(path), row.network(include_top) if row else None)
     if expected:
-        return f"its arrays fit, and its SHA-256 is the one {expected.source}"
-    sha256 = sha256_of(path)
-    if known:
-        verdict = "the published one" if sha256 == known else f"{sha256}, not the published one"
-    else:
-        verdict = f"{sha256}, with none to compare"
-    return f"its arrays fit; its SHA-256 is {verdict}"
+        return f"its arrays fit, and its {expected.algorithm} is the one {expected.source}"
+    if known is None:
+        return f"its arrays fit; its SHA-256 is {sha256_of(path)}, with none to compare"
+    found = known.found_in(path)
+    verdict = "" if found == known.digest.lower() else f"{found}, not "
+    return f"its arrays fit; its {known.algorithm} is {verdict}the one {known.source}"
 
 
 @app.command()
@@ -238,9 +251,12 @@ def _every_file() -> Iterator[tuple[Pretrained, bool]]:
     return ((row, top) for row in pretrained.PRETRAINED for top in (True, False))
 
 
-def _row(alpha: float, size: int) -> Pretrained:
+def _row(net: str, alpha: float, size: int, minimalistic: bool) -> Pretrained:
+    name = family(net).name
+    options = {"minimalistic": minimalistic}
     try:
-        return pretrained.find(alpha, size)
+        return pretrained.find(alpha, size, name, **options)
     except LookupError as error:
-        alphas, sizes = (", ".join(map(str, v)) for v in (pretrained.alphas(), pretrained.sizes()))
+        there = pretrained.alphas(name, **options), pretrained.sizes(name)
+        alphas, sizes = (", ".join(map(str, values)) for values in there)
         raise ValueError(f"{error}. There are alpha {alphas} and size {sizes}.") from error

@@ -379,6 +379,36 @@ def test_force_replaces_a_bad_file(cached, served):
     assert cached.read_bytes() == CONTENT
 
 
+# The MD5 that Keras pins
+
+V3_NAME = "weights_mobilenet_v3_small_224_1.0_float.h5"
+MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+
+
+def test_a_file_of_another_md5_is_neither_fetched_nor_used(cache, served):
+    row, include_top = pretrained.find_file(V3_NAME)
+    assert (row.known_sha256(include_top), row.known_md5(include_top)) == (
+        None, "8768d4c2e7dee89b9d02b2d03d65d862",
+    )  # fmt: skip
+    with served(), pytest.raises(DownloadError, match=f"MD5 is {MD5}, that pinned by Keras is 87"):
+        weights_file(row, include_top)
+    assert files_below(cache) == []
+    (cache / V3_NAME).write_bytes(CONTENT)
+    again = "weights fetch --net mobilenet_v3_small --alpha 1 --size 224 --force"
+    with pytest.raises(DownloadError, match=f"its MD5 differs(?s:.)*pinned by Keras(?s:.)*{again}"):
+        weights_file(row, include_top)
+
+
+def test_a_file_of_the_pinned_md5_is_looked_into_all_the_same(cache, served):
+    looked = []
+    with served():
+        assert find_or_fetch(NAME, known_md5=MD5, check=looked.append) == str(cache / NAME)
+        assert len(looked) == 2  # as fetched, and where it lies
+    assert find_or_fetch(NAME, known_md5=MD5, check=looked.append) == str(cache / NAME)
+    assert len(looked) == 3
+    assert not (cache / hashes.RECORD).exists()
+
+
 def test_progress_is_told(cache, served):
     told = []
     with served():

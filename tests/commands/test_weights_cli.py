@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from keras_mobilenet.checkpoints.published import hashes
 from keras_mobilenet.commands.app import app, main
-from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets import families, pretrained
 
 # requests leaves the connection of a bad answer to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(r"ignore:unclosed <socket:ResourceWarning")
@@ -72,7 +72,8 @@ def test_list_is_the_manifest_and_where_each_file_lies(cached):
     records = json.loads(run("list", "--format", "json").stdout)
     for record, entry in zip(records, pretrained.manifest(), strict=True):
         assert record == {
-            **{key: entry[key] for key in ("file", "alpha", "size", "params")},
+            **{key: entry[key] for key in ("file", "alpha", "minimalistic", "size", "params")},
+            "net": families.family(entry["net"]).key,
             "top": entry["include_top"],
             "top-1": entry["top_1"],
             "top-5": entry["top_5"],
@@ -80,7 +81,7 @@ def test_list_is_the_manifest_and_where_each_file_lies(cached):
         }
 
 
-@pytest.mark.parametrize(("written", "lines"), [("text", 33), ("markdown", 34)])
+@pytest.mark.parametrize(("written", "lines"), [("text", 89), ("markdown", 90)])
 def test_list_has_a_line_a_file(cached, written, lines):
     table = run("list", "--format", written).stdout.splitlines()
     assert len(table) == lines
@@ -118,6 +119,28 @@ def test_what_was_never_published_is_an_error_with_what_was(capsys, monkeypatch,
     assert "There are alpha 0.25, 0.5, 0.75, 1.0 and size 128, 160, 192, 224" in message
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (("--net", "mobilenet_v2", "--alpha", 0.35, "--size", 96, "--no-top"),
+         "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"),
+        (("--net", "mobilenet_v3_small", "--minimalistic"),
+         "weights_mobilenet_v3_small_minimalistic_224_1.0_float.h5"),
+        (("--net", "mobilenet_v3_large", "--alpha", 0.75, "--no-top"),
+         "weights_mobilenet_v3_large_224_0.75_float_no_top_v2.h5"),
+    ],
+)  # fmt: skip
+def test_where_takes_any_net(options, name):
+    assert run("where", *options).stdout.startswith(f"{name} is looked for in:")
+
+
+def test_what_was_never_published_of_a_net_is_an_error_with_what_was(capsys, monkeypatch):
+    message = fail(capsys, monkeypatch, "where", "--net", "mobilenet_v2", "--alpha", 0.25)
+    assert "There are alpha 0.35, 0.5, 0.75, 1.0, 1.3, 1.4 and size 96, 128" in message
+    small = ("--net", "mobilenet_v3_small", "--minimalistic", "--alpha", 0.75)
+    assert "MobileNetV3Small minimalistic, alpha 0.75" in fail(capsys, monkeypatch, "where", *small)
+
+
 # fetch
 
 
@@ -126,7 +149,7 @@ def test_fetch_prints_the_path_and_fetches_once(cache, served):
         result = run("fetch", *CHOICE)
         assert (result.stdout, result.stderr) == (f"{cache / NAME}\n", "")
     assert len(served.asked) == 1
-    assert hashes.recorded(cache, NAME).sha256 == hashes.sha256_of(cache / NAME)
+    assert hashes.recorded(cache, NAME).digest == hashes.sha256_of(cache / NAME)
 
 
 def test_fetch_force_replaces_what_is_broken(capsys, monkeypatch, cached, served):
@@ -146,16 +169,16 @@ def test_fetch_force_says_which_file_will_be_used(cached, mine, served):
 
 
 def test_fetch_all_goes_on_after_a_failure(served, cache):
-    """The server gives one file under all names: two of the 32 names may have it."""
+    """The server gives one file under all names: three of the 88 names may have it."""
     hashed = pretrained.find(0.25, 224)
     result = run("fetch", "--all")
     paths = [line.rpartition("/")[2] for line in result.stdout.splitlines()]
     rows = [pretrained.find(0.25, size) for size in (192, 160, 128)]
     assert paths == [row.file_name(include_top=False) for row in rows]
     assert hashed.sha256_no_top in result.stderr  # the fourth has a published hash
-    assert "29 of 32 files are not at hand" in result.stderr
+    assert "85 of 88 files are not at hand" in result.stderr
     assert result.exit_code == 1
-    assert len(served.asked) == 32
+    assert len(served.asked) == 88
 
 
 def test_fetch_draws_its_progress_on_a_terminal(served, monkeypatch):
@@ -181,7 +204,7 @@ def test_verify_says_what_is_known_of_each_file(cached, mine, shared_data):
     result = run("verify", published, cached, other)
     assert result.exit_code == 0
     first, second, third = result.stdout.splitlines()
-    assert first == f"ok   {published}: its arrays fit; its SHA-256 is the published one"
+    assert first == f"ok   {published}: its arrays fit; its SHA-256 is the one published"
     assert second.endswith(f"{hashes.sha256_of(cached)}, with none to compare")
     assert third.startswith(f"ok   {other}: its arrays fit")
     assert result.stderr == "3 files, 0 bad\n"
@@ -201,14 +224,14 @@ def test_verify_of_an_own_copy_tells_that_its_hash_is_another(mine):
     path = write_keras_2(mine / "mobilenet_2_5_224_tf_no_top.h5", ARRAYS)
     result = run("verify")
     assert result.stdout.startswith(f"ok   {path}")
-    assert "not the published one" in result.stdout
+    assert "not the one published" in result.stdout
     assert result.exit_code == 0
 
 
 def test_verify_names_what_is_no_mobilenet_or_is_not_there(tmp_path):
     path = write_safetensors(tmp_path / "a.safetensors", {"x/kernel": ARRAYS["conv1/kernel"]})
     result = run("verify", path, tmp_path / "nowhere.h5")
-    assert f"BAD  {path}: its arrays are not those of a MobileNet V1." in result.stdout
+    assert f"BAD  {path}: its arrays are not those of a MobileNet." in result.stdout
     assert f"BAD  {tmp_path / 'nowhere.h5'}" in result.stdout
     assert result.exit_code == 1
 

@@ -3,7 +3,8 @@
 Nothing unchecked is ever used or kept. What a file is checked against, the first that is there:
 
 1. the hash that the user pinned in the JSON file that `KERAS_MOBILENET_HASHES` names;
-2. the published hash, for a file in the cache or from the network;
+2. the published hash, for a file in the cache or from the network: a SHA-256, or the MD5 that Keras
+   pins, to which the caller's check is added;
 3. the hash recorded beside the cached files when the file was first used;
 4. the caller's check of what the file holds, after which its hash is recorded.
 
@@ -30,6 +31,7 @@ from keras_mobilenet.checkpoints.published.local_files import (
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.files import HDF5_SIGNATURE, replacing
 from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.families import FAMILIES, family
 
 BASE_URL_VARIABLE = "KERAS_MOBILENET_BASE_URL"
 OFFLINE_VARIABLE = "KERAS_MOBILENET_OFFLINE"
@@ -44,6 +46,7 @@ def find_or_fetch(
     file_name: str,
     known_sha256: str | None = None,
     *,
+    known_md5: str | None = None,
     check: Check | None = None,
     max_bytes: int = MAX_BYTES,
     progress: Progress | None = None,
@@ -58,6 +61,7 @@ def find_or_fetch(
     Args:
         file_name: The file's name, the same everywhere.
         known_sha256: The published hash, where there is one.
+        known_md5: The published MD5, which counts where there is no SHA-256.
         check: Raises `CheckpointError` if the file at a path is not what it should be.
         max_bytes: The most that is taken from the network.
         progress: Called with the bytes fetched so far, and those of the whole file or None.
@@ -67,9 +71,10 @@ def find_or_fetch(
         DownloadError: the file is in no folder and cannot be fetched, or it is not the right one.
         CheckpointError: a file in one of the user's own folders fails `check`.
     """
+    published = hashes.published(known_sha256, known_md5)
     if not force:
         for path in copies(file_name):
-            return _checked(path, known_sha256, check)
+            return _checked(path, published, check)
     if is_offline():
         reasons = [f"the network was not asked, because {OFFLINE_VARIABLE} is set"]
         raise _not_fetched(file_name, reasons, force)
@@ -79,8 +84,8 @@ def find_or_fetch(
         with locked(target, LOCK_TIMEOUT):
             if force or not target.is_file():  # it is there if another process was faster
                 _remove_stale_partials(target)
-                _fetch(target, known_sha256, check, max_bytes, progress, force)
-        return _checked(target, known_sha256, check)
+                _fetch(target, published, check, max_bytes, progress, force)
+        return _checked(target, published, check)
     except DownloadError:
         raise
     except OSError as error:
@@ -104,24 +109,22 @@ def addresses(file_name: str) -> list[str]:
     return [found[0].url(found[1])] if found else []
 
 
-def expected_hash(path: Path, known_sha256: str | None) -> hashes.Expected | None:
+def expected_hash(path: Path, published: hashes.Expected | None) -> hashes.Expected | None:
     """Return the hash that a file must have, by where it lies; None where nobody said."""
     if pin := hashes.pinned(path.name):
         return pin
     if not is_cached(path):
         return None
-    if known_sha256:
-        return hashes.Expected(known_sha256, "published")
-    return hashes.recorded(path.parent, path.name)
+    return published or hashes.recorded(path.parent, path.name)
 
 
-def _checked(path: Path, known_sha256: str | None, check: Check | None) -> str:
+def _checked(path: Path, published: hashes.Expected | None, check: Check | None) -> str:
     """Return a local file's path once it is known to be the right one."""
-    expected = expected_hash(path, known_sha256)
+    expected = expected_hash(path, published)
     cached = is_cached(path)
     if expected is not None:
         verify_hash(path, expected)
-    if check is not None and not (cached and expected):
+    if check is not None and not (cached and _settles(expected)):
         try:
             check(str(path))
         except CheckpointError as error:
@@ -129,19 +132,24 @@ def _checked(path: Path, known_sha256: str | None, check: Check | None) -> str:
                 raise
             size = f"It has {path.stat().st_size} bytes."
             raise DownloadError(f"{error}\n{size} {_fetch_again(path.name)}") from error
-        if cached:
+        if cached and expected is None:
             hashes.record(path.parent, path.name, hashes.sha256_of(path))
     return str(path)
+
+
+def _settles(expected: hashes.Expected | None) -> bool:
+    """Return whether a file that has this hash need not be looked into."""
+    return expected is not None and expected.algorithm == "SHA-256"
 
 
 def verify_hash(path: Path, expected: hashes.Expected) -> None:
     """Raise `DownloadError` if a local file has another hash than the expected one."""
     try:
-        sha256 = hashes.sha256_of(path)
+        found = expected.found_in(path)
     except OSError as error:
         remedy = f"Make it readable. {_fetch_again(path.name)}"
         raise DownloadError(f"{path}: the file cannot be read ({error}).\n{remedy}") from error
-    if sha256 == expected.sha256.lower():
+    if found == expected.digest.lower():
         return
     remedies = [
         _fetch_again(path.name).rstrip("."),
@@ -149,9 +157,9 @@ def verify_hash(path: Path, expected: hashes.Expected) -> None:
         f"if the file is your own, move it into a folder that {FOLDERS_VARIABLE} names",
     ]
     raise DownloadError(
-        f"{path}: the file is damaged, or another one; its SHA-256 differs.\n"
-        f"  expected  {expected.sha256} ({expected.source})\n"
-        f"  found     {sha256}\n" + "; or, ".join(filter(None, remedies)) + "."
+        f"{path}: the file is damaged, or another one; its {expected.algorithm} differs.\n"
+        f"  expected  {expected.digest} ({expected.source})\n"
+        f"  found     {found}\n" + "; or, ".join(filter(None, remedies)) + "."
     )
 
 
@@ -160,7 +168,10 @@ def _fetch_again(file_name: str) -> str:
     options = ""
     if published:
         row, include_top = published
-        options = f" --alpha {row.alpha:g} --size {row.size}{'' if include_top else ' --no-top'}"
+        known = family(row.net)
+        net = "" if known == FAMILIES[0] else f" --net {known.key}"
+        options = f"{net} --alpha {row.alpha:g} --size {row.size}"
+        options += " --minimalistic" * row.minimalistic + " --no-top" * (not include_top)
     return f"To fetch it again, run `keras-mobilenet weights fetch{options} --force`."
 
 
@@ -172,7 +183,7 @@ def _remove_stale_partials(target: Path) -> None:
 
 def _fetch(
     target: Path,
-    known_sha256: str | None,
+    published: hashes.Expected | None,
     check: Check | None,
     max_bytes: int,
     progress: Progress | None,
@@ -181,7 +192,7 @@ def _fetch(
     """Put the file from the first address that gives the right one at `target`."""
     from keras_mobilenet.checkpoints.published import http_files  # noqa: PLC0415 - loads requests
 
-    expected = expected_hash(target, known_sha256)
+    expected = expected_hash(target, published)
     reasons = []
     for url in addresses(target.name):
         try:
@@ -198,13 +209,13 @@ def _check_fetched(path: str, expected: hashes.Expected | None, check: Check | N
     with open(path, "rb") as file:
         if file.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
             raise CheckpointError("the answer is not an HDF5 file, most likely an error page")
-    if expected is None:
-        if check is not None:
-            check(path)
-    elif (sha256 := hashes.sha256_of(path)) != expected.sha256.lower():
+    if expected is not None and (found := expected.found_in(path)) != expected.digest.lower():
         raise CheckpointError(
-            f"the answer's SHA-256 is {sha256}, that {expected.source} is {expected.sha256}"
+            f"the answer's {expected.algorithm} is {found}, "
+            f"that {expected.source} is {expected.digest}"
         )
+    if check is not None and not _settles(expected):
+        check(path)
 
 
 def _not_fetched(file_name: str, reasons: list[str], force: bool) -> DownloadError:

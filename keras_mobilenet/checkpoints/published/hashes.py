@@ -1,4 +1,4 @@
-"""The SHA-256 of files: pinned by the user, published, or recorded when a file was first used."""
+"""The hashes of files: pinned by the user, published, or recorded when a file was first used."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 from keras_mobilenet.checkpoints.published.local_files import locked
 from keras_mobilenet.errors import DownloadError, fault
@@ -17,6 +20,12 @@ from keras_mobilenet.files import replacing
 PINS_VARIABLE = "KERAS_MOBILENET_HASHES"
 RECORD = "keras_mobilenet_hashes.json"  # in the cache, beside the files
 LOCK_TIMEOUT = 10.0  # seconds; the record is written in an instant
+Algorithm = Literal["SHA-256", "MD5"]
+_ALGORITHMS: dict[Algorithm, Callable[[], Any]] = {
+    "SHA-256": hashlib.sha256,
+    # Against damage, not malice: what passes is held against the net's arrays, too.
+    "MD5": partial(hashlib.md5, usedforsecurity=False),
+}
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 
 
@@ -24,15 +33,32 @@ _SHA256 = re.compile("[0-9a-fA-F]{64}")
 class Expected:
     """The hash that a file must have, where that was said, and what to do if it is wrong."""
 
-    sha256: str
+    digest: str  # in hexadecimal digits
     source: str  # completes "the hash ..."
     correction: str = ""  # completes "or, if ..."
+    algorithm: Algorithm = "SHA-256"
+
+    def found_in(self, path: str | os.PathLike[str]) -> str:
+        """Return the same kind of hash of a file."""
+        return hash_of(path, self.algorithm)
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
+    return hash_of(path, "SHA-256")
+
+
+def hash_of(path: str | os.PathLike[str], algorithm: Algorithm) -> str:
+    """Return a hash of a file in hexadecimal digits."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, _ALGORITHMS[algorithm]).hexdigest()
+
+
+def published(sha256: str | None, md5: str | None = None) -> Expected | None:
+    """Return the published hash of a file: the SHA-256 where it is known, else Keras' MD5."""
+    if sha256:
+        return Expected(sha256, "published")
+    return Expected(md5, "pinned by Keras", algorithm="MD5") if md5 else None
 
 
 def pinned(file_name: str) -> Expected | None:

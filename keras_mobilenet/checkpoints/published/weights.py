@@ -26,6 +26,7 @@ def weights_file(
     return find_or_fetch(
         row.file_name(include_top),
         row.known_sha256(include_top),
+        known_md5=row.known_md5(include_top),
         check=partial(check_structure, net=row.network(include_top)),
         max_bytes=row.max_bytes,
         progress=progress,
@@ -44,7 +45,7 @@ def check_structure(path: str, net: Net | None = None) -> None:
     origin = recognise(shapes)
     if net is None and origin is None:
         remedy = "Pass another file."
-        raise CheckpointError(fault(path, "its arrays are not those of a MobileNet V1.", remedy))
+        raise CheckpointError(fault(path, "its arrays are not those of a MobileNet.", remedy))
     if net is not None:
         comparison = compare(expected, shapes)
         if len(comparison.fitting) < len(expected):
