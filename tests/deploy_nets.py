@@ -15,6 +15,7 @@ BLOCKS = (Block(64), Block(128, stride=2))  # what is done to them is done to th
 # times what was measured, and for float32 more: 1e-6 is the order in which sums are taken.
 FLOAT32 = 1e-5
 ROUNDED = {"float16": 3e-3, "dynamic": 0.04, "int8": 0.06, "full_int8": 0.06}
+CLASSIFIERS = ("conv_preds", "predictions", "logits")
 OVERFLOW = 0.4  # of OpenVINO's int8 without VNNI, where products that do not fit are cut off: 0.22
 
 
@@ -40,19 +41,25 @@ def net(shape=(SIZE, SIZE, 3), seed=1, classes=5, blocks=BLOCKS, **options):
     return model
 
 
-def unsettled(shape, seed=1, classes=5, **options):
+def unsettled(shape, seed=1, classes=5, build=MobileNet, **options):
     """A net with random values, whose outputs are nearly one constant: its biases'."""
-    model = MobileNet(shape, alpha=0.25, weights=None, classes=classes, **options)
+    model = build(shape, alpha=0.25, weights=None, classes=classes, **options)
     random = np.random.default_rng(seed)
     for variable in model.weights:
         values = np.asarray(variable)
         if "kernel" not in variable.path:
             low = 0.5 if "variance" in variable.path or "gamma" in variable.path else -0.2
             values = random.uniform(low, low + 1, values.shape)
-        elif "conv_preds" in variable.path:
-            values = random.normal(size=values.shape) / 4  # outputs far from all alike
+        elif any(name in variable.path for name in CLASSIFIERS):
+            values = classifying(random, values.shape) / 4  # outputs far from all alike
         variable.assign(values)
     return model
+
+
+def classifying(random, shape):
+    """Random values, of a scale at which outputs of many features vary as those of 32 do."""
+    features = np.prod(shape[:-1])
+    return random.normal(size=shape) * np.sqrt(min(1, 32 / features))
 
 
 def settle(model, x):

@@ -63,5 +63,5 @@ def test_folded_model_gives_keras_answer(name):
         x.compute_dtype for x in leaves_of(model_of(name)) if "conv" in x.name
     }
     # The copy is of the model's own precision: half precision has 3 or 2 digits.
-    rounding = {"mixed_float16": 0.02, "mixed_bfloat16": 0.1}.get(name, EXACT)
+    rounding = {"mixed_float16": 0.02, "mixed_bfloat16": 0.1}.get(way.policy, EXACT)
     assert error(answer_of(name), found) < rounding

@@ -9,8 +9,10 @@ from ways import (
     CLASSES,
     DEEP,
     MIXED,
+    SMALL_BLOCKS,
     WAYS,
     answer_of,
+    classifier_of,
     error,
     float32_of,
     given,
@@ -42,6 +44,7 @@ def name(request):
     return request.param
 
 
+HEADS = ("out_relu", "conv_1_relu", "conv_1_hard_swish")
 NESTED = ("in Sequential", "in a functional model")
 
 
@@ -65,23 +68,29 @@ def test_new_top_stands_on_the_same_features(name):
     x = way.scaling(way.images())
     found = outputs(new, x)
     assert found.shape == (len(x), 3)
-    kernel, bias = new.get_layer(index=-3).get_weights()
-    pooled = last_features(float32_of(name), x).mean(axis=(1, 2))
-    logits = pooled @ kernel.reshape(-1, 3) + bias
+    kernel, bias = classifier_of(new).get_weights()
+    logits = classified(float32_of(name), x) @ kernel.reshape(-1, 3) + bias
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert np.abs(found - expected).max() < (2e-2 if "mixed" in name else 1e-5)
 
 
+def classified(model, x):
+    """Return what goes into the classifier, `(images, features)`, by plain Keras."""
+    features = outputs(keras.Model(model.inputs, classifier_of(model).input), given(model, x))
+    return features.reshape(len(x), -1)
+
+
 def last_features(model, x):
-    """Return what the net's last block puts out, by plain Keras."""
+    """Return what the net puts out under its top, by plain Keras."""
     net = net_of(model)
-    last = [layer for layer in net.layers if isinstance(layer, keras.layers.ReLU)][-1]
-    return outputs(keras.Model(net.inputs[0], last.output), x)
+    relus = [layer for layer in net.layers if isinstance(layer, keras.layers.ReLU)]
+    heads = [layer for layer in net.layers if layer.name.endswith(HEADS)]
+    return outputs(keras.Model(net.inputs[0], (heads or relus)[-1].output), x)
 
 
 def test_features_are_those_of_the_last_block_at_a_stride(name):
     way = WAYS[name]
-    stride = {v1.BLOCKS: 32, DEEP: 16, MIXED: 8}.get(way.blocks, 4)
+    stride = {v1.BLOCKS: 32, DEEP: 16, MIXED: 8, SMALL_BLOCKS: 8}.get(way.blocks, 4)
     x = way.scaling(way.images())
     found = features(float32_of(name), strides=(stride,))(x)
     assert list(found) == [f"stride_{stride}"]
@@ -96,13 +105,9 @@ def test_map_has_the_logit_for_its_mean(name):
     way = WAYS[name]
     pixels = np.repeat(way.images()[0], 3 // way.channels, axis=-1)
     seen = fit_pixels(pixels, crop=EVALUATION_CROP, size=way.size and (way.size, way.size))
-    pooled = last_features(float32_of(name), way.scaling(seen[None, ..., : way.channels])).mean(
-        axis=(1, 2)
-    )
-    kernel, bias = [
-        layer for layer in layers_of(float32_of(name)) if layer.name.endswith(("preds", "dense"))
-    ][-1].get_weights()
-    expected = (pooled @ kernel.reshape(-1, CLASSES) + bias)[0, 2]
+    before = classified(float32_of(name), way.scaling(seen[None, ..., : way.channels]))
+    kernel, bias = classifier_of(float32_of(name)).get_weights()
+    expected = (before @ kernel.reshape(-1, CLASSES) + bias)[0, 2]
     found = cam(model_of(name), pixels, class_=2)
     assert found.array.mean() == pytest.approx(expected, abs=0.1 if "mixed" in name else 1e-4)
 
@@ -111,7 +116,7 @@ def test_weights_come_back_from_their_file(name, tmp_path):
     way, other = WAYS[name], spare_of(name)
     for variable in other.weights:
         variable.assign(np.zeros(variable.shape))
-    path = tmp_path / ("m.safetensors" if name in NESTED else "m.weights.h5")
+    path = tmp_path / ("m.safetensors" if name.endswith(NESTED) else "m.weights.h5")
     save_weights(model_of(name), path)
     load_weights(other, path)
     x = way.scaling(way.images())
@@ -148,16 +153,18 @@ def test_answers_can_tell_right_from_wrong(name):
 def test_a_step_of_fit_moves_what_is_not_frozen(name):
     """The last of the tests: it leaves the model frozen and changed."""
     way, model = WAYS[name], spare_of(name)
-    assert freeze(model, until="block_1") is model
+    part, ends = way.freezes
+    assert freeze(model, until=part) is model
     leaves = list(layers_of(model))
-    ends = "conv_pw_1_relu"
     last = next(i for i, x in enumerate(leaves) if x.name.endswith(ends))
     before = [[np.asarray(v) for v in x.weights] for x in leaves]
     loss = "binary_crossentropy" if name == "sigmoid top" else "sparse_categorical_crossentropy"
     model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)  # tracing takes far longer
     y = np.arange(len(way.images())) % CLASSES
     y = np.eye(CLASSES)[y] if name == "sigmoid top" else y
-    steps = 12 if name == "mixed_float16" else 1  # Keras finds its loss' scale in the first ones
+    steps = (
+        12 if way.policy == "mixed_float16" else 1
+    )  # Keras finds its loss' scale in the first ones
     x = given(model, way.scaling(way.images()))
     history = model.fit(x, y, batch_size=7, epochs=steps, verbose=0)
     assert np.isfinite(history.history["loss"]).all()

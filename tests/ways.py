@@ -8,7 +8,7 @@ depend on them: `shared_steps`.
 import shutil
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +17,22 @@ from unittest import mock
 
 import keras
 import numpy as np
-from deploy_nets import BLOCKS, SIZE, given, random_images, settle, unsettled
+from deploy_nets import (
+    BLOCKS,
+    CLASSIFIERS,
+    SIZE,
+    classifying,
+    given,
+    random_images,
+    settle,
+    unsettled,
+)
 
+import keras_mobilenet
 from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top
 from keras_mobilenet.deploy.engines.choice import ENGINES, engine_module
 from keras_mobilenet.deploy.graphs import bias_correction, conversion, copies, folding
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets import v1, v2, v3
 from keras_mobilenet.nets.v1 import Block
 
 CLASSES = 5
@@ -48,14 +58,16 @@ WRITING = (conversion.save_graph, conversion.save_frozen_graph, conversion.to_on
 class Way:
     """One way to make a model, what it is made of, and what it takes."""
 
-    blocks: tuple[Block, ...] = BLOCKS
-    options: dict[str, Any] = field(default_factory=dict)  # of MobileNet
+    blocks: tuple[Any, ...] = BLOCKS
+    options: dict[str, Any] = field(default_factory=dict)  # of the builder
     channels: int = 3
     takes_pixels: bool = False  # 0 to 255: it scales them itself
     policy: str = "float32"
     wrap: Any = None  # from the net to the user's model
     include_top: bool = True
     size: int | None = SIZE  # that the model is built for
+    net: str = "MobileNet"  # its builder
+    freezes: tuple[str, str] = ("block_1", "conv_pw_1_relu")  # a part, and the last layer of it
 
     @property
     def scaling(self):
@@ -88,7 +100,7 @@ def own_top(base):
     random = np.random.default_rng(7)
     dense = keras.layers.Dense(CLASSES, activation="softmax", name="own_dense")
     dense.build((None, base.output_shape[-1]))
-    dense.set_weights([random.normal(size=w.shape) / 2 for w in dense.get_weights()])
+    dense.set_weights([classifying(random, w.shape) / 2 for w in dense.get_weights()])
     return [keras.layers.GlobalAveragePooling2D(name="own_pool"), dense]
 
 
@@ -108,9 +120,13 @@ def cloned(model):
 def retopped(model):
     new = replace_top(model, CLASSES, labels=LABELS)
     random = np.random.default_rng(8)
-    for variable in new.layers[-3].weights:  # conv_preds
-        variable.assign(random.normal(size=variable.shape) / 2)
+    for variable in classifier_of(new).weights:
+        variable.assign(classifying(random, variable.shape) / 2)
     return new
+
+
+def classifier_of(model):
+    return [x for x in model.layers if x.name.endswith((*CLASSIFIERS, "dense")) and x.weights][-1]
 
 
 WAYS = {
@@ -137,10 +153,48 @@ WAYS = {
     "unknown size": Way(size=None),
 }
 
+# The family's other nets: each in some of the ways, so that each way meets a branch, a gate and a
+# top of another kind. Their own rows are few, and have what a whole net's have.
+V2_BLOCKS = (v2.BLOCKS[0], v2.Block(24, stride=2), v2.Block(24))
+SMALL_BLOCKS = (v3.SMALL[0], v3.SMALL[3], v3.SMALL[4])
+LARGE_BLOCKS = (v3.LARGE[0], v3.LARGE[1], v3.LARGE[10], v3.LARGE[11])
+V2 = Way(blocks=V2_BLOCKS, net="MobileNetV2", freezes=("block_1", "block_1_project_BN"))
+SMALL = Way(
+    blocks=SMALL_BLOCKS, net="MobileNetV3Small", takes_pixels=True,
+    freezes=("block_1", "expanded_conv_1_project_bn"),
+)  # fmt: skip
+LARGE = replace(SMALL, blocks=LARGE_BLOCKS, net="MobileNetV3Large")
+MINIMALISTIC = {"minimalistic": True}
+FAMILY = {
+    "V2": V2,
+    "V2, prefixed": replace(V2, options={"name_prefix": "left_"}),
+    "V2, preprocessing inside": replace(
+        V2, options={"include_preprocessing": True}, takes_pixels=True
+    ),
+    "V2, in Sequential": replace(V2, wrap=in_sequential, include_top=False),
+    "V2, re-topped": replace(V2, wrap=retopped),
+    "V2, saved and opened": replace(V2, wrap=saved_and_opened),
+    "V2, mixed_float16": replace(V2, policy="mixed_float16"),
+    "V3 Small": SMALL,
+    "V3 Small, takes -1 to 1": replace(
+        SMALL, options={"include_preprocessing": False}, takes_pixels=False
+    ),
+    "V3 Small, folded": replace(
+        SMALL, wrap=fold_batch_norm, freezes=("block_1", "expanded_conv_1_project")
+    ),
+    "V3 Small, re-topped": replace(SMALL, wrap=retopped),
+    "V3 Small, in a functional model": replace(SMALL, wrap=in_functional, include_top=False),
+    "V3 Small, saved and opened": replace(SMALL, wrap=saved_and_opened),
+    "V3 Large, unknown size": replace(LARGE, size=None),
+    "V3 Large, minimalistic, cloned": replace(LARGE, options=MINIMALISTIC, wrap=cloned),
+}
+WAYS |= FAMILY
+
 # Those whose graph of operators is another; that of a cloned net, say, is the flat one's.
 OTHER_GRAPHS = (
     "flat", "preprocessing inside", "user's Rescaling", "in Sequential", "1 channel",
-    "output stride 16", "own blocks", "sigmoid top", "unknown size",
+    "output stride 16", "own blocks", "sigmoid top", "unknown size", "V2", "V3 Small",
+    "V3 Large, minimalistic, cloned",
 )  # fmt: skip
 
 # Blocks are converted one by one, and all thirteen by the tests with published weights.
@@ -178,7 +232,8 @@ def _made(name):
         rescaling = keras.layers.Rescaling(1 / 127.5, offset=-1, name="users_rescaling")
         options["input_tensor"] = rescaling(keras.Input(shape))
     keras.utils.set_random_seed(5)
-    model = unsettled(shape, classes=CLASSES, **options)
+    build = getattr(keras_mobilenet, way.net)
+    model = unsettled(shape, classes=CLASSES, build=build, **options)
     settle(model, way.scaling(way.images()))
     return model if way.wrap is None else way.wrap(model)
 

@@ -3,7 +3,8 @@
 MobileNet averages its features over the image and then weights them, in a 1 x 1 convolution, as a
 user's own pooling and `Dense` layer on a net do. Both are linear, so the same weights put on the
 features before the average give the class' score place by place, with no gradient and nothing
-approximated: the map's mean is the logit.
+approximated: the map's mean is the logit. MobileNetV3 has a hard-swish between the two layers of
+its top: its map is that of the top to first order at the image, and its mean still the logit.
 
 Source: Zhou et al., 2016, Learning Deep Features for Discriminative Localization, arXiv 1512.04150.
 """
@@ -26,7 +27,7 @@ from keras_mobilenet.models.backends import inferred
 from keras_mobilenet.models.cuts import inputs_of
 from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.nets.arguments import as_int
-from keras_mobilenet.transfer.linear_ends import LinearEnd, linear_end
+from keras_mobilenet.transfer.linear_ends import ClassifierEnd, classifier_end
 
 Pixels = npt.NDArray[np.uint8]
 _BATCH = 4  # images at once: Keras holds all that lies between, 50 MB each
@@ -42,6 +43,7 @@ class ActivationMap:
     class_index: int
     label: str | None  # None where the model's classes have no names
     image: Pixels  # (height, width, 3), cropped as the model saw it, of its own resolution
+    exact: bool = True  # False: to first order at the image, behind a top that is not linear
 
     def overlay(self, *, size: int | tuple[int, int] | None = None, alpha: float = 0.5) -> Pixels:
         """Return the image with the map over it, dark where it is low and bright where high.
@@ -66,8 +68,9 @@ def cam(
 
     Args:
         model: A classifier that ends in global average pooling and layers that are linear until
-            the last activation: of `MobileNet` or `replace_top`, or of your own on a net, flat or
+            the last activation: of a builder or `replace_top`, or of your own on a net, flat or
             nested, as in `Sequential([base, GlobalAveragePooling2D(), Dense(5, "softmax")])`.
+            With ReLU or hard-swish between those layers the map is not `exact`.
         image: An image's file, or its pixels: `uint8` of shape `(height, width, 3)`. It is
             cropped, resized and scaled as the model's info says, and made grey for a model of
             one channel.
@@ -98,11 +101,11 @@ def cams(
         ValueError: the model's top is another, or it has no such class.
         ImageError: a file is no image, or a damaged one.
     """
-    end = linear_end(model)
+    end = classifier_end(model)
     info = info_of(model)
     chosen: list[int | None] = [None] * len(images)
     if classes is not None:
-        chosen = [_class_index(class_, len(end.bias), info.labels) for class_ in classes]
+        chosen = [_class_index(class_, end.classes, info.labels) for class_ in classes]
     cropped = [_pixels(image, info.crop) for image in images]
     channels = model.inputs[0].shape[1 if end.channels_first else -1]
     inputs = [
@@ -110,15 +113,18 @@ def cams(
     ]
     activation_maps = []
     for values, pixels, index in zip(_features(model, end, inputs), cropped, chosen, strict=True):
-        maps = values @ end.weights + end.bias
+        weights, bias = end.at(values.mean(axis=(0, 1)))
+        maps = values @ weights + bias
         best = int(maps.mean(axis=(0, 1)).argmax()) if index is None else index
         label = None if info.labels is None else _name(info.labels[best])
-        activation_maps.append(ActivationMap(maps[..., best], best, label, pixels))
+        activation_maps.append(
+            ActivationMap(maps[..., best], best, label, pixels, exact=end.is_linear)
+        )
     return activation_maps
 
 
 def _features(
-    model: Any, end: LinearEnd, inputs: Sequence[npt.NDArray[np.float32]]
+    model: Any, end: ClassifierEnd, inputs: Sequence[npt.NDArray[np.float32]]
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the features of each input before they are pooled, `(height, width, features)`."""
     net = keras.Model(inputs_of(model), end.features)

@@ -6,13 +6,15 @@ import pytest
 from PIL import Image
 from random_models import randomise
 
-from keras_mobilenet import MobileNet, cam, freeze, replace_top
+from keras_mobilenet import MobileNet, MobileNetV3Small, cam, freeze, replace_top
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.models.model_files import info_of, set_info
+from keras_mobilenet.nets import v3
 from keras_mobilenet.nets.v1 import BLOCKS, Block
 from keras_mobilenet.transfer.activation_maps import RAMP, coloured
+from keras_mobilenet.transfer.linear_ends import classifier_end
 
 pytestmark = pytest.mark.builds
 PIXELS = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
@@ -195,13 +197,50 @@ def test_mean_of_the_map_is_the_logit_under_tops_of_the_users():
         np.testing.assert_allclose(np.asarray(means)[0], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("between", ["relu", "flatten"])
-def test_top_that_is_not_linear_is_refused_by_name(between):
+@pytest.mark.parametrize("own", ["relu", "relu6", "hard_swish"])
+def test_map_behind_a_hidden_layer_is_of_first_order(own):
+    """Its matrix is the slope of each logit, by differences; its mean still the logit."""
+    pool, dense = keras.layers.GlobalAveragePooling2D, keras.layers.Dense
+    features = keras.Input((2, 3, 4))
+    hidden = dense(5, own)(pool(name="pool")(features))
+    model = keras.Model(features, dense(3, "softmax", name="last")(hidden))
+    randomise(model)
+    end = classifier_end(model)
+    assert not end.is_linear
+    pooled = np.linspace(-3, 5, 4)
+    weights, bias = end.at(pooled)
+
+    def logits(x):
+        head = keras.Model(model.get_layer("pool").output, model.get_layer("last").output)
+        return np.log(np.asarray(head(np.asarray(x, "float32"))))
+
+    steps = 0.01 * np.eye(4)  # of 1e-6 in float32, over 0.02
+    slopes = (logits(pooled + steps) - logits(pooled - steps)) / 0.02
+    centred = weights - weights.mean(axis=1, keepdims=True)  # softmax keeps differences of logits
+    np.testing.assert_allclose(centred - centred[:, :1], slopes - slopes[:, :1], atol=2e-3)
+    found = pooled @ weights + bias
+    (expected,) = logits(pooled[None])
+    np.testing.assert_allclose(found - found[0], expected - expected[0], rtol=1e-4)
+
+
+def test_map_of_v3_is_marked_as_of_first_order():
+    model = MobileNetV3Small(
+        (64, 64, 3), weights=None, classes=3, blocks=v3.SMALL[:3], classifier_activation=None
+    )
+    randomise(model)
+    found = cam(model, PIXELS, class_=1)
+    x = fit_pixels(PIXELS, size=(64, 64), crop=0.875).astype("float32")[None]
+    assert not found.exact
+    assert found.array.mean() == pytest.approx(float(model(x)[0, 1]), rel=1e-4)
+
+
+@pytest.mark.parametrize("between", ["tanh", "flatten"])
+def test_top_without_a_map_is_refused_by_name(between):
     base = MobileNet((32, 32, 3), 0.25, weights=None, include_top=False)
     first = [keras.layers.Flatten(name="flat")]
-    if between == "relu":
-        first = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4, "relu", name="own")]
+    if between == "tanh":
+        first = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4, "tanh", name="own")]
     model = keras.Sequential([base, *first, keras.layers.Dense(3, name="last")])
-    name = "own, last" if between == "relu" else "flat, last"
+    name = "own, last" if between == "tanh" else "flat, last"
     with pytest.raises(ValueError, match=f"Received one that ends in: .*{name}. Pass what"):
         cam(model, PIXELS)
