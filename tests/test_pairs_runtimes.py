@@ -3,7 +3,7 @@
 import keras
 import pytest
 from ways import (
-    CONVERTED,
+    CONVERTED_SLOWLY,
     EXACT,
     WAYS,
     answer_of,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.long
 FILES = ("m.onnx", "m.xml", "m/")
 
 
-@pytest.fixture(scope="module", params=CONVERTED)
+@pytest.fixture(scope="module", params=CONVERTED_SLOWLY)
 def name(request):
     """Each way in turn, all tests of one after another."""
     with shared_steps():

@@ -61,8 +61,9 @@ def check_quantized(name, quantize, tmp_path):
 
 def test_peak_memory_is_what_the_export_takes(name, tmp_path):
     way = WAYS[name]
-    options = {key: value for key, value in way.options.items() if key == "output_stride"}
-    options |= {"size": SIZE, "channels": way.channels, "blocks": way.blocks}
+    counted = ("output_stride", "minimalistic")
+    options = {key: value for key, value in way.options.items() if key in counted}
+    options |= {"size": SIZE, "channels": way.channels, "blocks": way.blocks, "net": way.net}
     peak = peak_memory(layer_costs(0.25, classes=5, **options))
     export(model_of(name), f"{tmp_path}/m.tflite", batch=1)
     taken = arena((tmp_path / "m.tflite").read_bytes(), (1, SIZE, SIZE, way.channels))

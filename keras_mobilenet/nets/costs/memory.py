@@ -54,7 +54,8 @@ def peak_memory(
         dtype: That of the activations.
         runtime: `"litert"` counts what LiteRT's own kernels have in their arena on one thread,
             without a delegate: input and output of the running layer, the image, which is never
-            given up, and the patches that a full convolution copies its windows into. Gaps that
+            given up, the patches that a full convolution copies its windows into, and the sums of
+            an average pooling. Gaps that
             its arena has where these do not fit together are not counted. `"minimal"` counts the
             running layer's input and output and nothing else.
         in_place: Whether a depthwise convolution that keeps the shape writes over its input, but
@@ -161,4 +162,6 @@ def _live(step: _Step, image: LayerCost, runtime: Runtime, in_place: bool) -> di
         # Float and int8 kernels alike multiply matrices, of which a row is the window of a pixel.
         if layer.kind == "Conv2D" and (prod(layer.kernel[:2]) > 1 or layer.stride > 1):
             live["patches"] = prod(layer.output_shape[:-1]) * prod(layer.kernel[:-1])
+        if layer.kind == "GlobalAveragePooling2D":
+            live["sums"] = prod(layer.output_shape)
     return live
