@@ -10,6 +10,7 @@ under each of them run: all in one process, as Keras takes long to import and JA
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -33,6 +34,7 @@ from keras_mobilenet.errors import BackendError
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.models.frozen import batch_norms_of
 from keras_mobilenet.models.model_files import load_model, save_model
+from keras_mobilenet.nets import v2, v3
 from keras_mobilenet.nets.v1 import Block
 
 SIZE = 64
@@ -60,6 +62,26 @@ def nets():
     yield "dense", randomise(build(output_stride=8, **no_top)), X
     yield "multiplied", randomise(build(depth_multiplier=2, pooling="max", **no_top)), X
     yield "pixels", randomise(build(include_preprocessing=True)), PIXELS.astype("float32")
+
+
+def family(folder):
+    """V2 and V3, some of their rows: built, folded, and loaded from a file."""
+    rows = {
+        "MobileNetV2": (v2.BLOCKS[0], v2.Block(24, stride=2), v2.Block(24)),
+        "MobileNetV3Small": (v3.SMALL[0], v3.SMALL[3], v3.SMALL[4]),
+    }
+    for name, blocks in rows.items():
+        make = partial(
+            getattr(keras_mobilenet, name), (SIZE, SIZE, 3), blocks=blocks, classes=3,
+            weights=None, initializer="zeros", include_preprocessing=True,
+        )  # fmt: skip
+        model, again = randomise(make()), make()
+        x = PIXELS.astype("float32")
+        yield name, model.predict_on_batch(x)
+        yield f"folded {name}", fold_batch_norm(model).predict_on_batch(x)
+        save_weights(model, folder / f"{name}.safetensors")
+        load_weights(again, folder / f"{name}.safetensors")
+        assert all(map(np.array_equal, again.get_weights(), model.get_weights())), name
 
 
 def pyramid():
@@ -152,6 +174,7 @@ def outputs(folder, data):
         assert all(map(np.array_equal, again.get_weights(), plain.get_weights())), end
     on_tensorflow = keras.backend.backend() == "tensorflow"
     yield "channels first", plain.predict_on_batch(X) if on_tensorflow else channels_first(plain)
+    yield from family(folder)
     yield from fitted(folder)
     yield from finetuned(folder)
     for name in ("plain", "multiplied"):

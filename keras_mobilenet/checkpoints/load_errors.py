@@ -22,7 +22,7 @@ def mismatch_message(
     model = recognise(expected)
     named = f"{model.net}({model})" if model else "the model"
     if origin and (not model or origin.net != model.net):
-        is_a = f"the model is a {model.net}" if model else "the model is none"
+        is_a = f"the model is a {model.net}" if model else "the model is another net"
         problem = f"these are the weights of {origin.net}, {origin}; {is_a}."
         return fault(path, problem, f"Build a {origin.net} for it, or pass another file.")
     lines = [f"{os.fspath(path)} does not fit {named}."]
