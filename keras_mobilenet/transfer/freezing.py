@@ -16,13 +16,15 @@ from keras_mobilenet.models.frozen import (
     release_batch_norms,
 )
 from keras_mobilenet.models.parts import FoundNet, find_nets
+from keras_mobilenet.nets.net import is_block
 
 BatchNorm = Literal["frozen", "train"]
 ALL = "all"
+ALL_BUT_TWO = "all_but_two"  # blocks: these train, and what is behind them
 
 
 def freeze(
-    model: Any, *, until: str | None = "block_11", batch_norm: BatchNorm = "frozen"
+    model: Any, *, until: str | None = ALL_BUT_TWO, batch_norm: BatchNorm = "frozen"
 ) -> keras.Model:
     """Return `model`, in which the net's first layers no longer train.
 
@@ -34,9 +36,10 @@ def freeze(
     Args:
         model: A model that `MobileNet` returned, or one built on it. It is changed in place, and
             with it all models that share its layers.
-        until: The last part or layer that is frozen: `"stem"`, `"block_1"` to `"block_13"`, the
-            name of a layer, with or without its prefix, `"all"` for everything under the top, or
-            None for nothing.
+        until: The last part or layer that is frozen: `"stem"`, a block such as `"block_11"`,
+            `"head"`, the name of a layer, with or without its prefix, `"all"` for everything under
+            the top, None for nothing, or `"all_but_two"` for all but the last two blocks and what
+            is behind them: in `MobileNet` that is `"block_11"`.
         batch_norm: `"frozen"` keeps all batch norms, trained parts' too, as they are: they never
             train and always are in inference mode, whatever `training` or `trainable` say later.
             That is what a few hundred images want. `"train"` makes them ordinary layers again,
@@ -87,6 +90,8 @@ def _below(nets: Sequence[FoundNet], until: str | None) -> Sequence[Any]:
     """Return each net's layers up to the end of the part, or the layer, of the name `until`."""
     if until is None:
         return ()
+    if until == ALL_BUT_TWO:
+        return [layer for net in nets for layer in _below([net], _third_last(net))]
     triples = [(net, name, layer) for net in nets for name, layer in net.layers.items()]
     if until == ALL:
         return [layer for _, _, layer in triples]
@@ -97,11 +102,18 @@ def _below(nets: Sequence[FoundNet], until: str | None) -> Sequence[Any]:
     return [layer for net, name, layer in triples if net.place_of(name) <= max(places)]
 
 
+def _third_last(net: FoundNet) -> str:
+    """Return the last block but two, or what stands ahead of the blocks where there are few."""
+    parts = [*net.parts]
+    blocks = [part for part in parts if is_block(part)]
+    return blocks[-3] if len(blocks) > 2 else parts[0]
+
+
 def _unknown(nets: Sequence[FoundNet], until: str) -> str:
     parts = dict.fromkeys(part for net in nets for part in net.parts)
     return (
-        f"`until` must be one of {', '.join(parts)}, {ALL}, None or the name of a layer from "
-        f"{nets[0].first.name} to {nets[-1].last.name}. Received: until={until!r}"
+        f"`until` must be one of {', '.join(parts)}, {ALL}, {ALL_BUT_TWO}, None or the name of a "
+        f"layer from {nets[0].first.name} to {nets[-1].last.name}. Received: until={until!r}"
     )
 
 

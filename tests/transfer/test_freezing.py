@@ -8,7 +8,7 @@ import pytest
 from coloured_shapes import FEW
 from random_models import randomise
 
-from keras_mobilenet import MobileNet, freeze, replace_top, summary
+from keras_mobilenet import MobileNet, MobileNetV2, MobileNetV3Small, freeze, replace_top, summary
 from keras_mobilenet.models.frozen import batch_norms_of, layers_within
 from keras_mobilenet.models.model_files import load_model, save_model
 from keras_mobilenet.nets.v1 import BLOCKS
@@ -184,7 +184,9 @@ def test_net_that_is_cut_short_can_be_frozen():
     whole = flat()
     model = keras.Model(whole.input, whole.get_layer("conv_pw_3_relu").output)
     assert trains(freeze(model, until="block_2")) == ["conv_dw_3", "conv_pw_3"]
-    with pytest.raises(ValueError, match="block_3, all, None .* conv1 to conv_pw_3_relu"):
+    with pytest.raises(
+        ValueError, match="block_3, all, all_but_two, None .* conv1 to conv_pw_3_relu"
+    ):
         freeze(model, until="block_4")
 
 
@@ -291,7 +293,10 @@ def test_summary_line_says_what_trains():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"until": "block_6"}, "stem, block_1, .*, block_5, all, None .* conv1 to conv_pw_5_relu"),
+        (
+            {"until": "block_6"},
+            "stem, block_1, .*, block_5, all, all_but_two, None .* conv1 to conv_pw_5_relu",
+        ),
         ({"until": "conv_preds"}, "Received: until='conv_preds'"),
         ({"batch_norm": "off"}, "'frozen' or 'train'. Received: batch_norm='off'"),
     ],
@@ -319,3 +324,15 @@ def test_batch_norm_of_a_users_class_is_refused_before_any_changes():
     with pytest.raises(ValueError, match="Layer 'own' is a OwnNorm, .*batch_norm='train'"):
         freeze(model, until="all")
     assert trainable_summary(model).endswith("batch norm trains")
+
+
+@pytest.mark.parametrize(
+    ("builder", "last"),
+    [(MobileNetV2, "block_14_project"), (MobileNetV3Small, "expanded_conv_8_project")],
+)
+def test_by_default_two_blocks_train_and_what_is_behind_them(builder, last):
+    model = freeze(builder((32, 32, 3), weights=None, classes=3))
+    kernels = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    frozen = [x.name for x in kernels if not x.trainable]
+    assert frozen[-1] == last
+    assert all(x.trainable for x in kernels[len(frozen) :])
