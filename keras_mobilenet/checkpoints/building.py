@@ -83,23 +83,32 @@ def build_net(
     weights: Any = "imagenet",
     pooling: str | None = None,
     classes: int = 1000,
+    classifier_activation: Any = "softmax",
+    dropout: float | None = None,
+    bn_momentum: float | None = None,
+    initializer: Any = "glorot_uniform",
+    weight_decay: float | None = None,
     **others: Any,
 ) -> Any:
     """Return a `keras.Model` of the net that a key such as `"mobilenet_v2"` names.
 
-    It is the one of its builder, with the same arguments and errors, but takes -1 to 1 unless
-    `include_preprocessing` is True, and its name is the builder's where that has one name only.
+    It is the one of its builder, with the same arguments, defaults and errors, but takes -1 to 1
+    unless `include_preprocessing` is True, its dropout goes by `dropout`, and its name is the
+    builder's where that has one name only.
     """
     family = families.family(net)
     checked = arguments.check(
         family, input_shape=input_shape, alpha=alpha, include_top=include_top, weights=weights,
-        pooling=pooling, classes=classes, data_format=graph.data_format(), **others,
+        pooling=pooling, classes=classes,
+        dropout=family.dropout_rate if dropout is None else dropout,
+        data_format=graph.data_format(), **others,
     )  # fmt: skip
     named = replace(checked, name=checked.name or family.name)
     wanted = {name: others.get(name) for name in ("padding", "epsilon", "activation")}
     return build_model(
-        named, None, "softmax", wanted=wanted, bn_momentum=family.bn_momentum,
-        initializer="glorot_uniform", weight_decay=None,
+        named, None, classifier_activation, wanted=wanted,
+        bn_momentum=family.bn_momentum if bn_momentum is None else bn_momentum,
+        initializer=initializer, weight_decay=weight_decay,
     )  # fmt: skip
 
 

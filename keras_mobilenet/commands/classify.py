@@ -18,6 +18,7 @@ import typer
 
 from keras_mobilenet.commands.options import (
     DEFAULT_ADDRESS,
+    Builder,
     Job,
     check,
     names_in,
@@ -59,13 +60,12 @@ def _net(job: Job) -> Any:
         return _features_of(job.model) if job.features else job.model
     from keras_mobilenet.deploy.folders.embedding import features_model  # noqa: PLC0415
     from keras_mobilenet.deploy.opened import open_model  # noqa: PLC0415
-    from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415
     from keras_mobilenet.models.model_files import set_info  # noqa: PLC0415
 
     names = names_in(job.labels)
     classes = 1000 if names is None else len(names)
-    shape = (*job.size.known(), 3)
-    model = MobileNet(shape, alpha=job.alpha, weights=job.weights, classes=classes)
+    builder = Builder(job.net, job.alpha, job.minimalistic)
+    model = builder.build((*job.size.known(), 3), weights=job.weights, classes=classes)
     info = open_model(model).given(None, names).info
     set_info(model, replace(info, crop=_crop(job)))
     return features_model(model) if job.features else model

@@ -13,9 +13,12 @@ from keras_mobilenet.commands.options import (
     DEFAULT_SIZE,
     Alpha,
     AnySize,
+    Builder,
     FormatOption,
     ImageSize,
     Labels,
+    Minimalistic,
+    NetKey,
     Precision,
     PreprocessingOption,
     names_in,
@@ -42,7 +45,9 @@ def bench_command(
             show_default=False,
         ),
     ] = None,
+    net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
+    minimalistic: Minimalistic = False,
     size: AnySize = DEFAULT_SIZE,
     engines: Annotated[
         str | None,
@@ -75,10 +80,10 @@ def bench_command(
     from keras_mobilenet.deploy.bench import bench_output  # noqa: PLC0415 - loads Keras
     from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
 
-    net, name = _net(model, alpha, size)
+    timed, name = _timed(model, Builder(net, alpha, minimalistic), size)
     with progress_line() as progress:
         report = bench(
-            net,
+            timed,
             name=name,
             engines=_names(engines),
             precisions=_names(precisions),
@@ -118,7 +123,7 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _net(model: str | None, alpha: float, size: ImageSize) -> tuple[Any, str]:
+def _timed(model: str | None, builder: Builder, size: ImageSize) -> tuple[Any, str]:
     """Return the model to time, and words for it that say where its weights come from."""
     if model is not None and model.endswith(_SUFFIX):
         return model, model
@@ -126,23 +131,22 @@ def _net(model: str | None, alpha: float, size: ImageSize) -> tuple[Any, str]:
         raise ValueError(
             f"--model takes '{IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
         )
-    from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
-
     height, width = size.known()
-    trained = model == IMAGENET or (model is None and _weights_are_here(alpha, (height, width)))
+    trained = model == IMAGENET or (model is None and _weights_are_here(builder, (height, width)))
     if model is None and not trained:
         note("the ImageNet weights are not here, so the weights are random; --model imagenet "
              "fetches them")  # fmt: skip
-    net = MobileNet((height, width, 3), alpha=alpha, weights=IMAGENET if trained else None)
+    net = builder.build((height, width, 3), weights=IMAGENET if trained else None)
     weights = "ImageNet weights" if trained else "random weights"
-    return net, f"MobileNet, alpha {alpha:g}, {height} x {width}, {weights}"
+    return net, f"{builder}, {height} x {width}, {weights}"
 
 
-def _weights_are_here(alpha: float, size: tuple[int, int]) -> bool:
-    if pretrained.nearest_size(size) != size[0]:
+def _weights_are_here(builder: Builder, size: tuple[int, int]) -> bool:
+    net = family(builder.net).name
+    if pretrained.nearest_size(size, net, builder.alpha) != size[0]:
         return False  # none were published
     try:
-        row = pretrained.find(alpha, size[0])
+        row = pretrained.find(builder.alpha, size[0], net, **builder.options)
     except LookupError:  # none were published
         return False
     return any(copies(row.file_name(include_top=True)))
@@ -168,7 +172,9 @@ def export_command(
     batch: Annotated[
         Literal["1", "any"], typer.Option(help="Images that a .tflite takes at once.")
     ] = "1",
+    net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
+    minimalistic: Minimalistic = False,
     size: AnySize = DEFAULT_SIZE,
 ) -> None:
     """Write a model for another runtime, and compare it there before it counts."""
@@ -176,7 +182,7 @@ def export_command(
 
     names = names_in(labels)
     report = export(
-        _model(model, alpha, size, names),
+        _model(model, Builder(net, alpha, minimalistic), size, names),
         to,
         quantize=quantize,
         calibration=calibration,
@@ -191,13 +197,11 @@ def export_command(
     say(str(report))
 
 
-def _model(model: str, alpha: float, size: ImageSize, names: list[str] | None) -> Any:
-    from keras_mobilenet.mobilenet import MobileNet  # noqa: PLC0415 - loads Keras
-
+def _model(model: str, builder: Builder, size: ImageSize, names: list[str] | None) -> Any:
     if model.endswith(_SUFFIX):
         return model
     classes = len(names) if names and model != IMAGENET else 1000
-    return MobileNet((*size.lengths, 3), alpha=alpha, weights=model, classes=classes)
+    return builder.build((*size.lengths, 3), weights=model, classes=classes)
 
 
 def latency_command(

@@ -15,6 +15,7 @@ from keras_mobilenet.commands.options import (
     DEFAULT_SIZE,
     Alpha,
     AnySize,
+    Builder,
     FormatOption,
     ImageSize,
     Minimalistic,
@@ -30,7 +31,6 @@ from keras_mobilenet.commands.options import (
 from keras_mobilenet.display import paper_tables, sizes
 from keras_mobilenet.display.cost_tables import By, cost_table, device_table, selection_table
 from keras_mobilenet.display.summaries import summary as model_summary
-from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.costs import latency
 from keras_mobilenet.nets.costs import layers as costs
 from keras_mobilenet.nets.costs.memory import DType, Runtime
@@ -66,10 +66,10 @@ class Net:
 
     def build(self) -> Any:
         """Return the net as a Keras model with random weights."""
-        from keras_mobilenet.checkpoints.building import build_net  # noqa: PLC0415
-
+        arguments = self._arguments()
+        builder = Builder(*(arguments.pop(field.name) for field in fields(Builder)))
         shape = (*self.size.lengths, self.channels)
-        return build_net(**self._arguments(), input_shape=shape, weights=None)
+        return builder.build(shape, weights=None, **arguments)
 
     def _arguments(self) -> dict[str, Any]:
         names = ("net", "alpha", "minimalistic", "depth_multiplier", "classes", "pooling",
@@ -146,7 +146,7 @@ def cost(
         from keras_mobilenet.display.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
 
         height, width = net.size.known()
-        name = pretrained.label(family(net.net).name, net.alpha, minimalistic=net.minimalistic)
+        name = Builder(net.net, net.alpha, net.minimalistic)
         cost_chart(layers, chart, title=f"{name}, {height} x {width}: ")
         note(f"wrote {chart}")
 

@@ -21,8 +21,9 @@ from keras_mobilenet.errors import plain
 from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
 from keras_mobilenet.nets import net, v1
-from keras_mobilenet.nets.families import BY_KEY
+from keras_mobilenet.nets.families import BY_KEY, family
 from keras_mobilenet.nets.net import Size as PixelSize
+from keras_mobilenet.nets.pretrained import label
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,31 @@ AnySize = Annotated[
         help="Of the input in pixels: one length, or height x width.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Which MobileNet the options of a command name."""
+
+    net: str
+    alpha: float
+    minimalistic: bool = False
+
+    def __str__(self) -> str:
+        return label(family(self.net).name, self.alpha, minimalistic=self.minimalistic)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the net alone takes."""
+        return {"minimalistic": True} if self.minimalistic else {}
+
+    def build(self, shape: Any, **others: Any) -> Any:
+        """Return the Keras model for images of a shape."""
+        from keras_mobilenet.checkpoints.building import build_net  # noqa: PLC0415 - loads Keras
+
+        return build_net(self.net, shape, self.alpha, **self.options, **others)
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
 NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 
@@ -184,7 +210,8 @@ def bytes_in(option: str, text: str) -> int:
 
 # Of `classify`, and which of them go together.
 
-_OF_NET = ("alpha", "size", "weights")  # options that say what a --model knows itself
+# Options that say what a --model knows itself.
+_OF_NET = ("net", "alpha", "minimalistic", "size", "weights")
 _ADDRESS = re.compile(r"auto|local|ray://.+|[\w.-]+:\d+")
 DEFAULT_ADDRESS = "default"  # what `--ray` alone stands for: Ray's own choice
 
@@ -196,7 +223,9 @@ class Job:
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders, .txt files with a path a line.")
     ]
+    net: NetKey = DEFAULT_NET
     alpha: Alpha = 1.0
+    minimalistic: Minimalistic = False
     size: AnySize = DEFAULT_SIZE
     weights: Annotated[str, typer.Option(help="'imagenet', or a file of weights.")] = "imagenet"
     top: Annotated[int, typer.Option(help="How many classes an image.", min=1)] = 5

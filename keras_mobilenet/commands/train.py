@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from keras_mobilenet.commands.options import (
+    DEFAULT_NET,
     Alpha,
     FormatOption,
+    NetKey,
     Size,
     note,
     say,
@@ -38,6 +40,7 @@ def finetune(
     train_from: Annotated[
         str, typer.Option(help="What trains: 'top', 'block_12' and all behind it, ..., 'all'.")
     ] = "top",
+    net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
     size: Size = DEFAULT_SIZE,
     grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
@@ -61,7 +64,7 @@ def finetune(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Only say which alpha and size suit the images.")
+        bool, typer.Option("--probe", help="Only say which net, alpha and size suit the images.")
     ] = False,
     table: FormatOption = "text",
 ) -> None:
@@ -81,8 +84,9 @@ def finetune(
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train(
-            folder, out=out, validation=validation(val), train_from=train_from, alpha=alpha,
-            size=size, channels=1 if grey else 3, weights=None if weights == "none" else weights,
+            folder, out=out, validation=validation(val), train_from=train_from, net=net,
+            alpha=alpha, size=size, channels=1 if grey else 3,
+            weights=None if weights == "none" else weights,
             epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, views=views,
             class_weight=None if class_weight == "none" else class_weight, seed=seed,
             cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
@@ -106,9 +110,9 @@ def _score_table(scores: tuple[ProbeScore, ...], table: Format) -> str:
         import json  # noqa: PLC0415
 
         return json.dumps([vars(score) for score in scores], indent=2)
-    headers = ["alpha", "size", "accuracy %", "+-", "images/s"]
+    headers = ["net", "alpha", "size", "accuracy %", "+-", "images/s"]
     rows = [
-        [f"{s.alpha:g}", str(s.size), f"{100 * s.accuracy:.1f}", f"{100 * s.std:.1f}",
+        [s.net, f"{s.alpha:g}", str(s.size), f"{100 * s.accuracy:.1f}", f"{100 * s.std:.1f}",
          f"{s.images_per_second:.0f}"]
         for s in scores
     ]  # fmt: skip
@@ -172,6 +176,7 @@ def train(
     val: Annotated[
         str, typer.Option(help="Images to validate with: a folder, a CSV file, or a share.")
     ] = "0.2",
+    net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
     size: Size = DEFAULT_SIZE,
     epochs: Annotated[int, typer.Option(help="How often each image is shown.", min=1)] = 100,
@@ -223,8 +228,8 @@ def train(
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train_net(
-            folder, out=out, validation=validation(val), alpha=alpha, size=size, epochs=epochs,
-            batch_size=batch_size, schedule=schedule, learning_rate=learning_rate,
+            folder, out=out, validation=validation(val), net=net, alpha=alpha, size=size,
+            epochs=epochs, batch_size=batch_size, schedule=schedule, learning_rate=learning_rate,
             warmup=warmup, weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
             bn_momentum=bn_momentum, min_area=min_area, mixed_precision=mixed_precision,
             seed=seed, resume=resume, tensorboard=tensorboard, progress=report,

@@ -157,9 +157,10 @@ def classes_of(model: Any) -> int | None:
 
 
 def _is_of_imagenet(model: Any) -> bool:
-    """Return whether a model is a MobileNet V1 up to its own classifier of ImageNet's classes."""
+    """Return whether a model is a MobileNet up to its own classifier of ImageNet's classes."""
     net = net_at_input(model)
     if net is None or not net.top:
         return False
     *_, last = (layer for layer in layers_within(model) if layer.weights)
-    return last in net.top and getattr(last, "filters", None) == len(imagenet_classes())
+    units = getattr(last, "filters", None) or getattr(last, "units", None)  # V2's is dense
+    return last in net.top and units == len(imagenet_classes())

@@ -477,6 +477,7 @@ class Family:
     options: Mapping[str, Any] = field(default_factory=dict)  # what its builder alone takes
     bn_momentum: float = 0.999
     dropout: str = "dropout"  # what its builder calls the share of features dropped
+    dropout_rate: float = 0.0  # that share, by default
 
     @property
     def classifier(self) -> Layer:

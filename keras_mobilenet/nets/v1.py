@@ -266,4 +266,5 @@ FAMILY = Family(
     folder="mobilenet",
     options={"depth_multiplier": 1},
     bn_momentum=0.99,
+    dropout_rate=1e-3,
 )

@@ -336,6 +336,7 @@ def _family(kind: str, blocks: tuple[Block, ...], top_channels: int) -> Family:
         default_size=None,
         options={"minimalistic": False},
         dropout="dropout_rate",
+        dropout_rate=0.2,
     )
 
 

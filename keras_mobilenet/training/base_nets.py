@@ -51,6 +51,7 @@ def base_net(
             alpha,
             include_top=_takes_top(net, alpha, weights, size),
             weights=weights,
+            dropout=0.0,
             blocks=blocks,
         )
         # No dropout: it is for long trainings of whole nets, and would cost the exactness of

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.deploy import _weights_are_here, batch_sizes
+from keras_mobilenet.commands.options import Builder
 from keras_mobilenet.deploy.bench import benchmarking, candidates, machine, timing
 from keras_mobilenet.deploy.bench.bench_output import bench_table
 from keras_mobilenet.deploy.bench.benchmarking import bench
@@ -334,4 +335,6 @@ def test_weights_are_random_and_said_to_be_where_there_are_none(hurried, cache):
     result = run("--alpha", 0.25, "--size", 32, *SMALL[6:], "--engines", "keras")
     assert "random weights" in result.stdout
     assert "the ImageNet weights are not here" in result.stderr
-    assert not _weights_are_here(0.25, (128, 128))  # published, and not in the empty cache
+    assert not _weights_are_here(
+        Builder("mobilenet", 0.25), (128, 128)
+    )  # published, and not in the empty cache

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import warnings
+from dataclasses import astuple
 from functools import partial
 
 import filelock
@@ -15,10 +16,13 @@ from coloured_shapes import COLOURS, write_shapes
 from typer.testing import CliRunner
 
 from keras_mobilenet import finetune, train
+from keras_mobilenet.checkpoints.building import build_net
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.errors import BackendError, ImageError
 from keras_mobilenet.evaluation.metrics import evaluate
 from keras_mobilenet.models.model_files import info_of, load_model
+from keras_mobilenet.nets import v2, v3
+from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.v1 import Block
 from keras_mobilenet.training import run_state
 from keras_mobilenet.training.workers import Workers
@@ -50,6 +54,24 @@ def finished(images, tmp_path_factory):
     watch = keras.callbacks.LambdaCallback(on_epoch_begin=keep)
     run = train(images, out=out, progress=told.append, callbacks=[watch], **SMALL)
     return run, out, told, killed
+
+
+@pytest.mark.parametrize(
+    ("net", "blocks"), [("mobilenet_v2", v2.BLOCKS[:2]), ("MobileNetV3Small", v3.SMALL[:2])]
+)
+def test_any_net_of_the_family_is_trained(images, tmp_path, eager, net, blocks):
+    small = {**SMALL, "epochs": 1, "alpha": 0.35, "blocks": blocks}
+    run = train(images, out=tmp_path, net=net, **small)
+    saved = load_model(tmp_path / "model.keras")
+    whole = build_net(net, (32, 32, 3), 0.35, weights=None, classes=3, blocks=blocks)
+    assert [w.shape for w in saved.weights] == [w.shape for w in whole.weights]
+    assert info_of(saved).labels == tuple(COLOURS)
+    settings = json.loads((tmp_path / "metrics.json").read_text())["settings"]
+    assert settings["net"] == family(net).key
+    assert settings["blocks"] == [list(astuple(block)) for block in blocks]
+    assert 0 <= run.accuracy <= 1
+    with pytest.raises(ValueError, match=f"`blocks` must be .*{family(net).blocks_name}"):
+        train(images, out=tmp_path / "wrong", net=net, **SMALL)
 
 
 @pytest.fixture

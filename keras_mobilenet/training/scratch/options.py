@@ -16,8 +16,8 @@ The recipe, and where it is from:
 
 What is not published, and is chosen here: 100 epochs; averages that keep 0.9999 a step; parts of at
 least 0.35 of an image, mirrored every other time, and no change of colours; no dropout, of which
-TF-slim has 0.001, because two processes could not drop what one does. A short training could not
-fill averages of thousands of steps: they reach over a twentieth of its steps at most.
+TF-slim has 0.001 for V1, because two processes could not drop what one does. A short training could
+not fill averages of thousands of steps: they reach over a twentieth of its steps at most.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.arguments import checked_blocks
+from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.v1 import BLOCKS, Block
 from keras_mobilenet.training.checks import (
     blocks_to_json,
     check_range,
@@ -64,7 +65,8 @@ class Options:
     mixed_precision: bool
     seed: int
     validation: Any  # as it was passed
-    blocks: Sequence[Block] = BLOCKS
+    blocks: Sequence[Any]
+    net: str = v1.FAMILY.key
 
     def averages(self, steps: int) -> tuple[float, float]:
         """Return what the weights' averages and the batch norms keep in each of `steps`."""
@@ -78,18 +80,21 @@ class Options:
         return asdict(self) | {
             "size": list(self.size),
             "validation": validation_to_json(self.validation),
-            "blocks": blocks_to_json(self.blocks, "mobilenet"),
+            "blocks": blocks_to_json(self.blocks, self.net),
         }
 
 
-def checked_options(*, size: Any, blocks: Any = BLOCKS, **others: Any) -> Options:
-    """Return the settings.
+def checked_options(
+    *, size: Any, net: Any = v1.FAMILY.key, blocks: Any = None, **others: Any
+) -> Options:
+    """Return the settings; `net` is a key, or a builder's name.
 
     Raises:
         ValueError: one is out of range.
     """
-    blocks = checked_blocks(blocks, others["alpha"])
-    options = Options(size=checked_size(size), blocks=blocks, **others)
+    known = family(net)
+    blocks = checked_blocks(blocks, others["alpha"], known)
+    options = Options(size=checked_size(size), net=known.key, blocks=blocks, **others)
     for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
         check_whole(name, getattr(options, name), least)
     if options.schedule not in SCHEDULES:

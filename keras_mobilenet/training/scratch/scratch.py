@@ -1,4 +1,4 @@
-"""train(): a MobileNet V1 from random weights."""
+"""train(): a MobileNet from random weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from os import PathLike
 from typing import Any
 
 from keras_mobilenet.models.backends import import_tensorflow, is_tensorflow
-from keras_mobilenet.nets.v1 import BLOCKS, Block
 from keras_mobilenet.training import run_files
 from keras_mobilenet.training.checks import check_data_format
 from keras_mobilenet.training.data.datasets import read_dataset
@@ -23,6 +22,7 @@ def train(
     data: Any,
     *,
     out: str | PathLike[str],
+    net: str = "mobilenet",
     alpha: float = 1.0,
     size: int | tuple[int, int] = 224,
     validation: Any = 0.2,
@@ -42,7 +42,7 @@ def train(
     tensorboard: bool = False,
     callbacks: Sequence[Any] = (),
     progress: ProgressCallback = unreported,
-    blocks: Sequence[Block] = BLOCKS,
+    blocks: Sequence[Any] | None = None,
 ) -> Run:
     """Return a MobileNet that was trained from random weights on `data`, and how good it is.
 
@@ -62,6 +62,8 @@ def train(
         data: A folder with a folder of images for each class; a CSV file with the columns
             `path` and `label`; or pairs of these.
         out: A folder for the model, its history, metrics and report, and the state.
+        net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or `"mobilenet_v3_large"`. The
+            recipe is V1's for all: V3's own has another schedule, and more augmentation.
         alpha: Width multiplier.
         size: `(height, width)` in pixels of the input, or an int.
         validation: The share to validate with, or other data of the same kind, or None. Of each
@@ -90,7 +92,7 @@ def train(
             `out/tensorboard`; needs the extra `tensorboard`.
         callbacks: Keras callbacks, on every worker; their model is the net that trains.
         progress: Called with a `Progress` as the work goes on.
-        blocks: Those of a net of your own, as for `MobileNet`.
+        blocks: Those of a net of your own, of the net's own kind, as for its builder.
 
     Returns:
         The model, its history and its outputs for the validation images.
@@ -108,7 +110,7 @@ def train(
     Source: Howard et al., 2017, arXiv 1704.04861, section 3.2; TF-slim.
     """
     options = checked_options(
-        alpha=alpha, size=size, epochs=epochs, batch_size=batch_size, schedule=schedule,
+        net=net, alpha=alpha, size=size, epochs=epochs, batch_size=batch_size, schedule=schedule,
         learning_rate=learning_rate, warmup=warmup, weight_decay=weight_decay,
         label_smoothing=label_smoothing, ema=ema, bn_momentum=bn_momentum, min_area=min_area,
         mixed_precision=mixed_precision, seed=seed, validation=validation, blocks=blocks,

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_mobilenet.checkpoints.building import build_net
 from keras_mobilenet.images.model_info import ModelInfo, info_for
-from keras_mobilenet.mobilenet import MobileNet
 from keras_mobilenet.models.frozen import batch_norms_of
 from keras_mobilenet.models.model_files import set_info
 from keras_mobilenet.training.base_nets import seeded
@@ -29,7 +29,8 @@ def training_net(options: Options, classes: int, *, steps: int, synchronized: bo
         synchronized: Whether batch norms see the whole batch that several workers share.
     """
     with _precision(options.mixed_precision), seeded(options.seed):
-        net = MobileNet(
+        net = build_net(
+            options.net,
             (*options.size, 3),
             options.alpha,
             dropout=0.0,
@@ -51,9 +52,10 @@ def finished_net(options: Options, labels: Sequence[str]) -> keras.Model:
 
     Its weights are in the order of the training net's.
     """
-    net = MobileNet(
-        (*options.size, 3), options.alpha, weights=None, classes=len(labels), blocks=options.blocks
-    )
+    net = build_net(
+        options.net, (*options.size, 3), options.alpha, weights=None,
+        classes=len(labels), blocks=options.blocks,
+    )  # fmt: skip
     set_info(net, model_info(options, labels))
     return net
 

@@ -1,0 +1,113 @@
+"""`--net`, on every command that has `--alpha`: what net the command is about."""
+
+import inspect
+import json
+
+import keras
+import numpy as np
+import pytest
+import typer
+from image_files import write_images
+from test_cli import run
+
+import keras_mobilenet
+from keras_mobilenet import MobileNetV2, save_weights, summary
+from keras_mobilenet.commands.app import app
+from keras_mobilenet.commands.train import _score_table
+from keras_mobilenet.deploy.bench import benchmarking
+from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.training.finetune.probing import ProbeScore
+
+V2 = ("--net", "mobilenet_v2", "--alpha", 0.35, "--size", 32)
+SMALL = ("--net", "mobilenet_v3_small", "--minimalistic", "--size", 32)
+
+
+def test_every_command_with_alpha_has_net():
+    commands = [typer.main.get_command(app)]
+    seen = set()
+    for group in commands:
+        commands += [c for c in group.commands.values() if hasattr(c, "commands")]
+        for name, command in group.commands.items():
+            options = {option for p in command.params for option in p.opts}
+            if "--alpha" in options:
+                seen.add(name)
+                assert "--net" in options, name
+    assert seen >= {"summary", "plot", "cost", "classify", "bench", "export", "fetch", "where",
+                    "finetune", "train"}  # fmt: skip
+
+
+def test_a_net_that_there_is_not_is_named():
+    for command in (("cost",), ("summary",), ("paper",), ("sizes",), ("weights", "where")):
+        message = str(run(*command, "--net", "mobilenet_v9").exception)
+        assert "`net` must be one of mobilenet, mobilenet_v2, mobilenet_v3_small" in message
+
+
+def test_summary_prints_the_net():
+    keras.utils.clear_session(free_memory=False)  # names as in a fresh process
+    expected = summary(MobileNetV2((32, 32, 3), 0.35, weights=None), costs=True)
+    keras.utils.clear_session(free_memory=False)
+    assert run("summary", *V2, "--costs").stdout.strip() == expected
+    small = run("summary", *SMALL).stdout
+    assert "expanded_conv_depthwise_bn" in small
+    assert "dropout (Dropout)" in small
+
+
+def test_defaults_are_those_of_the_builders():
+    for family in FAMILIES:
+        front = inspect.signature(getattr(keras_mobilenet, family.name)).parameters
+        assert family.dropout_rate == (front[family.dropout].default if family.dropout in front
+                                       else 0.0)  # fmt: skip
+        assert family.bn_momentum == front["bn_momentum"].default
+
+
+def test_plot_draws_the_net(tmp_path):
+    image = tmp_path / "net.svg"
+    assert run("plot", image, *V2).exit_code == 0
+    assert "expanded" in image.read_text() or "block 16" in image.read_text()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "net.safetensors"
+    save_weights(MobileNetV2((32, 32, 3), 0.35, weights=None), path)
+    return path
+
+
+def test_classify_takes_the_net_and_its_weights(tmp_path, weights):
+    write_images(tmp_path / "images", 2)
+    result = run("classify", tmp_path / "images", *V2, "--weights", weights, "--json")
+    told = json.loads(result.stdout)
+    names = {name for _, name in imagenet_classes()}
+    assert len(told) == 2
+    assert all(c["name"] in names for image in told for c in image["classes"])
+    wrong = run("classify", tmp_path / "images", *V2[:2], "--model", "net.keras")
+    assert "--model knows its own net" in wrong.output
+
+
+def test_bench_and_export_take_the_net(tmp_path, weights, monkeypatch):
+    given = []
+
+    def stop(model, *_, **options):
+        given.append((model, options.get("name")))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(benchmarking, "bench", stop)
+    monkeypatch.setattr("keras_mobilenet.deploy.exporting.export", stop)
+    run("bench", "--model", "none", *V2)
+    run("bench", "--model", "none", *SMALL)
+    run("export", weights, tmp_path / "net.tflite", *V2)
+    (first, name), (second, another), (third, _) = given
+    assert name == "MobileNetV2, alpha 0.35, 32 x 32, random weights"
+    assert another == "MobileNetV3Small minimalistic, alpha 1, 32 x 32, random weights"
+    assert (first.name, second.name) == ("mobilenetv2_0.35_32", "MobileNetV3Small")
+    assert first.count_params() == third.count_params() == 1_691_208
+    assert second.count_params() == 2_056_848
+    same = MobileNetV2((32, 32, 3), 0.35, weights=weights)
+    x = np.zeros((1, 32, 32, 3), "float32")
+    assert np.array_equal(third(x), same(x))
+
+
+def test_probe_prints_the_net():
+    table = _score_table((ProbeScore("MobileNetV2", 0.35, 96, 0.9, 0.01, 50, 100.0),), "text")
+    assert table.splitlines()[1].split() == ["MobileNetV2", "0.35", "96", "90.0", "1.0", "100"]
