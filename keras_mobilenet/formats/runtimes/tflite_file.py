@@ -1,16 +1,16 @@
-"""TFLite files of MobileNet V1, float or quantised: parsed, never interpreted.
+"""TFLite files of MobileNets, float or quantised: parsed, never interpreted.
 
-The convolutions are found by walking the operators from the input on; names are not needed. In
-these nets each batch norm is folded into the convolution before it; an equivalent one is made from
-what is left, its bias.
+The convolutions are found by walking the operators from the input on; names are not needed. What
+each of them takes, and what is behind it, tells which net it is. Each batch norm is folded into
+the convolution before it; an equivalent one is made from what is left, its bias.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -18,43 +18,49 @@ import numpy as np
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.files import bounded_content
-from keras_mobilenet.formats.arrays import ArrayLike, Lazy, folded_batch_norm
+from keras_mobilenet.formats.arrays import ArrayLike, Lazy, folded_batch_norm, shapes_of
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.runtimes.tflite_model import (
     Graph,
-    Operator,
     Quantization,
     Tensor,
     faults,
     parse,
 )
+from keras_mobilenet.formats.runtimes.tflite_walk import (
+    CONVOLUTIONS,
+    FULLY_CONNECTED,
+    Step,
+    Walk,
+    activations_of,
+    taken_by,
+    walked,
+)
 from keras_mobilenet.formats.tensorflow.slim_net import BACKGROUND_CLASSES
 from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import FAMILIES
 from keras_mobilenet.nets.net import (
+    HARD_SIGMOID,
+    NO_ZEROS,
     RELU_MAX,
     RELU_MAXIMA,
     Activation,
     Conventions,
+    Family,
     Layer,
+    Net,
     Padding,
+    Zeros,
     same_zeros,
 )
 
 NAME = "TFLite"
 IDENTIFIER = b"TFL3"
-_CONVOLUTIONS = {"Conv2D": "CONV_2D", "DepthwiseConv2D": "DEPTHWISE_CONV_2D"}
-_FULLY_CONNECTED = "FULLY_CONNECTED"
 _SAME = 0  # of the schema's Padding
 _RELU, _RELU6 = 1, 3  # of its ActivationFunctionType
 _CLIPPED_BY_RANGE = (0, 1, _RELU6)  # none and ReLU: the same where a quantised range ends at 6
-# What moves values and changes none.
-_PASSING = {"QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "PAD"}  # between the convolutions
-_TOP = {"MEAN", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "SOFTMAX", "LOGISTIC"}  # and behind them
-_SHAPES = {"SHAPE", "STRIDED_SLICE", "PACK"}  # work out the shape of a RESHAPE
-_WEIGHTED = {*_CONVOLUTIONS.values(), _FULLY_CONNECTED}
-_NET = v1.network()
-_BATCH_NORMS = _NET.batch_norm_names()
-_BEFORE_TOP = len(_BATCH_NORMS)  # convolutions
+_SIXTH = [f"MUL {1 / 6:.6f}"]
+_TOP = {"SOFTMAX", "LOGISTIC"}
 _FLOAT = np.dtype(np.float32)
 
 
@@ -72,116 +78,111 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     yield checkpoint
 
 
-@dataclass
-class _Step:
-    """A convolution of the file, and what was found around it."""
-
-    operator: Operator
-    kernel: int  # its height, and width
-    pads: tuple[int, int] | None  # before and after, of a PAD ahead of it
-    behind: str = ""  # RELU or RELU6, an operator of its own
-
-
-@dataclass
-class _Walk:
-    """The convolutions so far, and where the walk is."""
-
-    graph: Graph
-    current: int
-    pads: tuple[int, int] | None = None
-    steps: list[_Step] = field(default_factory=list)
-    constants: dict[int, Tensor] = field(default_factory=dict)  # float16, behind a DEQUANTIZE
-
-
 def _checkpoint(graph: Graph) -> Checkpoint:
-    walk = _walked(graph)
-    layers = _layers(walk.steps)
-    arrays: dict[str, ArrayLike] = {}
-    for layer, step in zip(layers, walk.steps, strict=True):
-        arrays |= _arrays(walk, layer, step)
-    top = arrays.get(f"{v1.FAMILY.classifier.name}/bias")
+    walk = walked(graph)
+    net, layers = _net(walk)
+    arrays = _all_arrays(walk, net, layers)
+    top = arrays.get(f"{layers[-1].name}/bias") if layers[-1].role == "classifier" else None
     return Checkpoint(
         NAME,
         arrays,
         Conventions(
-            padding=_padding(graph, layers, walk.steps),
-            activation=_activation(graph, layers, walk.steps),
+            padding=_padding(graph, net, layers, walk.steps),
+            activation=_activation(graph, net.net, layers, walk.steps),
         ),
         background=top is not None and tuple(top.shape) == (BACKGROUND_CLASSES,),
-        notes=_notes(walk),
+        notes=(*_notes(walk), *walk.notes),
     )
 
 
-def _walked(graph: Graph) -> _Walk:
-    """Follow the operators from the input to the output, which in a MobileNet is a chain."""
-    walk = _Walk(graph, graph.input)
-    for operator in graph.operators:
-        first = operator.inputs[0] if operator.inputs else -1
-        if operator.name == "DEQUANTIZE" and graph.tensors[first].values is not None:
-            walk.constants[operator.outputs[0]] = graph.tensors[first]
-        elif operator.name not in _SHAPES:
-            known = _PASSING | _WEIGHTED | (_TOP if len(walk.steps) >= _BEFORE_TOP else set())
-            if first != walk.current or operator.name not in known:
-                raise CheckpointError(f"{_place(walk)} is {operator.name}, so this is another net")
-            _follow(walk, operator)
-            walk.current = operator.outputs[0]
-    return walk
+@dataclass(frozen=True)
+class _Candidate:
+    """A net that a file may hold."""
+
+    family: Family
+    options: Mapping[str, Any]
+    padding: Padding = "same"
+    size: tuple[int, int] | tuple[None, None] = (None, None)
+
+    @cached_property
+    def net(self) -> Net:
+        return self.family.network(padding=self.padding, size=self.size, **self.options)
+
+    @property
+    def name(self) -> str:
+        return "MobileNet V1" if self.family is v1.FAMILY else self.family.name
 
 
-def _place(walk: _Walk) -> str:
-    return f"the operator behind {len(walk.steps)} convolutions"
+def _candidates() -> Iterator[_Candidate]:
+    for family in FAMILIES:
+        yield _Candidate(family, {})
+        if "minimalistic" in family.options:
+            yield _Candidate(family, {"minimalistic": True})
 
 
-def _follow(walk: _Walk, operator: Operator) -> None:
-    if operator.name == "PAD":
-        walk.pads = _pads(walk, operator)
-    elif operator.name in ("RELU", "RELU6") and walk.steps:
-        walk.steps[-1].behind = operator.name
-    elif operator.name in _WEIGHTED:
-        shape = _tensor(walk, operator.inputs[1]).shape
-        walk.steps.append(_Step(operator, shape[1] if len(shape) == 4 else 1, walk.pads))
-        walk.pads = None
-    elif walk.pads:
-        raise CheckpointError(f"{_place(walk)} is {operator.name} on a padded image")
+def _net(walk: Walk) -> tuple[_Candidate, tuple[Layer, ...]]:
+    """Return the net that the file holds, and its layers that the file's convolutions are."""
+    reasons = []
+    for candidate in _candidates():
+        layers = candidate.net.convolutions[: len(walk.steps)]
+        reason = _difference(candidate, walk.steps)
+        if reason is None:
+            # Which blocks add depends on their widths.
+            shapes = shapes_of(_all_arrays(walk, candidate, layers))
+            if origin := candidate.family.recognise(shapes):
+                options = {**candidate.options, "alpha": origin.alpha}
+                exact = replace(candidate, options=options)
+            else:
+                exact = candidate
+            _check_wiring(exact, walk.steps)
+            return exact, exact.net.convolutions[: len(walk.steps)]
+        reasons.append(reason)
+    # The net that is alike the longest says best what differs.
+    raise CheckpointError(max(reasons, key=lambda reason: reason[0])[1])
 
 
-def _tensor(walk: _Walk, number: int) -> Tensor:
-    return walk.constants.get(number) or walk.graph.tensors[number]
-
-
-def _pads(walk: _Walk, operator: Operator) -> tuple[int, int]:
-    """Return the zeros before and after, if they are the same on both axes and there alone."""
-    values = walk.graph.tensors[operator.inputs[1]].values
-    rows = [] if values is None else values.tolist()
-    if len(rows) != 4 or rows[0] != [0, 0] or rows[3] != [0, 0] or rows[1] != rows[2]:
-        raise CheckpointError(f"{_place(walk)} pads by {rows}, which no MobileNet does")
-    return rows[1][0], rows[1][1]
-
-
-def _layers(steps: Sequence[_Step]) -> tuple[Layer, ...]:
-    """Return the spec's layers that the file's convolutions are, in order."""
-    layers = _NET.convolutions
+def _difference(candidate: _Candidate, steps: Sequence[Step]) -> tuple[int, str] | None:
+    """Return how many convolutions are alike, and what differs then; None where nothing does."""
+    layers = candidate.net.convolutions
     for number, (layer, step) in enumerate(zip(layers, steps, strict=False), start=1):
         found, options = step.operator.name, step.operator.options
-        if layer.role == "classifier" and found == _FULLY_CONNECTED:
+        if layer.role == "classifier" and found == FULLY_CONNECTED:
             continue
         strides = {options.get("StrideH"), options.get("StrideW")}
         dilations = {options.get("DilationHFactor"), options.get("DilationWFactor")}
-        if found != _CONVOLUTIONS[layer.kind] or strides != {layer.stride} or dilations != {1}:
-            wanted = f"{_CONVOLUTIONS[layer.kind]} with a stride of {layer.stride}"
-            raise CheckpointError(
-                f"convolution {number} is {found} with a stride of {options.get('StrideH')}, where "
-                f"MobileNet V1 has {wanted}, so this is another net"
+        kind = CONVOLUTIONS.get(layer.kind, "CONV_2D")
+        width = (layer.window or (1,))[0]
+        if found != kind or strides != {layer.stride} or dilations != {1} or step.kernel != width:
+            sizes = (f" and a kernel of {n} x {n}" for n in (step.kernel, width))
+            own, net = ("", "") if step.kernel == width else sizes
+            return number, (
+                f"convolution {number} is {found} with a stride of {options.get('StrideH')}{own}, "
+                f"where {candidate.name} has {kind} with a stride of {layer.stride}{net}, so this "
+                "is another net"
             )
-    if len(steps) not in (len(layers), len(layers) - 1):
-        raise CheckpointError(
-            f"the net has {len(steps)} convolutions, MobileNet V1 {len(layers)} with its top, so "
-            "this is another net"
+    tops = sum(layer.part == "top" for layer in layers)
+    if not len(layers) - tops <= len(steps) <= len(layers):
+        return len(steps), (
+            f"the net has {len(steps)} convolutions, {candidate.name} {len(layers)} with its top, "
+            "so this is another net"
         )
-    return layers[: len(steps)]
+    return None
 
 
-def _padding(graph: Graph, layers: Sequence[Layer], steps: Sequence[_Step]) -> Padding:
+def _check_wiring(candidate: _Candidate, steps: Sequence[Step]) -> None:
+    """Raise unless each convolution takes what it takes in the net: sums, and weighed images."""
+    taken = taken_by(candidate.net)
+    for layer, step, value in zip(candidate.net.convolutions, steps, taken, strict=False):
+        pools = layer.role in ("squeeze", "excite") or layer.part == "top"
+        if step.takes != value or (pools and not step.pooled):
+            raise CheckpointError(
+                f"{layer.name} takes another image than in {candidate.name}, so this is another net"
+            )
+
+
+def _padding(
+    graph: Graph, candidate: _Candidate, layers: Sequence[Layer], steps: Sequence[Step]
+) -> Padding:
     """Return the convention that leads to the zeros that the file adds, at the file's own size.
 
     TFLite's converter turns a PAD into SAME where the two are one, so that a net may hold both.
@@ -193,60 +194,83 @@ def _padding(graph: Graph, layers: Sequence[Layer], steps: Sequence[_Step]) -> P
     order: tuple[Padding, ...] = ("same", "keras", "symmetric")
     explicit = any(step.pads for step in steps)
     for padding in sorted(order, key=lambda p: explicit and p == "same"):
-        network = v1.network(padding=padding)
+        network = replace(candidate, padding=padding, size=sizes[0]).net
         pads = {x.name: before.pad for before, x in pairwise(network) if x.padding == "valid"}
-        convolutions = [layer for layer in network if layer.name in names]
+        convolutions = [network.by_name[name] for name in names]
         expected = [
             pads[layer.name]
             if layer.name in pads
-            else tuple(same_zeros(n, layer.kernel[0], layer.stride) for n in size)
+            else tuple(same_zeros(n, (layer.window or (1,))[0], layer.stride) for n in size)
             for layer, size in zip(convolutions, sizes, strict=True)
         ]
         if found == expected:
             return padding
-    raise CheckpointError("its convolutions pad in a way that no known MobileNet V1 does")
+    raise CheckpointError(f"its convolutions pad in a way that no known {candidate.name} does")
 
 
-def _size(graph: Graph, step: _Step) -> tuple[int, ...]:
+def _size(graph: Graph, step: Step) -> tuple[int, int]:
     """Return the (height, width) that a convolution gets, without the zeros of a PAD."""
-    if step.operator.name == _FULLY_CONNECTED:
-        return (1, 1)
-    shape = graph.tensors[step.operator.inputs[0]].shape
-    return tuple(n - sum(step.pads or ()) for n in shape[1:3])
+    if step.operator.name == FULLY_CONNECTED:
+        return 1, 1
+    _, height, width, _ = graph.tensors[step.operator.inputs[0]].shape
+    on_height, on_width = step.pads or NO_ZEROS
+    return height - sum(on_height), width - sum(on_width)
 
 
-def _zeros(step: _Step, size: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+def _zeros(step: Step, size: tuple[int, int]) -> tuple[Zeros, ...]:
     """Return the zeros before and after that a convolution sees, on each axis."""
-    options, (before, after) = step.operator.options, step.pads or (0, 0)
-    if step.operator.name == _FULLY_CONNECTED or options["Padding"] != _SAME:
-        return ((before, after),) * len(size)
-    same = [same_zeros(n + before + after, step.kernel, options["StrideH"]) for n in size]
-    return tuple((first + before, last + after) for first, last in same)
+    options, pads = step.operator.options, step.pads or NO_ZEROS
+    if step.operator.name == FULLY_CONNECTED or options["Padding"] != _SAME:
+        return pads
+    zeros = []
+    for n, (before, after) in zip(size, pads, strict=True):
+        first, last = same_zeros(n + before + after, step.kernel, options["StrideH"])
+        zeros.append((first + before, last + after))
+    return tuple(zeros)
 
 
-def _activation(graph: Graph, layers: Sequence[Layer], steps: Sequence[_Step]) -> Activation:
-    """Return the activation behind the convolutions, one for all but the top's."""
+def _activation(
+    graph: Graph, net: Net, layers: Sequence[Layer], steps: Sequence[Step]
+) -> Activation:
+    """Return the activation that the net leaves to its caller, one for all convolutions."""
     fitting: set[Activation] = set(RELU_MAXIMA)
+    wanted = activations_of(net)
     for layer, step in zip(layers, steps, strict=True):
         fused = step.operator.options["FusedActivationFunction"]
+        own = wanted[layer.name]
         if layer.role == "classifier":
-            sound = fused == 0 and not step.behind
-        else:
+            sound = fused == 0 and _TOP.issuperset(step.behind)
+        elif own is None:
             fitting &= _activations(graph, step, fused)
             sound = bool(fitting)
+        else:
+            sound = _has_activation(own, step, fused)
         if not sound:
+            expected = "MobileNet's ReLU6, or by ReLU as all the others" if own is None else own
             raise CheckpointError(
                 f"{layer.name} is followed by activation {fused} of TFLite's schema, not by "
-                "MobileNet's ReLU6, or by ReLU as all the others"
+                f"{expected or 'none'}"
             )
     return "relu6" if "relu6" in fitting else "relu"
 
 
-def _activations(graph: Graph, step: _Step, fused: int) -> set[Activation]:
+def _has_activation(activation: str, step: Step, fused: int) -> bool:
+    """Return whether a convolution has the activation that its net fixes; "" is none."""
+    if activation == "relu":
+        return (fused, step.behind) in ((_RELU, []), (0, ["RELU"]))
+    if activation == HARD_SIGMOID:
+        return (fused, step.behind) in ((_RELU6, _SIXTH), (0, ["RELU6", *_SIXTH]))
+    return fused == 0 and step.behind == (["HARD_SWISH"] if activation else [])
+
+
+def _activations(graph: Graph, step: Step, fused: int) -> set[Activation]:
     """Return what a convolution's activation is: a ReLU6, a ReLU, or both of them the same."""
-    if fused == _RELU6 or step.behind == "RELU6":
+    behind = step.behind[0] if step.behind else ""
+    if len(step.behind) > 1 or behind not in ("", "RELU", "RELU6"):
+        return set()
+    if fused == _RELU6 or behind == "RELU6":
         return {"relu6"} if fused in _CLIPPED_BY_RANGE else set()
-    relu = fused == _RELU or (fused == 0 and step.behind == "RELU")
+    relu = fused == _RELU or (fused == 0 and behind == "RELU")
     # A quantised range that ends at 6 clips as a ReLU6 does.
     clipped = fused in _CLIPPED_BY_RANGE and _ends_at_6(graph.tensors[step.operator.outputs[0]])
     found: dict[Activation, bool] = {"relu6": clipped, "relu": relu}
@@ -262,23 +286,38 @@ def _ends_at_6(tensor: Tensor) -> bool:
     return low == 0 and abs(high - RELU_MAX) <= float(q.scale[0])
 
 
-def _arrays(walk: _Walk, layer: Layer, step: _Step) -> dict[str, ArrayLike]:
+def _all_arrays(walk: Walk, candidate: _Candidate, layers: Sequence[Layer]) -> dict[str, ArrayLike]:
+    norms = candidate.net.batch_norm_names()
+    arrays: dict[str, ArrayLike] = {}
+    for layer, step in zip(layers, walk.steps, strict=True):
+        arrays |= _arrays(walk, layer, step, norms.get(layer.name, ""))
+    return arrays
+
+
+def _arrays(walk: Walk, layer: Layer, step: Step, batch_norm: str) -> dict[str, ArrayLike]:
     inputs = step.operator.inputs
     kernel = _kernel(layer, step, _constant(walk, layer.name, inputs[1]), f"{layer.name}/kernel")
-    channels = kernel.shape[3] * (kernel.shape[2] if layer.kind == "DepthwiseConv2D" else 1)
+    channels = kernel.shape[-1] * (kernel.shape[2] if layer.kind == "DepthwiseConv2D" else 1)
     bias: ArrayLike = np.zeros(channels, _FLOAT)
     if len(inputs) > 2 and inputs[2] >= 0:
         stored = _constant(walk, layer.name, inputs[2])
         if stored.shape != (channels,):
             raise CheckpointError(f"{layer.name} has {channels} filters and bias {stored.shape}")
         bias = Lazy(stored.shape, _FLOAT, partial(_values, stored, f"{layer.name}/bias"))
+    if layer.role == "excite":
+        bias = Lazy((channels,), _FLOAT, partial(_less_3, bias))
     if layer.bias:
         return {f"{layer.name}/kernel": kernel, f"{layer.name}/bias": bias}
-    return {f"{layer.name}/kernel": kernel} | folded_batch_norm(_BATCH_NORMS[layer.name], bias)
+    return {f"{layer.name}/kernel": kernel} | folded_batch_norm(batch_norm, bias)
 
 
-def _constant(walk: _Walk, layer: str, number: int) -> Tensor:
-    tensor = _tensor(walk, number)
+def _less_3(bias: ArrayLike) -> np.ndarray[Any, Any]:
+    """Return a gate's own bias: converters add the 3 of its `relu6(x + 3) / 6` to it."""
+    return np.asarray(np.asarray(bias, _FLOAT) - np.float32(3))
+
+
+def _constant(walk: Walk, layer: str, number: int) -> Tensor:
+    tensor = walk.tensor(number)
     if number < 0 or tensor.values is None:
         raise CheckpointError(f"the kernel or bias of {layer} is no constant of known type")
     if tensor.values.dtype.kind in "iu":
@@ -301,7 +340,7 @@ def _check_quantization(layer: str, tensor: Tensor) -> None:
         raise CheckpointError(f"{layer} has a scale that is not a positive number")
 
 
-def _kernel(layer: Layer, step: _Step, tensor: Tensor, name: str) -> Lazy:
+def _kernel(layer: Layer, step: Step, tensor: Tensor, name: str) -> Lazy:
     """Return a kernel in Keras' axis order: TFLite's is OHWI, or (1, h, w, C * m) depthwise."""
     shape = tensor.shape if len(tensor.shape) != 2 else (tensor.shape[0], 1, 1, tensor.shape[1])
     if layer.kind == "DepthwiseConv2D":
@@ -309,6 +348,9 @@ def _kernel(layer: Layer, step: _Step, tensor: Tensor, name: str) -> Lazy:
         if len(shape) == 4 and shape[0] == 1 and multiplier > 0 and shape[3] % multiplier == 0:
             ours = (*shape[1:3], shape[3] // multiplier, multiplier)
             return Lazy(ours, _FLOAT, lambda: _values(tensor, name).reshape(ours))
+    elif layer.kind == "Dense" and len(shape) == 4 and shape[1:3] == (1, 1):
+        rows, columns = shape[0], shape[3]
+        return Lazy((columns, rows), _FLOAT, lambda: _values(tensor, name).reshape(rows, columns).T)
     elif len(shape) == 4:
         ours = (*shape[1:3], shape[3], shape[0])
         return Lazy(
@@ -335,7 +377,7 @@ def _dequantized(stored: np.ndarray[Any, Any], q: Quantization) -> np.ndarray[An
     return np.asarray((stored.astype(np.float64) - zero) * scale.astype(np.float64))
 
 
-def _notes(walk: _Walk) -> tuple[str, ...]:
+def _notes(walk: Walk) -> tuple[str, ...]:
     kernels = [_constant(walk, "", step.operator.inputs[1]) for step in walk.steps]
     quantized = [k for k in kernels if k.values is not None and k.values.dtype.kind in "iu"]
     if not quantized:

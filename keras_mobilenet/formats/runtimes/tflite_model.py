@@ -20,6 +20,8 @@ MAX_OBJECTS = 10_000  # operators, tensors or buffers; a MobileNet has under 200
 _MAX_AXES = 8
 # What NumPy, struct and the schema's classes raise on damaged files.
 _FAULTS = (struct.error, IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
+_OPTIONS = ("Conv2DOptions", "DepthwiseConv2DOptions", "FullyConnectedOptions", "AddOptions",
+            "MulOptions")  # fmt: skip
 _DTYPES = {
     "FLOAT32": "<f4",
     "FLOAT16": "<f2",
@@ -120,7 +122,7 @@ def _operation(schema: Any, code: Any) -> str:
 def _operator(schema: Any, codes: list[str], operator: Any) -> Operator:
     options: dict[str, int] = {}
     kind = _name_of(schema.BuiltinOptions, operator.BuiltinOptionsType())
-    if kind in ("Conv2DOptions", "DepthwiseConv2DOptions", "FullyConnectedOptions"):
+    if kind in _OPTIONS:
         table, parsed = operator.BuiltinOptions(), getattr(schema, kind)()
         parsed.Init(table.Bytes, table.Pos)
         for name in ("Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor",
