@@ -17,7 +17,7 @@ from keras_mobilenet.commands.quiet import native_notes_hidden
 from keras_mobilenet.commands.train import finetune, train
 
 app = typer.Typer(
-    help="MobileNet V1 for Keras: look at the net, count what it costs, classify images.",
+    help="The MobileNets for Keras: look at a net, count what it costs, classify images.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -107,7 +107,7 @@ class ModelInfo:
 def info_for(
     size: Size | None, classes: int | None, labels: Sequence[Label] | None = None
 ) -> ModelInfo:
-    """Return the info of a MobileNet V1, whose input is pixels scaled to -1 to 1.
+    """Return the info of a MobileNet, whose input is pixels scaled to -1 to 1.
 
     Raises:
         ValueError: there are not as many labels as classes.

@@ -58,7 +58,7 @@ def preprocessing_in_graph(model: Any) -> Preprocessing | None:
     """Return how pixels become a Keras model's input, as its graph tells; None if it does not.
 
     Where the graph divides pixels, or subtracts their mean, they come in as they are. Where a
-    MobileNet V1 is the first, what is left to do of its own preprocessing, to -1 to 1.
+    MobileNet is the first, what is left to do of its own preprocessing, to -1 to 1.
     """
     walk = _walk(model, _Walk())
     if walk.divided or walk.shifted:
@@ -69,7 +69,7 @@ def preprocessing_in_graph(model: Any) -> Preprocessing | None:
 
 
 def net_at_input(model: Any) -> FoundNet | None:
-    """Return the MobileNet V1 that is the first in a model, behind preprocessing at most."""
+    """Return the MobileNet that is the first in a model, behind preprocessing at most."""
     return _net(model, _walk(model, _Walk(), whole=True))
 
 

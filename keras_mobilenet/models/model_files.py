@@ -55,7 +55,7 @@ def preprocessing_of(model: Any) -> Preprocessing | None:
     """Return how pixels become a Keras model's input; None where it is not known.
 
     It is what was set with `set_preprocessing`, or came with the model's file. Else it is read off
-    the graph: a model that scales its input takes pixels, and a MobileNet V1 takes -1 to 1.
+    the graph: a model that scales its input takes pixels, and a MobileNet takes -1 to 1.
     """
     return info_of(model).preprocessing
 
