@@ -106,7 +106,7 @@ def test_weights_that_are_nowhere_begin_nothing(images, tmp_path, cache, monkeyp
 def test_probe_prints_a_table(images, weights, monkeypatch):
     from keras_mobilenet.training.finetune import probing
 
-    scores = (probing.ProbeScore(0.25, 224, 0.9, 0.05, 24, 31.0),)
+    scores = (probing.ProbeScore("MobileNet", 0.25, 224, 0.9, 0.05, 24, 31.0),)
     monkeypatch.setattr(probing, "probe", lambda *_, **__: scores)
     text = run(images, weights, "--probe").stdout
     assert "accuracy %" in text
