@@ -5,7 +5,6 @@ TensorFlow. Type checkers read `__init__.pyi`.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
 _MODULES = {
@@ -45,6 +44,8 @@ __all__ = list(_MODULES)
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - takes longer than all else here
+
         return version("keras-mobilenet")
     if name in _MODULES:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
