@@ -112,7 +112,7 @@ def test_probe_prints_a_table(images, weights, monkeypatch):
     assert "accuracy %" in text
     assert "90.0" in text
     told = json.loads(run(images, weights, "--probe", "--format", "json").stdout)
-    assert told[0]["alpha"] == 0.25
+    assert (told[0]["net"], told[0]["alpha"]) == ("MobileNet", 0.25)
 
 
 def test_help_names_every_option_of_the_brief():
