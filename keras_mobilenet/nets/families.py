@@ -45,6 +45,11 @@ def net_with_arrays(names: Iterable[str]) -> Net:
     return net_with({name.rpartition("/")[0] for name in names})
 
 
+def todays_names(names: Collection[str]) -> dict[str, str]:
+    """Return today's names of the layers to which older versions of Keras gave others."""
+    return {old: new for known in FAMILIES for old, new in known.renamed(names).items()}
+
+
 def recognise(shapes: Mapping[str, Shape]) -> Origin | None:
     """Return the arguments that lead to arrays of these shapes, None if no family's do."""
     origins = (known.recognise(shapes) for known in FAMILIES)

@@ -477,6 +477,8 @@ class Family:
     options: Mapping[str, Any] = field(default_factory=dict)  # what its builder alone takes
     bn_momentum: float = 0.999
     dropout: str = "dropout"  # what its builder calls the share of features dropped
+    # From layers' names in a file of Keras' to today's names of those that older versions named.
+    renamed: Callable[[Collection[str]], Mapping[str, str]] = lambda names: {}
     dropout_rate: float = 0.0  # that share, by default
 
     @property

@@ -165,6 +165,12 @@ def recognise(shapes: Mapping[str, Shape]) -> Origin | None:
     return None
 
 
+def renamed(names: Collection[str]) -> dict[str, str]:
+    """Return today's names of the layers that Keras 2.2 named otherwise."""
+    is_older = "Conv1" in names and "predictions" not in names
+    return {"Logits": "predictions"} if is_older and "Logits" in names else {}
+
+
 def file_name(alpha: float, size: int, include_top: bool) -> str:
     """Return the name of a published file of Keras', which writes alpha as Python does."""
     order = "weights_tf_dim_ordering_tf_kernels"
@@ -260,6 +266,7 @@ FAMILY = Family(
     stem=STEM,
     width=width,
     file_name=file_name,
+    renamed=renamed,
     folder="mobilenet_v2",
     model_name=lambda alpha, height: f"mobilenetv2_{alpha:0.2f}_{height}",
 )

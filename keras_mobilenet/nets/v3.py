@@ -96,6 +96,10 @@ LARGE = (
     *[Block(160, 1, 6, 5, True)] * 2,
 )
 _CONVOLUTION = r"expanded_conv(?:_[1-9]\d{0,2})?_(?:expand|depthwise|project)"
+_OLDER = re.compile(  # Conv, expanded_conv_3/expand/BatchNorm, expanded_conv/squeeze_excite/Conv_1
+    r"(?:Conv(?:_[12])?|expanded_conv(?:_\d+)?/(?:expand|depthwise|project))(?:/BatchNorm)?"
+    r"|expanded_conv(?:_\d+)?/squeeze_excite/Conv(?:_1)?|Logits"
+)
 _OF_BLOCK = re.compile(r"expanded_conv_(?:([1-9]\d{0,2})_)?(?:expand|depthwise|squeeze|project)\w*")
 
 
@@ -205,6 +209,14 @@ def recognise(
             options = {"minimalistic": True} if minimalistic else {}
             return Origin(net, alpha, stem[2], classes, classes is not None, options)
     return None
+
+
+def renamed(names: Collection[str]) -> dict[str, str]:
+    """Return today's names of the layers that Keras named with slashes before version 3."""
+    if "Conv/BatchNorm" not in names:
+        return {}
+    older = [name for name in names if _OLDER.fullmatch(name)]
+    return {name: name.replace("BatchNorm", "bn").replace("/", "_").lower() for name in older}
 
 
 def file_name(
@@ -331,6 +343,7 @@ def _family(kind: str, blocks: tuple[Block, ...], top_channels: int) -> Family:
         stem=STEM,
         width=width,
         file_name=functools.partial(file_name, kind=kind),
+        renamed=renamed,
         folder="mobilenet_v3",
         model_name=lambda alpha, height: None,
         default_size=None,
