@@ -112,8 +112,8 @@ def _score_table(scores: tuple[ProbeScore, ...], table: Format) -> str:
         return json.dumps([vars(score) for score in scores], indent=2)
     headers = ["net", "alpha", "size", "accuracy %", "+-", "images/s"]
     rows = [
-        [s.net, f"{s.alpha:g}", str(s.size), f"{100 * s.accuracy:.1f}", f"{100 * s.std:.1f}",
-         f"{s.images_per_second:.0f}"]
+        [f"{s.net}{' minimalistic' * s.minimalistic}", f"{s.alpha:g}", str(s.size),
+         f"{100 * s.accuracy:.1f}", f"{100 * s.std:.1f}", f"{s.images_per_second:.0f}"]
         for s in scores
     ]  # fmt: skip
     return written(headers, rows, table)

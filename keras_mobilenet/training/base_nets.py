@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -33,10 +33,12 @@ def base_net(
     seed: int,
     blocks: Sequence[Any] | None = None,
     activation: str = "softmax",
+    **options: Any,
 ) -> keras.Model:
     """Return a MobileNet with a top for `labels`, and the info for training and use.
 
-    Published weights are taken with or without their top, whichever is at hand.
+    Published weights are taken with or without their top, whichever is at hand; `options` are what
+    the net alone takes.
 
     Raises:
         ValueError: an argument is wrong, or the data format is not `"channels_last"`.
@@ -49,10 +51,11 @@ def base_net(
             net,
             (*size, channels),
             alpha,
-            include_top=_takes_top(net, alpha, weights, size),
+            include_top=_takes_top(net, alpha, weights, size, options),
             weights=weights,
             dropout=0.0,
             blocks=blocks,
+            **options,
         )
         # No dropout: it is for long trainings of whole nets, and would cost the exactness of
         # "the same seed, the same numbers".
@@ -61,17 +64,19 @@ def base_net(
     return model
 
 
-def _takes_top(net: str, alpha: float, weights: Any, size: Size) -> bool:
+def _takes_top(
+    net: str, alpha: float, weights: Any, size: Size, options: Mapping[str, Any]
+) -> bool:
     """Return whether to begin with published weights that have their top.
 
     So it is where only these are at hand, or a top holds more than the classifier: what stands
     between pool and classifier is kept then.
     """
     known = families.family(net)
-    if weights != arguments.IMAGENET or alpha not in pretrained.alphas(known.name):
+    if weights != arguments.IMAGENET or alpha not in pretrained.alphas(known.name, **options):
         return False
     nearest = pretrained.nearest_size(size, known.name, alpha)
-    row = pretrained.find(alpha, nearest, known.name)
+    row = pretrained.find(alpha, nearest, known.name, **options)
     here = {top: next(copies(row.file_name(top)), None) for top in (False, True)}
     wide = any(layer.role == "head" for layer in known.network().parts["top"])
     return here[True] is not None and (wide or here[False] is None)

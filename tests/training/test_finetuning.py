@@ -14,6 +14,7 @@ from keras_mobilenet import MobileNet, finetune
 from keras_mobilenet.errors import DownloadError
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.models.model_files import info_of, load_model
+from keras_mobilenet.nets import pretrained
 from keras_mobilenet.training import run_state
 from keras_mobilenet.training.data import sources
 from keras_mobilenet.training.data.sources import Image
@@ -365,9 +366,15 @@ def test_probe_ranks_the_nets_at_hand(images, shared_data, monkeypatch):
         probe(images, folds=9, engine="keras")
 
 
-def _smallest():
-    from keras_mobilenet.nets import pretrained
+def test_probe_asks_for_the_weights_of_its_row(images, cache, monkeypatch):
+    row = pretrained.find(1.0, 224, "MobileNetV3Small", minimalistic=True)
+    monkeypatch.setenv("KERAS_MOBILENET_OFFLINE", "1")
+    monkeypatch.setattr("keras_mobilenet.training.finetune.probing._at_hand", lambda: [row])
+    with pytest.raises(DownloadError, match="weights_mobilenet_v3_small_minimalistic_224_1.0"):
+        probe(images, folds=3, engine="keras")
 
+
+def _smallest():
     return [pretrained.find(0.25, 224)]
 
 

@@ -44,6 +44,7 @@ class ProbeScore:
     std: float  # between the folds: standard deviation
     images: int
     images_per_second: float  # read and put through the net; what the cache held counts too
+    minimalistic: bool = False  # V3 only
 
 
 def probe(
@@ -111,6 +112,7 @@ def _score(
         float(np.std(accuracies)),
         len(features),
         len(features) / seconds,
+        row.minimalistic,
     )
 
 
@@ -124,12 +126,12 @@ def _features(
     size = (row.size, row.size)
     net = base_net(
         net=row.net, alpha=row.alpha, weights=IMAGENET, size=size, channels=3,
-        labels=source.labels, seed=0,
+        labels=source.labels, seed=0, **row.options,
     )  # fmt: skip
     model = boundaries.submodel(net, net.inputs[0], boundaries.boundary(net, TOP))
     extractor = Extractor(model, size=size, channels=3, cache=cache, engine=engine)
     try:
-        stage = f"{row.net} alpha {row.alpha:g}, size {row.size}"
+        stage = f"{row}, size {row.size}"
         return extractor.extract(source.train, (View(0),), stage, progress).flat()
     finally:
         extractor.close()
