@@ -299,7 +299,7 @@ def test_a_checkpoint_of_another_net_is_refused(tmp_path):
     import tensorflow as tf
 
     tf.train.Checkpoint(model=model).write(str(tmp_path / "x"))
-    refuse(tmp_path / "x", "not TF-slim's MobileNet V1")
+    refuse(tmp_path / "x", "not TF-slim's MobileNet")
 
 
 def test_a_table_far_larger_than_the_model_is_refused(slim):

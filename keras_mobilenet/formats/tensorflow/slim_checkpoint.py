@@ -1,4 +1,4 @@
-"""TensorFlow 1's checkpoints of TF-slim's MobileNet V1, in both of their layouts.
+"""TensorFlow 1's checkpoints of TF-slim's MobileNets, in both of their layouts.
 
 V2 is an index, `x.index`, beside files of values, `x.data-00000-of-00001`; the path may be that of
 any of them, or `x`. V1 is one file. Both are sorted tables, read here without TensorFlow, whose own
@@ -25,7 +25,7 @@ from keras_mobilenet.formats.arrays import ArrayLike, Lazy
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.tensorflow import crc32c, slim_net, sstable, tf_values
 from keras_mobilenet.formats.tensorflow import protobuf_wire as wire
-from keras_mobilenet.formats.tensorflow.slim_net import SLIM_ROOT, from_slim, is_slim_array
+from keras_mobilenet.formats.tensorflow.slim_net import ROOTS, from_slim, is_slim_array
 
 NAME = "TF-slim checkpoint"
 INDEX = ".index"
@@ -123,7 +123,7 @@ def _variable(stored: _Stored, name: str, entry: memoryview) -> dict[str, ArrayL
     """Return a variable whose values are all in the file; nothing for one of training."""
     number = wire.integer(entry, _DTYPE)
     axes = tf_values.shape(wire.part(entry, _SHAPE), name)
-    if not name.startswith(SLIM_ROOT) and (number not in tf_values.FLOATS or not axes):
+    if not name.startswith(tuple(ROOTS.values())) and (number not in tf_values.FLOATS or not axes):
         return {}
     if any(True for _ in wire.parts(entry, _SLICES)):
         raise CheckpointError(f"{name} is stored in slices, which is not supported")
@@ -202,7 +202,7 @@ def _saved(name: str, metas: dict[str, memoryview], saved: memoryview) -> dict[s
         raise CheckpointError(f"{name} has values, but no type and shape")
     number = wire.integer(metas[name], _META_TYPE)
     axes = tf_values.shape(wire.part(metas[name], _META_SHAPE), name)
-    if not name.startswith(SLIM_ROOT) and (number not in tf_values.FLOATS or not axes):
+    if not name.startswith(tuple(ROOTS.values())) and (number not in tf_values.FLOATS or not axes):
         return {}
     for extent in wire.parts(wire.part(saved, _SLICE_EXTENTS), _EXTENT):
         if any(field == _EXTENT_LENGTH for field, _ in wire.fields(extent)):
