@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet.display.summaries import Row, layer_rows
-from keras_mobilenet.models.parts import find_nets
+from keras_mobilenet.models.parts import find_nets, sources_in
 from keras_mobilenet.nets.net import is_block
 
 Links = list[tuple[int, int]]  # from one item or box to another, by their places
@@ -105,7 +105,24 @@ def _parts(model: Any) -> dict[int, tuple[str, int]]:
     for net in find_nets(model):
         parts |= {id(x): (part, id(net.first)) for part, xs in net.parts.items() for x in xs}
         parts |= {id(layer): (_TOP, id(net.first)) for layer in net.top}
+    parts |= _between(model, parts)
     return {key: part for key, part in parts.items() if key in operations}
+
+
+def _between(model: Any, parts: dict[int, tuple[str, int]]) -> dict[int, tuple[str, int]]:
+    """Return the part of each bare operation that stands within one part, as in a gate."""
+    around: dict[int, set[tuple[str, int] | None]] = {}
+    sources = sources_in(model)
+    for operation in operations_of(model) or ():
+        for feeding in sources.get(id(operation), ()):
+            around.setdefault(id(operation), set()).add(parts.get(id(feeding)))
+            around.setdefault(id(feeding), set()).add(parts.get(id(operation)))
+    bare = {id(x) for x in operations_of(model) or () if not isinstance(x, keras.layers.Layer)}
+    return {
+        key: part
+        for key, seen in around.items()
+        if key in bare and len(seen) == 1 and (part := next(iter(seen))) is not None
+    }
 
 
 def _has_blocks(operation: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from keras_mobilenet.display.boxes import Box, Item, boxes_and_links, operations_of
 from keras_mobilenet.display.summaries import Row
 from keras_mobilenet.display.text_tables import UNKNOWN
+from keras_mobilenet.nets.net import is_block
 
 # The blue darkens each time that the image is halved; layers of the user's own are sand.
 _STAGES = ("#f4f8fc", "#e9f1f9", "#d9e7f4", "#c6dbef", "#b2cfea", "#9dc1e3")
@@ -17,7 +18,7 @@ _INPUT, _TOP, _OWN = "#ffffff", "#eceff2", "#fbf1e1"
 _LINE, _GREY = "#7d93a8", "#4d5965"
 _FONT = "Helvetica"  # browsers have it or Arial; graphviz-pure draws Arimo, of the same widths
 _WIDTHS = (200, 104, 88, 88)  # of a box's cells in points, at least; together they fit A4
-_SUBTITLE = 46  # characters
+_SUBTITLE = 66  # characters
 _LEADING = '<font point-size="12">&nbsp;</font>'  # a line is as high as its highest letter
 
 
@@ -116,17 +117,40 @@ def _small(text: str) -> str:
 
 def _words(box: Box) -> Iterator[str]:
     """Yield what a box does: a word or two for each layer that has something to tell."""
-    for item in box.items:
+    for item in _without_gate(box):
         match item.kind if box.part else "":
             case "DepthwiseConv2D" | "Conv2D":
                 yield _convolution(item)
+            case "Dense":
+                yield "dense"
+                yield from _activation(item)
             case "GlobalAveragePooling2D":
                 yield "average pool"
-            case "Activation":
-                yield getattr(item.operation.activation, "__name__", item.kind)
+            case "Multiply":
+                yield "squeeze-excite"
+            case "Add":
+                yield "add"
+            case "Activation" if box.part == "top":
+                yield from _activation(item)
             case "" if item.kind != "InputLayer":
                 is_model_in_chain = operations_of(item.operation) and len(box.items) > 1
                 yield str(item.operation.name) if is_model_in_chain else item.kind
+
+
+def _without_gate(box: Box) -> list[Item]:
+    """Return what a box holds, of a squeeze-excite branch the product alone."""
+    kinds = [item.kind for item in box.items]
+    if not is_block(box.part) or "Multiply" not in kinds:
+        return list(box.items)
+    first = next((i for i, kind in enumerate(kinds) if kind.startswith("Global")), len(kinds))
+    product = len(kinds) - 1 - kinds[::-1].index("Multiply")  # the gate itself may hold another
+    return [*box.items[:first], *box.items[product:]]
+
+
+def _activation(item: Item) -> Iterator[str]:
+    name = getattr(item.operation.activation, "__name__", item.kind)
+    if name != "linear":
+        yield {"hard_silu": "hard-swish"}.get(name, name)
 
 
 def _convolution(item: Item) -> str:

@@ -17,7 +17,9 @@ from keras_mobilenet.display import compact_diagrams, diagrams
 from keras_mobilenet.display.boxes import boxes_and_links
 from keras_mobilenet.display.diagrams import plot_model
 from keras_mobilenet.mobilenet import MobileNet, preprocess_input
-from keras_mobilenet.nets import v1
+from keras_mobilenet.mobilenet_v2 import MobileNetV2
+from keras_mobilenet.mobilenet_v3 import MobileNetV3Small
+from keras_mobilenet.nets import v1, v2, v3
 from keras_mobilenet.nets.costs.layers import layer_costs
 
 A4 = (210 / 25.4, 297 / 25.4)  # inches
@@ -648,5 +650,21 @@ def test_a_nested_model_without_mobilenet_stays_closed(small, tmp_path):
 def test_long_chains_are_cut_in_words_only(tmp_path):
     model = keras.Sequential([keras.Input((4,)), *(layers.LayerNormalization() for _ in range(9))])
     (_, facts), [texts] = drawn(model, tmp_path)
-    assert texts[1] == "LayerNormalization, LayerNormalization, ..."
+    assert texts[1] == "LayerNormalization, LayerNormalization, LayerNormalization, ..."
     assert f"{model.count_params()} params" in facts
+
+
+def test_boxes_tell_squeeze_excite_adds_and_a_dense_top(tmp_path):
+    small = (v3.SMALL[0], v3.SMALL[3], v3.SMALL[4])
+    plot_model(
+        MobileNetV3Small((64, 64, 3), weights=None, blocks=small), tmp_path / "v3.dot", compact=True
+    )
+    text = (tmp_path / "v3.dot").read_text()
+    assert text.count("squeeze-excite") == 3
+    assert "depthwise 5x5, squeeze-excite, pointwise 1x1, add" in text
+    assert "average pool, pointwise 1x1, hard-swish, pointwise 1x1, softmax" in text
+    few = (v2.BLOCKS[0], v2.BLOCKS[1])
+    plot_model(
+        MobileNetV2((64, 64, 3), weights=None, blocks=few), tmp_path / "v2.dot", compact=True
+    )
+    assert "average pool, dense, softmax" in (tmp_path / "v2.dot").read_text()
