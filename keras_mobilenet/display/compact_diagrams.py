@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ _INPUT, _TOP, _OWN = "#ffffff", "#eceff2", "#fbf1e1"
 _LINE, _GREY = "#7d93a8", "#4d5965"
 _FONT = "Helvetica"  # browsers have it or Arial; graphviz-pure draws Arimo, of the same widths
 _WIDTHS = (200, 104, 88, 88)  # of a box's cells in points, at least; together they fit A4
+_CHARACTER = 4.0  # points that one of a subtitle takes
 _SUBTITLE = 66  # characters
 _LEADING = '<font point-size="12">&nbsp;</font>'  # a line is as high as its highest letter
 
@@ -63,11 +65,18 @@ def _caption(model: Any, rows: Sequence[Row]) -> str:
 def _labels(boxes: Sequence[Box], show_trainable: bool) -> Iterator[str]:
     own_tops = [box for box in boxes if box.after_blocks and not box.part]
     halvings = 0
-    for box in boxes:
+    subtitles = [_subtitle(box) for box in boxes]
+    first = max(_WIDTHS[0], *(math.ceil(_CHARACTER * len(text)) for text in subtitles))
+    for box, subtitle in zip(boxes, subtitles, strict=True):
         if box.part:
             halvings += any(max(getattr(i.operation, "strides", (1,))) > 1 for i in box.items)
         note = _frozen(box.rows) if show_trainable else ""
-        yield _label(box, _title(box, own_tops), note, _fill(box, halvings))
+        title, fill = _title(box, own_tops), _fill(box, halvings)
+        yield _label(box, title, note, subtitle, fill, first)
+
+
+def _subtitle(box: Box) -> str:
+    return textwrap.shorten(", ".join(_words(box)), _SUBTITLE, placeholder=" ...")
 
 
 def _title(box: Box, own_tops: Sequence[Box]) -> str:
@@ -90,13 +99,12 @@ def _is_bare_input(box: Box) -> bool:
     return [item.kind for item in box.items] == ["InputLayer"]
 
 
-def _label(box: Box, title: str, note: str, fill: str) -> str:
-    subtitle = textwrap.shorten(", ".join(_words(box)), _SUBTITLE, placeholder=" ...")
+def _label(box: Box, title: str, note: str, subtitle: str, fill: str, first: int) -> str:
     words = f"<b>{html.escape(title)}</b>{_small(note)}"
     if subtitle:
         words += f'<br align="left"/>{_small(html.escape(subtitle))}{_LEADING}'
     numbers = (_shape(box), *_costs(box))
-    first, *widths = _WIDTHS
+    widths = _WIDTHS[1:]
     return "".join(
         (
             '<table border="1" cellborder="0" cellspacing="0" cellpadding="4" style="rounded" ',
