@@ -14,13 +14,13 @@ from typing import Protocol
 
 from keras_mobilenet.errors import CheckpointError, about_file, fault, plain_line
 from keras_mobilenet.files import HDF5_SIGNATURE, check_file
-from keras_mobilenet.formats.arrays import shortened
+from keras_mobilenet.formats.arrays import ArrayLike, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.keras import keras_archive, keras_h5, legacy_h5, zip_files
 from keras_mobilenet.formats.plain import npz_file, safetensors_file
 from keras_mobilenet.formats.runtimes import onnx_file, tfjs, tflite_file
 from keras_mobilenet.formats.tensorflow import frozen_graph, slim_checkpoint
-from keras_mobilenet.nets.families import name_prefix
+from keras_mobilenet.nets.families import name_prefix, todays_names
 from keras_mobilenet.nets.net import Shape
 
 
@@ -84,7 +84,22 @@ def open_checkpoint(path: str | PathLike[str], max_bytes: int = MAX_BYTES) -> It
         about_file(path, "Fetch or export the file again, or pass another one."),
         _recognised(path).read(path, max_bytes) as checkpoint,
     ):
-        yield _plainly_named(checkpoint)
+        yield _plainly_named(_todays(checkpoint))
+
+
+def _todays(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint under today's names of layers that older versions of Keras named."""
+    names = todays_names({name.rpartition("/")[0] for name in checkpoint.arrays})
+    if not names:
+        return checkpoint
+    arrays: dict[str, ArrayLike] = {}
+    for name, array in checkpoint.arrays.items():
+        layer, _, variable = name.rpartition("/")
+        ours = f"{names[layer]}/{variable}" if layer in names else name
+        if ours in arrays:
+            raise CheckpointError(f"{ours} is in the file twice")
+        arrays[ours] = array
+    return replace(checkpoint, arrays=arrays)
 
 
 def _plainly_named(checkpoint: Checkpoint) -> Checkpoint:

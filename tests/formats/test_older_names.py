@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from checkpoint_files import same, weights, write_groups
+from checkpoint_files import same, weights, write_groups, write_tfjs
 
 import keras_mobilenet
 from keras_mobilenet import inspect_weights, load_weights
@@ -95,6 +95,9 @@ def test_v2_keeps_its_own_conv_1_and_its_logits_are_todays_predictions(tmp_path)
     )
     arrays = random_values(net)
     load_weights(net, write_groups(tmp_path / "x.h5", groups(arrays, {"predictions": "Logits"})))
+    assert same(weights(net), arrays)
+    stored = {name.replace("predictions", "Logits"): array for name, array in arrays.items()}
+    load_weights(net, write_tfjs(tmp_path / "tfjs", stored, name="model/{layer}/{variable}"))
     assert same(weights(net), arrays)
 
 

@@ -26,7 +26,6 @@ from keras_mobilenet.formats.keras import hdf5
 from keras_mobilenet.formats.keras.whole_model import recognised
 from keras_mobilenet.formats.keras_names import from_legacy_keras, is_keras_1
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.families import todays_names
 
 NAME = "Keras legacy H5"
 WHOLE_MODEL, CONFIGURATION = "model_weights", "model_config"
@@ -87,20 +86,7 @@ def _arrays(root: h5py.Group) -> tuple[dict[str, ArrayLike], dict[str, str]]:
                 old[name] = weight
         if len(arrays) > hdf5.MAX_OBJECTS:
             raise CheckpointError(f"more than {hdf5.MAX_OBJECTS} arrays, which no MobileNet has")
-    return _todays(arrays), old
-
-
-def _todays(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """Return the arrays under today's names of their layers, of which older ones have slashes."""
-    names = todays_names({name.rpartition("/")[0] for name in arrays})
-    ours: dict[str, ArrayLike] = {}
-    for name, array in arrays.items():
-        layer, _, variable = name.rpartition("/")
-        new = f"{names[layer]}/{variable}" if layer in names else name
-        if new in ours:
-            raise CheckpointError(f"{new} is in the file twice")
-        ours[new] = array
-    return ours
+    return arrays, old
 
 
 def _layer_arrays(group: h5py.Group, layer: str) -> Iterator[tuple[str, str, ArrayLike]]:
