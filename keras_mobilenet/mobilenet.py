@@ -11,7 +11,8 @@ import keras
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
 from keras_mobilenet.nets import arguments, v1
-from keras_mobilenet.nets.net import Activation, OutputStride, Padding
+from keras_mobilenet.nets.conventions import Activation, Padding
+from keras_mobilenet.nets.net import OutputStride
 
 __all__ = ["MobileNet", "decode_predictions", "preprocess_input"]
 

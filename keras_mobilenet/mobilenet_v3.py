@@ -11,7 +11,8 @@ import keras
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models.preprocessing import decode_predictions
 from keras_mobilenet.nets import arguments, v3
-from keras_mobilenet.nets.net import Family, OutputStride, Padding
+from keras_mobilenet.nets.conventions import Padding
+from keras_mobilenet.nets.net import Family, OutputStride
 
 __all__ = ["MobileNetV3Large", "MobileNetV3Small", "decode_predictions", "preprocess_input"]
 

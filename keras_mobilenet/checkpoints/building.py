@@ -16,7 +16,8 @@ from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.models import graph
 from keras_mobilenet.nets import arguments, families
-from keras_mobilenet.nets.net import Conventions, Length, Net
+from keras_mobilenet.nets.conventions import Conventions, Length
+from keras_mobilenet.nets.net import Net
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from keras_mobilenet.checkpoints.writing import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
 from keras_mobilenet.formats.registry import open_checkpoint
+from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families import net_with_arrays, recognise
-from keras_mobilenet.nets.net import Conventions, Origin, Shape
+from keras_mobilenet.nets.net import Origin, Shape
 
 
 @dataclass(frozen=True)

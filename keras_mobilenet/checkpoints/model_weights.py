@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet.models.parts import FoundNet, find_net, find_nets, leaves_of
-from keras_mobilenet.nets.net import (
+from keras_mobilenet.nets.conventions import (
     Activation,
     Conventions,
-    Layer,
     Padding,
     Window,
     ZerosOf,
-    is_block,
 )
+from keras_mobilenet.nets.net import Layer, is_block
 
 
 def variables_of(model: Any) -> dict[str, Any]:

@@ -31,12 +31,13 @@ from keras_mobilenet.commands.options import (
 from keras_mobilenet.display import paper_tables, sizes
 from keras_mobilenet.display.cost_tables import By, cost_table, device_table, selection_table
 from keras_mobilenet.display.summaries import summary as model_summary
+from keras_mobilenet.nets.conventions import Padding
 from keras_mobilenet.nets.costs import latency
 from keras_mobilenet.nets.costs import layers as costs
 from keras_mobilenet.nets.costs.memory import DType, Runtime
 from keras_mobilenet.nets.costs.selection import select_variant
 from keras_mobilenet.nets.families import family
-from keras_mobilenet.nets.net import Padding, Pooling
+from keras_mobilenet.nets.net import Pooling
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,19 @@ from typing import Any, get_args
 
 from keras_mobilenet.display.text_tables import UNKNOWN, Format, check_format, written
 from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets.conventions import (
+    NO_ZEROS,
+    Conventions,
+    Length,
+    Padding,
+    Window,
+)
 from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import (
     DEFAULT_SIZE,
     MIN_SIZE,
-    NO_ZEROS,
-    Conventions,
     Family,
-    Length,
     OutputStride,
-    Padding,
-    Window,
 )
 
 PADDINGS: tuple[Padding, ...] = get_args(Padding)

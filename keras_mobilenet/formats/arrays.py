@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Conventions, Shape
+from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Shape
 
 
 class ArrayLike(Protocol):

@@ -9,7 +9,7 @@ from typing import cast, get_args
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.arrays import ArrayLike
-from keras_mobilenet.nets.net import Activation, Conventions, Padding
+from keras_mobilenet.nets.conventions import Activation, Conventions, Padding
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,13 @@ import keras
 
 from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE
 from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.conventions import Activation, Conventions, Length
 from keras_mobilenet.nets.net import (
     HARD_SIGMOID,
     INPUT,
     RELU_MAX,
     RELU_MAXIMA,
-    Activation,
-    Conventions,
     Layer,
-    Length,
 )
 
 

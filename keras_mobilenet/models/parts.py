@@ -15,7 +15,13 @@ from math import prod
 from typing import Any
 
 from keras_mobilenet.nets.families import prefixes_in
-from keras_mobilenet.nets.net import Family, Layer, Net, is_block, part_number
+from keras_mobilenet.nets.net import (
+    Family,
+    Layer,
+    Net,
+    is_block,
+    part_number,
+)
 
 _POOLS = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
 _BEFORE_CLASSIFIER = ("Dropout", "Reshape")  # Keras 2 reshapes there too

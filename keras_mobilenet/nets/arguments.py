@@ -16,16 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from keras_mobilenet.nets import pretrained, v1
+from keras_mobilenet.nets.conventions import Length, Padding
 from keras_mobilenet.nets.families import FAMILIES
 from keras_mobilenet.nets.net import (
     MIN_SIZE,
     OUTPUT_STRIDES,
     RELU_MAXIMA,
     Family,
-    Length,
     Net,
     OutputStride,
-    Padding,
     Size,
 )
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from keras_mobilenet.nets import v1, v2, v3
-from keras_mobilenet.nets.net import Family, Net, Origin, Shape
+from keras_mobilenet.nets.net import (
+    Family,
+    Net,
+    Origin,
+    Shape,
+)
 
 # A new net is one module here, and one row.
 FAMILIES: tuple[Family, ...] = (

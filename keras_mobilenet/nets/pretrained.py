@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_mobilenet.nets.conventions import Length
 from keras_mobilenet.nets.families import family
-from keras_mobilenet.nets.net import DEFAULT_SIZE, Length, Net
+from keras_mobilenet.nets.net import DEFAULT_SIZE, Net
 
 CLASSES = 1000
 _BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"

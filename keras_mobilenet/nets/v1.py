@@ -11,27 +11,29 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from keras_mobilenet.nets.net import (
+from keras_mobilenet.nets.conventions import (
     STEM_STRIDE,
-    ConvPadding,
-    Family,
-    Layer,
     Length,
-    Net,
-    Origin,
-    OutputStride,
     Padding,
-    Pooling,
-    Shape,
     Step,
     Window,
     Zeros,
+    same_zeros,
+    steps,
+)
+from keras_mobilenet.nets.net import (
+    ConvPadding,
+    Family,
+    Layer,
+    Net,
+    Origin,
+    OutputStride,
+    Pooling,
+    Shape,
     are_positive,
     block_name,
     image,
     pool,
-    same_zeros,
-    steps,
 )
 
 

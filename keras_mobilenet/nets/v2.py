@@ -11,31 +11,33 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from keras_mobilenet.nets.net import (
+from keras_mobilenet.nets.conventions import (
     NO_ZEROS,
     STEM_STRIDE,
-    Family,
-    Kind,
-    Layer,
     Length,
-    Net,
-    Origin,
-    OutputStride,
     Padding,
-    Pooling,
-    Role,
-    Shape,
     Step,
     Window,
     Zeros,
+    centred_zeros,
+    same_zeros,
+    steps,
+)
+from keras_mobilenet.nets.net import (
+    Family,
+    Kind,
+    Layer,
+    Net,
+    Origin,
+    OutputStride,
+    Pooling,
+    Role,
+    Shape,
     are_positive,
     block_name,
-    centred_zeros,
     divisible_by_8,
     image,
     pool,
-    same_zeros,
-    steps,
 )
 
 

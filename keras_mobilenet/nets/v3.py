@@ -13,30 +13,32 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from keras_mobilenet.nets.conventions import (
+    NO_ZEROS,
+    STEM_STRIDE,
+    Length,
+    Padding,
+    Step,
+    centred_zeros,
+    steps,
+)
 from keras_mobilenet.nets.net import (
     HARD_SIGMOID,
     HARD_SWISH,
-    NO_ZEROS,
-    STEM_STRIDE,
     Family,
     Kind,
     Layer,
-    Length,
     Net,
     Origin,
     OutputStride,
-    Padding,
     Pooling,
     Role,
     Shape,
-    Step,
     are_positive,
     block_name,
-    centred_zeros,
     divisible_by_8,
     image,
     pool,
-    steps,
 )
 from keras_mobilenet.nets.v2 import alphas_of, zeros
 

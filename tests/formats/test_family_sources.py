@@ -17,7 +17,7 @@ from keras_mobilenet import convert_weights, inspect_weights, load_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.nets import families
-from keras_mobilenet.nets.net import Conventions
+from keras_mobilenet.nets.conventions import Conventions
 
 OUTPUTS = json.loads(GOLDENS.read_text())
 CLOSE = 1e-4

@@ -8,7 +8,7 @@ from test_sources import CLOSE, OUTPUTS, SIZES, built, difference, golden
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.arrays import folded_batch_norm
 from keras_mobilenet.formats.registry import open_checkpoint
-from keras_mobilenet.nets.net import Conventions
+from keras_mobilenet.nets.conventions import Conventions
 
 onnx = pytest.importorskip("onnx")
 

@@ -23,7 +23,7 @@ from keras_mobilenet.errors import CheckpointError, MissingExtraError
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.net import Conventions
+from keras_mobilenet.nets.conventions import Conventions
 
 OUTPUTS = json.loads((FOLDER / "outputs.json").read_text())
 SHAPES = json.loads((FOLDER / "shapes.json").read_text())

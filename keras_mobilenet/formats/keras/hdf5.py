@@ -22,7 +22,7 @@ import numpy as np
 from keras_mobilenet.errors import CheckpointError, damage_as_error
 from keras_mobilenet.formats.arrays import Lazy, is_float
 from keras_mobilenet.formats.checkpoint import conventions as _conventions
-from keras_mobilenet.nets.net import Conventions
+from keras_mobilenet.nets.conventions import Conventions
 
 MAX_OBJECTS = 20_000  # a MobileNet with optimizer has under 1,000
 MAX_DEPTH = 16

@@ -15,7 +15,7 @@ from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.plain.pytorch_names import Source
-from keras_mobilenet.nets.net import Conventions
+from keras_mobilenet.nets.conventions import Conventions
 
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 1 << 20  # with the names of 1001 classes it has 70,000

@@ -38,20 +38,22 @@ from keras_mobilenet.formats.runtimes.tflite_walk import (
 )
 from keras_mobilenet.formats.tensorflow.slim_net import BACKGROUND_CLASSES
 from keras_mobilenet.nets import v1
-from keras_mobilenet.nets.families import FAMILIES
-from keras_mobilenet.nets.net import (
-    HARD_SIGMOID,
+from keras_mobilenet.nets.conventions import (
     NO_ZEROS,
-    RELU_MAX,
-    RELU_MAXIMA,
     Activation,
     Conventions,
-    Family,
-    Layer,
-    Net,
     Padding,
     Zeros,
     same_zeros,
+)
+from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.nets.net import (
+    HARD_SIGMOID,
+    RELU_MAX,
+    RELU_MAXIMA,
+    Family,
+    Layer,
+    Net,
 )
 
 NAME = "TFLite"

@@ -8,7 +8,8 @@ from math import isclose, prod
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.runtimes.tflite_model import Graph, Operator, Tensor
-from keras_mobilenet.nets.net import Net, Zeros
+from keras_mobilenet.nets.conventions import Zeros
+from keras_mobilenet.nets.net import Net
 
 CONVOLUTIONS = {"Conv2D": "CONV_2D", "DepthwiseConv2D": "DEPTHWISE_CONV_2D"}
 FULLY_CONNECTED = "FULLY_CONNECTED"

@@ -13,19 +13,17 @@ from math import prod
 from typing import Any
 
 from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets.conventions import NO_ZEROS, Padding, Zeros
 from keras_mobilenet.nets.families import family
 from keras_mobilenet.nets.net import (
     DEFAULT_SIZE,
-    NO_ZEROS,
     Kind,
     Net,
     OutputStride,
-    Padding,
     Pooling,
     Role,
     Shape,
     Size,
-    Zeros,
 )
 
 KINDS = ("conv 1x1", "depthwise 3x3", "conv 3x3", "fully connected")

@@ -13,8 +13,8 @@ from math import prod
 from typing import Literal, get_args
 
 from keras_mobilenet.nets.arguments import check_choice
+from keras_mobilenet.nets.conventions import same_zeros
 from keras_mobilenet.nets.costs.layers import LayerCost
-from keras_mobilenet.nets.net import same_zeros
 
 DType = Literal["float32", "int8"]
 Runtime = Literal["litert", "minimal"]
