@@ -174,9 +174,9 @@ def outputs(folder, data):
         assert all(map(np.array_equal, again.get_weights(), plain.get_weights())), end
     on_tensorflow = keras.backend.backend() == "tensorflow"
     yield "channels first", plain.predict_on_batch(X) if on_tensorflow else channels_first(plain)
-    yield from family(folder)
     yield from fitted(folder)
     yield from finetuned(folder)
+    yield from family(folder)
     for name in ("plain", "multiplied"):
         yield f"folded {name}", fold_batch_norm(models[name]).predict_on_batch(X)
     if data is not None:

@@ -76,7 +76,7 @@ def test_new_top_stands_on_the_same_features(name):
 
 def classified(model, x):
     """Return what goes into the classifier, `(images, features)`, by plain Keras."""
-    features = outputs(keras.Model(model.inputs, classifier_of(model).input), given(model, x))
+    features = outputs(keras.Model(model.inputs, classifier_of(model).input), x)
     return features.reshape(len(x), -1)
 
 
