@@ -270,6 +270,24 @@ def image(channels: int, include_preprocessing: bool) -> Iterator[Layer]:
         yield Layer(RESCALING, "Rescaling", "input", channels, counted=True)
 
 
+def convolution(name: str, part: str, role: Role, kernel: Shape, **options: Any) -> Layer:
+    """Return a convolution, whose kind and channels follow from its role and its kernel."""
+    depthwise = role == "depthwise"
+    kind: Kind = "DepthwiseConv2D" if depthwise else "Conv2D"
+    channels = kernel[2] * kernel[3] if depthwise else kernel[3]
+    return Layer(name, kind, part, channels, kernel, role=role, **options)
+
+
+def skip(name: str, before: Layer, last: Layer) -> Layer:
+    """Return the sum of what goes into a block and what its last layer puts out."""
+    return Layer(name, "Add", last.part, last.channels, inputs=(before.name, last.name))
+
+
+def only_widened(channels: int, alpha: float) -> int:
+    """Return the channels of a last layer, which an alpha above 1 widens and none narrows."""
+    return divisible_by_8(channels * alpha) if alpha > 1 else channels
+
+
 _POOLS: dict[Pooling, tuple[str, Kind]] = {
     "avg": ("global_average_pooling2d", "GlobalAveragePooling2D"),
     "max": ("global_max_pooling2d", "GlobalMaxPooling2D"),

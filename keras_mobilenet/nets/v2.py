@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from keras_mobilenet.nets.conventions import (
     NO_ZEROS,
@@ -25,7 +25,6 @@ from keras_mobilenet.nets.conventions import (
 )
 from keras_mobilenet.nets.net import (
     Family,
-    Kind,
     Layer,
     Net,
     Origin,
@@ -35,9 +34,12 @@ from keras_mobilenet.nets.net import (
     Shape,
     are_positive,
     block_name,
+    convolution,
     divisible_by_8,
     image,
+    only_widened,
     pool,
+    skip,
 )
 
 
@@ -105,7 +107,7 @@ def network(
     moves = steps([(KERNEL, b.stride) for b in blocks], padding, output_stride, size, zeros)
     for number, (block, step) in enumerate(zip(blocks, moves, strict=True)):
         layers += _block(number, block, width(block.filters, alpha), step, layers[-1])
-    layers += _head(layers[-1].channels, divisible_by_8(LAST * alpha) if alpha > 1 else LAST)
+    layers += _head(layers[-1].channels, only_widened(LAST, alpha))
     if include_top:
         layers += top(layers[-1].channels, classes)
     elif pooling:
@@ -148,7 +150,7 @@ def describe(names: Collection[str]) -> Net:
         expands = number > 0 or f"{_prefix(0)}expand" in names
         layers += _block(number, Block(1, 2, 1 if expands else None), 1, step, before)
         if f"{_prefix(number)}add" in names:
-            layers.append(_add(number, before, layers[-1]))
+            layers.append(skip(f"{_prefix(number)}add", before, layers[-1]))
     return Net((*layers, *_head(1, 1), *top(1, 1)))
 
 
@@ -196,17 +198,12 @@ def _prefix(number: int) -> str:
 
 
 def _convolution(
-    name: str, part: str, role: str, kernel: Shape, norm: str, relu: str = "", **options: Any
+    name: str, part: str, role: Role, kernel: Shape, norm: str, relu: str = "", **options: Any
 ) -> list[Layer]:
     """Return a convolution and its batch norm, and a ReLU where that has a name."""
-    depthwise = role == "depthwise"
-    channels = kernel[2] if depthwise else kernel[3]
-    kind: Kind = "DepthwiseConv2D" if depthwise else "Conv2D"
-    layers = [
-        Layer(name, kind, part, channels, kernel, role=cast(Role, role), **options),
-        Layer(norm, "BatchNormalization", part, channels),
-    ]
-    return [*layers, Layer(relu, "ReLU", part, channels)] if relu else layers
+    first = convolution(name, part, role, kernel, **options)
+    layers = [first, Layer(norm, "BatchNormalization", part, first.channels)]
+    return [*layers, Layer(relu, "ReLU", part, first.channels)] if relu else layers
 
 
 def _stem(channels: int, filters: int, padding: Padding) -> list[Layer]:
@@ -223,29 +220,24 @@ def _block(number: int, block: Block, filters: int, step: Step, before: Layer) -
     part, prefix, channels = block_name(number), _prefix(number), before.channels
     layers: list[Layer] = []
 
-    def convolution(role: str, kernel: Shape, relu: bool = True, **options: Any) -> None:
+    def add(role: Role, kernel: Shape, relu: bool = True, **options: Any) -> None:
         name = f"{prefix}{role}"
         last = f"{name}_relu" if relu else ""
         layers.extend(_convolution(name, part, role, kernel, f"{name}_BN", last, **options))
 
     wide = channels if block.expansion is None else int(block.expansion * channels)
     if block.expansion is not None:
-        convolution("expand", (1, 1, channels, wide))
+        add("expand", (1, 1, channels, wide))
     if step.pad:
         layers.append(Layer(f"{prefix}pad", "ZeroPadding2D", part, wide, pad=step.pad))
-    convolution(
+    add(
         "depthwise", (KERNEL, KERNEL, wide, 1), stride=step.stride, dilation=step.dilation,
         padding="valid" if step.pad else "same",
     )  # fmt: skip
-    convolution("project", (1, 1, wide, filters), relu=False)
+    add("project", (1, 1, wide, filters), relu=False)
     if block.stride == 1 and channels == filters:
-        layers.append(_add(number, before, layers[-1]))
+        layers.append(skip(f"{prefix}add", before, layers[-1]))
     return layers
-
-
-def _add(number: int, before: Layer, last: Layer) -> Layer:
-    name, inputs = f"{_prefix(number)}add", (before.name, last.name)
-    return Layer(name, "Add", block_name(number), last.channels, inputs=inputs)
 
 
 def _head(channels: int, filters: int) -> list[Layer]:

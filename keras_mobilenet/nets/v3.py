@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from keras_mobilenet.nets.conventions import (
     NO_ZEROS,
@@ -36,9 +36,12 @@ from keras_mobilenet.nets.net import (
     Shape,
     are_positive,
     block_name,
+    convolution,
     divisible_by_8,
     image,
+    only_widened,
     pool,
+    skip,
 )
 from keras_mobilenet.nets.v2 import alphas_of, zeros
 
@@ -146,8 +149,8 @@ def network(
         layers += _block(number, block, width(block.filters, alpha), step, layers[-1])
     last = layers[-1].channels
     layers += _head(last, divisible_by_8(HEAD * last), activation)
-    wide = divisible_by_8(top_channels * alpha) if alpha > 1 else top_channels
     if include_top:
+        wide = only_widened(top_channels, alpha)
         layers += _top(layers[-1].channels, wide, classes, activation)
     elif pooling:
         kept = pool(pooling, layers[-1].channels)
@@ -167,7 +170,9 @@ def describe(names: Collection[str]) -> Net:
     none of V3's are passed over.
     """
     numbers = {int(match[1] or 0) for match in map(_OF_BLOCK.fullmatch, names) if match}
-    layers = _stem(1, "symmetric", _told("conv", names))  # the padding that has every layer
+    layers = _stem(
+        1, "symmetric", _activation_of("conv", names)
+    )  # the padding that has every layer
     for number in sorted(numbers):
         before, prefix = layers[-1], _prefix(number)
         block = Block(
@@ -176,18 +181,18 @@ def describe(names: Collection[str]) -> Net:
             1 if number or f"{prefix}expand" in names else None,
             3,
             f"{prefix}squeeze_excite_conv" in names,
-            _told(f"{prefix}depthwise", names),
+            _activation_of(f"{prefix}depthwise", names),
         )
         layers += _block(number, block, 1, Step(2, 1, NO_ZEROS), before)
         if f"{prefix}add" in names:
-            layers.append(_add(number, before, layers[-1]))
-    layers += _head(1, 1, _told("conv_1", names))
+            layers.append(skip(f"{prefix}add", before, layers[-1]))
+    layers += _head(1, 1, _activation_of("conv_1", names))
     if "conv_2" in names or "logits" not in names:
-        return Net((*layers, *_top(1, 1, 1, _told("conv_2", names))))
+        return Net((*layers, *_top(1, 1, 1, _activation_of("conv_2", names))))
     return Net((*layers, *top(1, 1)))
 
 
-def _told(convolution: str, names: Collection[str]) -> BlockActivation:
+def _activation_of(convolution: str, names: Collection[str]) -> BlockActivation:
     return "relu" if f"{convolution}_relu" in names else HARD_SWISH
 
 
@@ -243,13 +248,11 @@ def _convolution(
     name: str, part: str, role: Role, kernel: Shape, activation: str = "", **options: Any
 ) -> Iterator[Layer]:
     """Yield a convolution, its batch norm and its activation, if it has one."""
-    depthwise = role == "depthwise"
-    channels = kernel[2] if depthwise else kernel[3]
-    kind: Kind = "DepthwiseConv2D" if depthwise else "Conv2D"
-    yield Layer(name, kind, part, channels, kernel, role=role, **options)
-    yield Layer(f"{name}_bn", "BatchNormalization", part, channels)
+    first = convolution(name, part, role, kernel, **options)
+    yield first
+    yield Layer(f"{name}_bn", "BatchNormalization", part, first.channels)
     if activation:
-        yield _act(name, part, channels, activation)
+        yield _act(name, part, first.channels, activation)
 
 
 def _stem(channels: int, padding: Padding, activation: str) -> list[Layer]:
@@ -266,27 +269,24 @@ def _block(number: int, block: Block, filters: int, step: Step, before: Layer) -
     part, prefix, channels = block_name(number), _prefix(number), before.channels
     layers: list[Layer] = []
 
-    def convolution(role: str, kernel: Shape, activation: str = "", **options: Any) -> None:
-        found = _convolution(
-            f"{prefix}{role}", part, cast(Role, role), kernel, activation, **options
-        )
-        layers.extend(found)
+    def add(role: Role, kernel: Shape, activation: str = "", **options: Any) -> None:
+        layers.extend(_convolution(f"{prefix}{role}", part, role, kernel, activation, **options))
 
     wide = channels
     if block.expansion is not None:
         wide = divisible_by_8(channels * block.expansion)
-        convolution("expand", (1, 1, channels, wide), block.activation)
+        add("expand", (1, 1, channels, wide), block.activation)
     if step.pad:
         layers.append(Layer(f"{prefix}depthwise_pad", "ZeroPadding2D", part, wide, pad=step.pad))
-    convolution(
+    add(
         "depthwise", (block.kernel, block.kernel, wide, 1), block.activation,
         stride=step.stride, dilation=step.dilation, padding="valid" if step.pad else "same",
     )  # fmt: skip
     if block.squeeze:
         layers += _squeeze_excite(f"{prefix}squeeze_excite", part, layers[-1])
-    convolution("project", (1, 1, wide, filters))
+    add("project", (1, 1, wide, filters))
     if block.stride == 1 and channels == filters:
-        layers.append(_add(number, before, layers[-1]))
+        layers.append(skip(f"{prefix}add", before, layers[-1]))
     return layers
 
 
@@ -302,11 +302,6 @@ def _squeeze_excite(name: str, part: str, weighed: Layer) -> Iterator[Layer]:
     yield Layer(f"{name}_gate", "ReLU", part, wide, activation=HARD_SIGMOID)
     inputs = (weighed.name, f"{name}_gate")
     yield Layer(f"{name}_mul", "Multiply", part, wide, inputs=inputs)
-
-
-def _add(number: int, before: Layer, last: Layer) -> Layer:
-    name, inputs = f"{_prefix(number)}add", (before.name, last.name)
-    return Layer(name, "Add", block_name(number), last.channels, inputs=inputs)
 
 
 def _head(channels: int, filters: int, activation: str) -> Iterator[Layer]:
