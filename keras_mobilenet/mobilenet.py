@@ -10,7 +10,7 @@ import keras
 
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
-from keras_mobilenet.nets import arguments, v1
+from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Activation, Padding
 from keras_mobilenet.nets.net import OutputStride
 
@@ -100,8 +100,10 @@ def MobileNet(  # noqa: N802 - Keras' name
 
     Source: Howard et al., 2017, arXiv 1704.04861; `keras.applications.MobileNet`.
     """
-    checked = arguments.check(
+    return build_model(
         v1.FAMILY,
+        input_tensor,
+        classifier_activation,
         input_shape=input_shape,
         alpha=alpha,
         depth_multiplier=depth_multiplier,
@@ -118,13 +120,6 @@ def MobileNet(  # noqa: N802 - Keras' name
         blocks=blocks,
         name_prefix=name_prefix,
         include_preprocessing=include_preprocessing,
-        data_format=keras.config.image_data_format(),
-    )
-    return build_model(
-        checked,
-        input_tensor,
-        classifier_activation,
-        wanted={"padding": padding, "epsilon": epsilon, "activation": activation},
         bn_momentum=bn_momentum,
         initializer=initializer,
         weight_decay=weight_decay,

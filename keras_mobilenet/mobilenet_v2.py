@@ -11,7 +11,7 @@ import keras
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models import graph
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
-from keras_mobilenet.nets import arguments, v2
+from keras_mobilenet.nets import v2
 from keras_mobilenet.nets.conventions import Activation, Padding
 from keras_mobilenet.nets.net import OutputStride
 
@@ -88,8 +88,10 @@ def MobileNetV2(  # noqa: N802 - Keras' name
     """
     if input_shape is None and include_top:  # as Keras' builder has it
         input_shape = graph.published_shape(input_tensor, v2.FAMILY.name)
-    checked = arguments.check(
+    return build_model(
         v2.FAMILY,
+        input_tensor,
+        classifier_activation,
         input_shape=input_shape,
         alpha=alpha,
         include_top=include_top,
@@ -104,13 +106,6 @@ def MobileNetV2(  # noqa: N802 - Keras' name
         blocks=blocks,
         name_prefix=name_prefix,
         include_preprocessing=include_preprocessing,
-        data_format=keras.config.image_data_format(),
-    )
-    return build_model(
-        checked,
-        input_tensor,
-        classifier_activation,
-        wanted={"padding": padding, "epsilon": epsilon, "activation": activation},
         bn_momentum=bn_momentum,
         initializer=initializer,
         weight_decay=weight_decay,

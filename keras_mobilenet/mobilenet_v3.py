@@ -10,9 +10,9 @@ import keras
 
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models.preprocessing import decode_predictions
-from keras_mobilenet.nets import arguments, v3
+from keras_mobilenet.nets import v3
 from keras_mobilenet.nets.conventions import Padding
-from keras_mobilenet.nets.net import Family, OutputStride
+from keras_mobilenet.nets.net import OutputStride
 
 __all__ = ["MobileNetV3Large", "MobileNetV3Small", "decode_predictions", "preprocess_input"]
 
@@ -88,7 +88,7 @@ def MobileNetV3Small(  # noqa: N802 - Keras' name
 
     Source: Howard et al., 2019, arXiv 1905.02244; `keras.applications.MobileNetV3Small`.
     """
-    return _build(
+    return build_model(
         v3.SMALL_FAMILY,
         input_tensor,
         classifier_activation,
@@ -141,7 +141,7 @@ def MobileNetV3Large(  # noqa: N802 - Keras' name
     Arguments, returns, errors and source are those of `MobileNetV3Small`; the default of `blocks`
     is the paper's fifteen, `keras_mobilenet.nets.v3.LARGE`.
     """
-    return _build(
+    return build_model(
         v3.LARGE_FAMILY,
         input_tensor,
         classifier_activation,
@@ -173,27 +173,3 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     by `keras_mobilenet.preprocess_input`.
     """
     return x
-
-
-def _build(
-    family: Family,
-    input_tensor: Any,
-    classifier_activation: Any,
-    *,
-    bn_momentum: float,
-    initializer: Any,
-    weight_decay: float | None,
-    **given: Any,
-) -> keras.Model:
-    checked = arguments.check(
-        family, **given, data_format=keras.config.image_data_format(), frames=2
-    )
-    return build_model(
-        checked,
-        input_tensor,
-        classifier_activation,
-        wanted={name: given[name] for name in ("padding", "epsilon")},
-        bn_momentum=bn_momentum,
-        initializer=initializer,
-        weight_decay=weight_decay,
-    )

@@ -7,6 +7,7 @@ from random_models import randomise
 
 import keras_mobilenet
 from keras_mobilenet import MobileNetV2, MobileNetV3Large, MobileNetV3Small
+from keras_mobilenet.checkpoints.building import build_net
 from keras_mobilenet.mobilenet_v3 import preprocess_input
 from keras_mobilenet.nets import arguments, v2, v3
 from keras_mobilenet.nets.families import FAMILIES, family, recognise
@@ -134,3 +135,13 @@ def test_a_file_of_another_net_is_called_so(tmp_path):
     model = build(MobileNetV2, (64, 64, 3))
     with pytest.raises(ValueError, match="the weights of MobileNetV3Small, alpha=0.5, 5 classes"):
         keras_mobilenet.load_weights(model, tmp_path / "v3.safetensors")
+
+
+def test_an_unknown_keyword_is_not_passed_over():
+    with pytest.raises(TypeError, match="MobileNetV2 has no argument 'alfa'"):
+        build_net("mobilenet_v2", weights=None, alfa=0.5)
+
+
+def test_a_numpy_epsilon_goes_into_the_configuration_as_a_number():
+    model = build(MobileNetV2, (32, 32, 3), epsilon=np.float32(1e-5))
+    assert type(model.get_layer("bn_Conv1").epsilon) is float

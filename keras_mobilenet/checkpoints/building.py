@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from keras_mobilenet.checkpoints.load_errors import other_conventions, undecided
@@ -17,37 +17,43 @@ from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.models import graph
 from keras_mobilenet.nets import arguments, families
 from keras_mobilenet.nets.conventions import Conventions, Length
-from keras_mobilenet.nets.net import Net
+from keras_mobilenet.nets.net import Family, Net
 
+_CONVENTIONS = tuple(field.name for field in fields(Conventions))
 logger = logging.getLogger(__name__)
 
 
 def build_model(
-    checked: arguments.Arguments,
-    input_tensor: Any,
-    classifier_activation: Any,
+    family: Family,
+    input_tensor: Any = None,
+    classifier_activation: Any = "softmax",
     *,
-    wanted: Mapping[str, Any],
     bn_momentum: float,
     initializer: Any,
     weight_decay: float | None,
+    default_name: str | None = None,
+    **given: Any,
 ) -> Any:
-    """Return the `keras.Model` of checked arguments, with the weights they ask for.
+    """Return the `keras.Model` that a builder's arguments ask for, with its weights.
 
     Args:
-        checked: What `arguments.check` returned.
+        family: The net's.
         input_tensor: A `KerasTensor` to build on, or None for an input of the net's own.
         classifier_activation: Of the outputs, where the net has a top.
-        wanted: The caller's `padding`, `epsilon` and `activation`; None follows the file.
         bn_momentum: Share of the moving statistics that a step of training keeps.
         initializer: Of all kernels.
         weight_decay: Of all kernels but the depthwise ones, or None.
+        default_name: The model's, where neither the caller nor the family gives one.
+        given: The arguments that `arguments.check` knows. None as `padding`, `epsilon` or
+            `activation` follows the file of weights.
 
     Raises:
-        ValueError: an argument that only Keras knows of is wrong.
+        ValueError: an argument has a wrong type or value.
         CheckpointError: the file of weights cannot be read or does not fit.
         DownloadError: the published weights are neither at hand nor to be fetched.
     """
+    # A warning names the line that called the builder, which is two calls above.
+    checked = arguments.check(family, **given, data_format=graph.data_format(), frames=2)
     arguments.check_training(bn_momentum, weight_decay)
     if checked.include_top:
         graph.check_classifier(classifier_activation, published=checked.published is not None)
@@ -58,7 +64,10 @@ def build_model(
     inputs, x = graph.inputs(input_tensor, checked.input_shape, checked.name_prefix)
     size, channels = graph.image_shape(x)
     layers = functools.partial(checked.layers, size=size, channels=channels)
-    conventions = _conventions(path, wanted, layers(padding="keras"), size, checked)
+    wanted = {name: given[name] for name in _CONVENTIONS if given.get(name) is not None}
+    if "epsilon" in wanted:
+        wanted["epsilon"] = float(wanted["epsilon"])  # a NumPy float is no JSON
+    conventions = _conventions(path, wanted, layers(padding="keras"), size, family)
     settings = graph.Settings(
         dropout=checked.dropout,
         classifier_activation=classifier_activation,
@@ -69,7 +78,7 @@ def build_model(
         weight_decay=weight_decay,
     )
     net = layers(padding=conventions.padding)
-    model = graph.model(inputs, graph.build(net, x, settings), checked.name)
+    model = graph.model(inputs, graph.build(net, x, settings), checked.name or default_name)
     if path is not None:
         logger.info("%s", load_weights(model, path, adapt_channels=True))
     return model
@@ -98,18 +107,12 @@ def build_net(
     builder's where that has one name only.
     """
     family = families.family(net)
-    checked = arguments.check(
-        family, input_shape=input_shape, alpha=alpha, include_top=include_top, weights=weights,
-        pooling=pooling, classes=classes,
-        dropout=family.dropout_rate if dropout is None else dropout,
-        data_format=graph.data_format(), **others,
-    )  # fmt: skip
-    named = replace(checked, name=checked.name or family.name)
-    wanted = {name: others.get(name) for name in ("padding", "epsilon", "activation")}
     return build_model(
-        named, None, classifier_activation, wanted=wanted,
+        family, None, classifier_activation, input_shape=input_shape, alpha=alpha,
+        include_top=include_top, weights=weights, pooling=pooling, classes=classes,
+        dropout=family.dropout_rate if dropout is None else dropout,
         bn_momentum=family.bn_momentum if bn_momentum is None else bn_momentum,
-        initializer=initializer, weight_decay=weight_decay,
+        initializer=initializer, weight_decay=weight_decay, default_name=family.name, **others,
     )  # fmt: skip
 
 
@@ -118,35 +121,31 @@ def _conventions(
     wanted: Mapping[str, Any],
     net: Net,
     size: tuple[Length, Length],
-    checked: arguments.Arguments,
+    family: Family,
 ) -> Conventions:
     """Return the conventions to build with: the caller's, else the file's, else Keras'.
 
-    `net` is the one of Keras' padding.
+    `wanted` is what the caller asks for; `net` is the one of Keras' padding.
     """
     file = None
 
     def are_one(known: Conventions, other: Conventions) -> bool:
-        return known.fits(other, net.windows(size), checked.family.zeros)
+        return known.fits(other, net.windows(size), family.zeros)
 
     if path is not None:
         with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
-            file = _told(path, checkpoint, wanted, are_one)
+            file = _file_conventions(path, checkpoint, wanted, are_one)
     known = file or Conventions()
     # Where the two are one function, Keras' own graph serves a file from elsewhere.
     padded = replace(known, padding="keras")
     preferred = padded if are_one(known, padded) else known
-    chosen = replace(preferred, **_given(wanted))
+    chosen = replace(preferred, **wanted)
     if path is not None and file and not are_one(file, chosen):
-        raise CheckpointError(other_conventions(path, file, chosen, checked.family.name))
+        raise CheckpointError(other_conventions(path, file, chosen, family.name))
     return chosen
 
 
-def _given(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in wanted.items() if value is not None}
-
-
-def _told(
+def _file_conventions(
     path: str,
     checkpoint: Checkpoint,
     wanted: Mapping[str, Any],
@@ -155,11 +154,10 @@ def _told(
     """Return the file's conventions; of several, the one that goes with the arguments given."""
     if not checkpoint.candidates:
         return checkpoint.conventions
-    given = _given(wanted)
     fitting = [
         known
         for known in checkpoint.candidates.values()
-        if given and are_one(known, replace(known, **given))
+        if wanted and are_one(known, replace(known, **wanted))
     ]
     if len(fitting) != 1:
         raise CheckpointError(undecided(path, checkpoint.candidates))

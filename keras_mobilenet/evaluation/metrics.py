@@ -29,7 +29,7 @@ _Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How well one class is told from all others."""
+    """How well one class is distinguished from all others."""
 
     label: str
     support: int  # examples of the class

@@ -139,7 +139,9 @@ def _options(family: Family, given: Mapping[str, Any]) -> dict[str, Any]:
     for argument, value in given.items():
         if argument in options:
             options[argument] = _OPTIONS[argument](argument, value)
-        elif value != _NEUTRAL.get(argument, value):
+        elif argument not in _NEUTRAL:
+            raise TypeError(f"{family.name} has no argument {argument!r}. Received: {value!r}")
+        elif value != _NEUTRAL[argument]:
             takers = ", ".join(known.key for known in FAMILIES if argument in known.options)
             remedy = f"Only {takers} takes it."
             raise _wrong(argument, value, f"left out for {family.key}", remedy)

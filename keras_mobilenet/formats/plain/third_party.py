@@ -39,15 +39,15 @@ def from_third_party(path: str, arrays: Mapping[str, ArrayLike], format_name: st
             f"array names are of no source that is known, whose padding and epsilon differ: {names}"
         )
     ours = _renamed(source, arrays)
-    told, notes = _conventions(source, path)
-    one = next(iter(told.values())) if len(told) == 1 else None
+    candidates, notes = _conventions(source, path)
+    one = next(iter(candidates.values())) if len(candidates) == 1 else None
     return Checkpoint(
         f"{format_name} ({source.name})",
         ours,
         one,
         _has_background(source, ours),
         notes,
-        {} if one else told,
+        {} if one else candidates,
     )
 
 
