@@ -58,7 +58,8 @@ WORK = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*same class:UserWarning")
+# The first class of a net of random weights hangs on rounding, which differs by the processor.
+@pytest.mark.filterwarnings("ignore::keras_mobilenet.errors.AgreementWarning")
 @pytest.mark.parametrize("work", WORK)
 def test_what_another_thread_prints_meanwhile_is_not_lost(work, model, tmp_path, capfd):
     before = streams()
