@@ -18,7 +18,12 @@ from keras_mobilenet import fold_batch_norm
 from keras_mobilenet.deploy.bench.candidates import Array, Candidate
 from keras_mobilenet.deploy.engines.engine import Precision
 from keras_mobilenet.deploy.engines.openvino_engine import quantized
-from keras_mobilenet.deploy.graphs.conversion import INPUT, OUTPUT, to_onnx, to_openvino, to_tflite
+from keras_mobilenet.deploy.graphs.operations import INPUT, OUTPUT
+from keras_mobilenet.deploy.graphs.traced.conversion import (
+    to_onnx,
+    to_openvino,
+    to_tflite,
+)
 from keras_mobilenet.images.prefetch import all_cores
 
 PER_REQUEST = (1, 4)  # images in each of OpenVINO's asynchronous requests

@@ -21,7 +21,7 @@ _MODULES = {
     "export": "deploy.exporting",
     "features": "transfer.pyramids",
     "finetune": "training.finetune.finetuning",
-    "fold_batch_norm": "deploy.graphs.folding",
+    "fold_batch_norm": "deploy.graphs.traced.folding",
     "freeze": "transfer.freezing",
     "inspect_weights": "checkpoints.inspection",
     "layer_costs": "nets.costs.layers",

@@ -5,7 +5,7 @@ from keras_mobilenet.checkpoints.inspection import inspect_weights as inspect_we
 from keras_mobilenet.checkpoints.loading import load_weights as load_weights
 from keras_mobilenet.checkpoints.loading import save_weights as save_weights
 from keras_mobilenet.deploy.exporting import export as export
-from keras_mobilenet.deploy.graphs.folding import fold_batch_norm as fold_batch_norm
+from keras_mobilenet.deploy.graphs.traced.folding import fold_batch_norm as fold_batch_norm
 from keras_mobilenet.deploy.predictor import Predictor as Predictor
 from keras_mobilenet.display.diagrams import plot_model as plot_model
 from keras_mobilenet.display.summaries import summary as summary

@@ -17,7 +17,7 @@ from ways import (
 )
 
 from keras_mobilenet import Predictor
-from keras_mobilenet.deploy.graphs import folding
+from keras_mobilenet.deploy.graphs.traced import folding
 from keras_mobilenet.models.parts import leaves_of
 
 pytestmark = pytest.mark.long

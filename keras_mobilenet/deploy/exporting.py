@@ -20,10 +20,11 @@ from keras_mobilenet.deploy.engines import openvino_engine
 from keras_mobilenet.deploy.engines.checks import saved_models
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
-from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_float16, to_int8
+from keras_mobilenet.deploy.engines.runtimes import import_openvino
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
-from keras_mobilenet.deploy.graphs.conversion import (
-    import_openvino,
+from keras_mobilenet.deploy.graphs.staging import check_place, staged
+from keras_mobilenet.deploy.graphs.traced.bias_correction import bias_corrected, to_float16, to_int8
+from keras_mobilenet.deploy.graphs.traced.conversion import (
     of_batch,
     save_graph,
     to_onnx,
@@ -31,9 +32,8 @@ from keras_mobilenet.deploy.graphs.conversion import (
     to_tflite,
     with_preprocessing,
 )
-from keras_mobilenet.deploy.graphs.copies import in_float32
-from keras_mobilenet.deploy.graphs.folding import without_batch_norms
-from keras_mobilenet.deploy.graphs.staging import check_place, staged
+from keras_mobilenet.deploy.graphs.traced.copies import in_float32
+from keras_mobilenet.deploy.graphs.traced.folding import without_batch_norms
 from keras_mobilenet.deploy.metadata import openvino_info, write_info
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.errors import AccuracyError

@@ -18,10 +18,14 @@ from keras_mobilenet.deploy.engines.choice import AUTO, engine_for, engine_for_f
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, Precision
 from keras_mobilenet.deploy.folders.classification import Classified, classify_pixels
 from keras_mobilenet.deploy.graphs.agreement import LEAST, agreement
-from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_bfloat16, to_int8
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
-from keras_mobilenet.deploy.graphs.copies import in_float32
-from keras_mobilenet.deploy.graphs.folding import without_batch_norms
+from keras_mobilenet.deploy.graphs.traced.bias_correction import (
+    bias_corrected,
+    to_bfloat16,
+    to_int8,
+)
+from keras_mobilenet.deploy.graphs.traced.copies import in_float32
+from keras_mobilenet.deploy.graphs.traced.folding import without_batch_norms
 from keras_mobilenet.deploy.opened import Opened, is_exported, open_exported, open_model
 from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.images.images import as_channels, read_image

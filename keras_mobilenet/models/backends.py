@@ -18,7 +18,7 @@ from keras_mobilenet.models.model_files import save_model
 TENSORFLOW = "tensorflow"
 _CODE = """
 import sys
-from keras_mobilenet.deploy.graphs import conversion
+from keras_mobilenet.deploy.graphs.traced import conversion
 from keras_mobilenet.models.model_files import load_model
 task, model, path = sys.argv[1:]
 try:

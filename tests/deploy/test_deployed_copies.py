@@ -16,8 +16,8 @@ from keras_mobilenet import (
 )
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.deploy.engines.processor import instructions
-from keras_mobilenet.deploy.graphs.bias_correction import bias_corrected, to_int8
-from keras_mobilenet.deploy.graphs.copies import copied, in_float32
+from keras_mobilenet.deploy.graphs.traced.bias_correction import bias_corrected, to_int8
+from keras_mobilenet.deploy.graphs.traced.copies import copied, in_float32
 from keras_mobilenet.errors import PrecisionError
 from keras_mobilenet.models.frozen import layers_within
 from keras_mobilenet.nets import v1

@@ -7,7 +7,7 @@ from keras import layers
 
 from keras_mobilenet import MobileNet, fold_batch_norm, preprocess_input
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
-from keras_mobilenet.deploy.graphs import folding
+from keras_mobilenet.deploy.graphs.traced import folding
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.nets import v1

@@ -6,7 +6,7 @@ from deploy_nets import SIZE, named_net, net, random_images
 
 from keras_mobilenet import Predictor, export
 from keras_mobilenet.deploy.engines.engine import EngineSettings
-from keras_mobilenet.deploy.graphs import copies, folding
+from keras_mobilenet.deploy.graphs.traced import copies, folding
 from keras_mobilenet.deploy.opened import open_exported, open_model
 from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS
 from keras_mobilenet.models import model_files

@@ -79,7 +79,7 @@ def test_a_damaged_tflite_file_predicts_or_is_refused(exported):
 
 
 def test_an_operator_that_is_not_known_is_tried_out_first(tmp_path, monkeypatch):
-    from keras_mobilenet.deploy.graphs.conversion import to_tflite
+    from keras_mobilenet.deploy.graphs.traced.conversion import to_tflite
 
     image = keras.Input((8, 8, 3))
     model = keras.Model(image, keras.layers.Dense(2)(keras.ops.mean(keras.ops.tanh(image), (1, 2))))

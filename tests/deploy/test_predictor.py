@@ -443,8 +443,8 @@ import openvino_telemetry as telemetry
 told = []
 telemetry.Telemetry.send_event = lambda *args, **more: told.append(args)
 from keras_mobilenet.deploy.engines import openvino_engine
-from keras_mobilenet.deploy.graphs import conversion
-conversion.import_openvino()
+from keras_mobilenet.deploy.engines import runtimes
+runtimes.import_openvino()
 openvino_engine._import_nncf()
 assert sys.modules["openvino_telemetry"] is telemetry
 assert told == [], told

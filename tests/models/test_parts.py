@@ -8,7 +8,7 @@ from random_models import randomise
 
 from keras_mobilenet import MobileNet, features, freeze, load_weights, replace_top, save_weights
 from keras_mobilenet.checkpoints.inspection import inspect_weights
-from keras_mobilenet.deploy.graphs.folding import fold_batch_norm
+from keras_mobilenet.deploy.graphs.traced.folding import fold_batch_norm
 from keras_mobilenet.display.boxes import boxes_and_links
 from keras_mobilenet.models.parts import find_net, find_nets
 from keras_mobilenet.nets import v1

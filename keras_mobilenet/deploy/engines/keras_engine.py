@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.checks.saved_models import check_saved_model
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, chunks, forked, known
-from keras_mobilenet.deploy.graphs.conversion import INPUT, OUTPUT, SIGNATURE
+from keras_mobilenet.deploy.graphs.operations import INPUT, OUTPUT, SIGNATURE
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.models.backends import import_tensorflow
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.checks.opening import check_tflite
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, empty, known
-from keras_mobilenet.deploy.graphs.conversion import Quantize, to_tflite
+from keras_mobilenet.deploy.graphs.traced.conversion import Quantize, to_tflite
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.images.pixel_scaling import NAMED, PIXELS, Preprocessing
 from keras_mobilenet.nets.net import Shape

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from keras_mobilenet.deploy.engines.checks.opening import check_onnx
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, chunks, known
 from keras_mobilenet.deploy.engines.runtimes import import_onnxruntime
-from keras_mobilenet.deploy.graphs.conversion import to_onnx
+from keras_mobilenet.deploy.graphs.traced.conversion import to_onnx
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.tensorflow.protobuf_wire import part, parts, text
 

@@ -21,7 +21,8 @@ from keras_mobilenet.deploy.engines.engine import (
     forked,
     known,
 )
-from keras_mobilenet.deploy.graphs.conversion import import_openvino, to_openvino, unreported
+from keras_mobilenet.deploy.engines.runtimes import import_openvino, unreported
+from keras_mobilenet.deploy.graphs.traced.conversion import to_openvino
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PrecisionError, fault
 
 NAME = "openvino"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from keras_mobilenet.errors import MissingExtraError
+
+_TELEMETRY = "openvino_telemetry"
 
 
 def keep_onnxruntime_to_itself() -> None:
@@ -32,3 +37,33 @@ def import_onnxruntime(feature: str) -> Any:
     except ImportError as error:
         raise MissingExtraError(feature, "onnx") from error
     return onnxruntime
+
+
+def import_openvino() -> Any:
+    """Return the package `openvino`.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        with unreported():
+            import openvino  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("The engine OpenVINO", "openvino") from error
+    return openvino
+
+
+@contextmanager
+def unreported() -> Iterator[None]:
+    """Import OpenVINO's packages within as if `openvino-telemetry` were not installed.
+
+    It reports each import to a server, from a forked process, which JAX's threads may make hang.
+    """
+    before = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # which importing stops at
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        if before is not None:
+            sys.modules[_TELEMETRY] = before

@@ -10,8 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_mobilenet.deploy.graphs.copies import config_of, copy_of, in_float32, is_model, view_of
-from keras_mobilenet.deploy.graphs.rounding import check_rounding
+from keras_mobilenet.deploy.graphs.traced.copies import (
+    config_of,
+    copy_of,
+    in_float32,
+    is_model,
+    view_of,
+)
+from keras_mobilenet.deploy.graphs.traced.rounding import check_rounding
 from keras_mobilenet.models.model_files import info_of, set_info
 
 # The kernel's axis of output channels; a depthwise kernel has two, (channel, multiplier).

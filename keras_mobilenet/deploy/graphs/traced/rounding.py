@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
-from keras_mobilenet.deploy.graphs.copies import copied, is_model, view_of
+from keras_mobilenet.deploy.graphs.traced.copies import copied, is_model, view_of
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.models.backends import inferred
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -16,8 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.comparison import evenly_spaced
-from keras_mobilenet.deploy.engines.runtimes import keep_onnxruntime_to_itself
-from keras_mobilenet.deploy.graphs.unconverted import (
+from keras_mobilenet.deploy.engines.runtimes import (
+    import_openvino,
+    keep_onnxruntime_to_itself,
+)
+from keras_mobilenet.deploy.graphs.operations import INPUT, OUTPUT, SIGNATURE
+from keras_mobilenet.deploy.graphs.traced.unconverted import (
     attempted,
     check_operators,
     unknown_to_onnx,
@@ -31,9 +34,6 @@ from keras_mobilenet.models.backends import import_tensorflow, in_tensorflow, is
 from keras_mobilenet.models.cuts import free_name
 
 Quantize = Literal["float16", "dynamic", "int8", "full_int8"]
-INPUT, OUTPUT = "input", "output"  # the tensors' names in every format
-SIGNATURE = "serving_default"
-_TELEMETRY = "openvino_telemetry"
 _CALIBRATION = 100  # images: TensorFlow's converter takes a tenth of a second for each
 
 
@@ -250,33 +250,3 @@ def _detached(graph: Any, openvino: Any) -> Any:
         path = Path(folder) / "model.xml"
         openvino.save_model(graph, path, compress_to_fp16=False)
         return openvino.Core().read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
-
-
-def import_openvino() -> Any:
-    """Return the package `openvino`.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        with unreported():
-            import openvino  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("The engine OpenVINO", "openvino") from error
-    return openvino
-
-
-@contextmanager
-def unreported() -> Iterator[None]:
-    """Import OpenVINO's packages within as if `openvino-telemetry` were not installed.
-
-    It reports each import to a server, from a forked process, which JAX's threads may make hang.
-    """
-    before = sys.modules.get(_TELEMETRY)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # which importing stops at
-    try:
-        yield
-    finally:
-        del sys.modules[_TELEMETRY]
-        if before is not None:
-            sys.modules[_TELEMETRY] = before

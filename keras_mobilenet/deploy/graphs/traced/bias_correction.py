@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.comparison import evenly_spaced
-from keras_mobilenet.deploy.graphs.copies import copied
-from keras_mobilenet.deploy.graphs.folding import CHANNEL_AXES
+from keras_mobilenet.deploy.graphs.traced.copies import copied
+from keras_mobilenet.deploy.graphs.traced.folding import CHANNEL_AXES
 from keras_mobilenet.models.frozen import layers_within
 
 Rounding = Callable[[Any], npt.NDArray[np.float32]]  # from a layer to its kernel, rounded

@@ -1,0 +1,1 @@
+"""From a Keras model, by Keras and TensorFlow: copy, fold, correct, convert."""
