@@ -24,8 +24,10 @@ from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.deploy import batch_sizes
 from keras_mobilenet.commands.quiet import native_hidden
 from keras_mobilenet.deploy.bench.bench_output import bench_chart, bench_table
-from keras_mobilenet.deploy.bench.benchmarking import BATCHES, ROUNDS, BenchReport, Result, bench
+from keras_mobilenet.deploy.bench.benchmarking import bench
 from keras_mobilenet.deploy.bench.candidates import Candidate
+from keras_mobilenet.deploy.bench.plan import Plan
+from keras_mobilenet.deploy.bench.report import BenchReport, Result
 from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.engines.choice import AUTO, engine_for
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
@@ -33,6 +35,7 @@ from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.models.model_files import info_of
 
 TARGET = 0.95
+BATCHES, ROUNDS = (1, 8, 64), 20
 
 
 def parsed() -> argparse.Namespace:
@@ -97,10 +100,9 @@ def main() -> None:
     model = MobileNet((options.size, options.size, 3), alpha=options.alpha, weights=weights)
     report = bench(
         model,
+        Plan(everything=True, batches=options.batch, rounds=options.rounds),
         name=f"MobileNet, alpha {options.alpha:g}, {options.size} x {options.size}, "
         f"weights {options.weights}",
-        batches=options.batch,
-        rounds=options.rounds,
         calibration=options.calibration,
         images=options.images,
         peers=peers(model, options),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,11 +29,16 @@ from keras_mobilenet.commands.options import (
     note,
     say,
 )
-from keras_mobilenet.commands.progress import progress_line
+from keras_mobilenet.commands.progress import interruptible, progress_line
+from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.files import replacing
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.arguments import IMAGENET
+from keras_mobilenet.nets.costs.layers import layer_costs
 from keras_mobilenet.nets.families import family
+
+if TYPE_CHECKING:
+    from keras_mobilenet.deploy.bench.report import BenchReport
 
 _NONE = "none"
 _SUFFIX = ".keras"
@@ -53,16 +62,30 @@ def bench_command(
         str | None,
         typer.Option(
             help="Some of keras, litert, openvino, onnxruntime, with commas between; "
-            "by default all that are installed.",
+            "by default litert and openvino, where installed.",
             show_default=False,
         ),
     ] = None,
     precisions: Annotated[
         str | None,
-        typer.Option(help="Some of float32, bfloat16, int8; by default all.", show_default=False),
+        typer.Option(
+            help="Some of float32, bfloat16, int8; by default float32 and int8.",
+            show_default=False,
+        ),
     ] = None,
-    batch: Annotated[str, typer.Option(help="How many images a call gets.")] = "1,8,64",
-    rounds: Annotated[int, typer.Option(help="Turns of each; made even.", min=1)] = 20,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every engine installed in every precision it has.")
+    ] = False,
+    batch: Annotated[str, typer.Option(help="How many images a call gets.")] = "1,8",
+    seconds: Annotated[float, typer.Option(help="Seconds of timed calls a row.", min=0.01)] = 1.0,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            help="Instead of --seconds, let all take turns, this many each (made even): fairer on "
+            "a machine that is not idle, but the rows of a batch come together.",
+            min=1,
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="A folder of images that int8 ranges are taken from.")
     ] = None,
@@ -75,34 +98,83 @@ def bench_command(
     ] = None,
     chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
 ) -> None:
-    """Print how fast a model is in every engine and precision, and how far from Keras."""
-    batches = batch_sizes(batch)
-    from keras_mobilenet.deploy.bench import bench_output  # noqa: PLC0415 - loads Keras
-    from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
+    """Print how fast a model is in the engines here, and how far from Keras, row by row.
 
-    timed, name = _timed(model, Builder(net, alpha, minimalistic), size)
-    with progress_line() as progress:
-        report = bench(
-            timed,
-            name=name,
-            engines=_names(engines),
-            precisions=_names(precisions),
-            batches=batches,
-            rounds=rounds,
-            calibration=calibration,
-            images=images,
-            progress=progress,
-        )
-    say(bench_output.bench_table(report, format=table))
-    if json_file is not None:
-        with replacing(json_file) as temporary:
-            Path(temporary).write_text(
-                bench_output.bench_table(report, format="json") + "\n", encoding="utf-8"
+    Ctrl-C ends it, and what was measured stays.
+    """
+    from keras_mobilenet.deploy.bench.plan import Plan  # noqa: PLC0415 - loads NumPy
+
+    plan = Plan(
+        engines=_names(engines),
+        precisions=_names(precisions),
+        everything=everything,
+        batches=batch_sizes(batch),
+        seconds=seconds,
+        rounds=rounds,
+    )
+    timed = _Timed.of(model, Builder(net, alpha, minimalistic), size)
+    note(plan.estimate(timed.macs, **_counted(images)))  # before the seconds that the imports take
+    with interruptible(None), progress_line() as progress:
+        progress("importing Keras")
+        from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
+
+        with _rows(table, json_file, progress) as show:
+            report = bench(
+                timed.model(),
+                plan,
+                name=timed.name,
+                calibration=calibration,
+                images=images,
+                progress=progress,
+                show=show,
             )
-        note(f"wrote {json_file}")
     if chart is not None:
-        bench_output.bench_chart(report, chart)
+        from keras_mobilenet.deploy.bench.bench_output import bench_chart  # noqa: PLC0415
+
+        bench_chart(report, chart)
         note(f"wrote {chart}")
+
+
+def _counted(images: Path | None) -> dict[str, int]:
+    """Return how many of a folder's images outputs are compared on, for an estimate."""
+    if images is None:
+        return {}
+    from keras_mobilenet.deploy.graphs.calibration import MOST  # noqa: PLC0415 - loads NumPy
+    from keras_mobilenet.images.listing import list_images  # noqa: PLC0415 - loads Pillow
+
+    return {"images": sum(1 for _ in islice(list_images(images), MOST))}
+
+
+@contextmanager
+def _rows(
+    table: Format, json_file: Path | None, progress: Callable[[str], None]
+) -> Iterator[Callable[[BenchReport], None]]:
+    """Yield what prints each part of a report as it comes; JSON comes last, of what there is."""
+    from keras_mobilenet.deploy.bench.bench_output import (  # noqa: PLC0415 - loads Keras
+        bench_table,
+        latest_lines,
+    )
+
+    latest: list[BenchReport] = []
+
+    def show(report: BenchReport) -> None:
+        latest[:] = [report]
+        progress("")
+        if table != "json":
+            say(latest_lines(report, table))
+
+    try:
+        yield show
+    finally:  # Ctrl-C and errors keep what was measured
+        for report in latest:
+            progress("")
+            record = bench_table(report, format="json")
+            if table == "json":
+                say(record)
+            if json_file is not None:
+                with replacing(json_file) as temporary:
+                    Path(temporary).write_text(record + "\n", encoding="utf-8")
+                note(f"wrote {json_file}")
 
 
 def batch_sizes(text: str) -> tuple[int, ...]:
@@ -123,22 +195,58 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _timed(model: str | None, builder: Builder, size: ImageSize) -> tuple[Any, str]:
-    """Return the model to time, and words for it that say where its weights come from."""
-    if model is not None and model.endswith(_SUFFIX):
-        return model, model
-    if model not in (None, IMAGENET, _NONE):
-        raise ValueError(
-            f"--model takes '{IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
+@dataclass(frozen=True)
+class _Timed:
+    """What `bench` times: a file, or a net with its weights."""
+
+    builder: Builder
+    size: ImageSize
+    file: str | None = None
+    trained: bool = False
+
+    @classmethod
+    def of(cls, model: str | None, builder: Builder, size: ImageSize) -> _Timed:
+        """Return what --model and the options of the net stand for."""
+        if model is not None and model.endswith(_SUFFIX):
+            return cls(builder, size, file=model)
+        if model not in (None, IMAGENET, _NONE):
+            raise ValueError(
+                f"--model takes '{IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
+            )
+        trained = model == IMAGENET or (model is None and _weights_are_here(builder, size.known()))
+        if model is None and not trained:
+            note("the ImageNet weights are not here, so the weights are random; --model imagenet "
+                 "fetches them")  # fmt: skip
+        return cls(builder, size, trained=trained)
+
+    @property
+    def name(self) -> str:
+        """Words for it that say where its weights come from."""
+        if self.file is not None:
+            return self.file
+        height, width = self.size.known()
+        weights = "ImageNet weights" if self.trained else "random weights"
+        return f"{self.builder}, {height} x {width}, {weights}"
+
+    @property
+    def macs(self) -> int | None:
+        """The multiply-accumulates of an image; None for a file, which is not open yet."""
+        if self.file is not None:
+            return None
+        costs = layer_costs(
+            self.builder.alpha,
+            net=self.builder.net,
+            size=self.size.known(),
+            **self.builder.options,
         )
-    height, width = size.known()
-    trained = model == IMAGENET or (model is None and _weights_are_here(builder, (height, width)))
-    if model is None and not trained:
-        note("the ImageNet weights are not here, so the weights are random; --model imagenet "
-             "fetches them")  # fmt: skip
-    net = builder.build((height, width, 3), weights=IMAGENET if trained else None)
-    weights = "ImageNet weights" if trained else "random weights"
-    return net, f"{builder}, {height} x {width}, {weights}"
+        return sum(cost.macs for cost in costs)
+
+    def model(self) -> Any:
+        """Return the Keras model, or the path of its file."""
+        if self.file is not None:
+            return self.file
+        weights = IMAGENET if self.trained else None
+        return self.builder.build((*self.size.known(), 3), weights=weights)
 
 
 def _weights_are_here(builder: Builder, size: tuple[int, int]) -> bool:

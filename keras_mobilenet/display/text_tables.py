@@ -42,17 +42,24 @@ def text_table(
     stretched = max(left - 1, 1)  # the columns before the last flush-left one share what is spare
     for i in range(stretched):
         widths[i] += spare // stretched + (i < spare % stretched)
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
+    return "\n".join(text_row(row, widths, left=left) for row in rows)
+
+
+def text_row(cells: Sequence[str], widths: Sequence[int], *, left: int = 1) -> str:
+    """Return one row of a table whose columns have these widths."""
+    return "  ".join(
+        cell.ljust(width) if i < left else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
 
 
 def markdown_table(headers: Sequence[str], cells: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return a Markdown table; the first `left` columns are flush left, the others right."""
     rule = ["---" if i < left else "---:" for i in range(len(headers))]
-    rows = [list(headers), rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(markdown_row(row) for row in (headers, rule, *cells))
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """Return one row of a Markdown table."""
+    escaped = [cell.replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"

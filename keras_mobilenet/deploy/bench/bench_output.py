@@ -6,52 +6,95 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
-from keras_mobilenet.deploy.bench.benchmarking import BenchReport, Result
+from keras_mobilenet.deploy.bench.report import BenchReport, Result
 from keras_mobilenet.deploy.engines.choice import PRECISIONS
 from keras_mobilenet.display.charts import new_figure, save_figure
-from keras_mobilenet.display.text_tables import UNKNOWN, Format, markdown_table, text_table
+from keras_mobilenet.display.text_tables import (
+    UNKNOWN,
+    Format,
+    markdown_row,
+    markdown_table,
+    text_row,
+)
 
 _HEADERS = ["Candidate", "Precision", "Batch", "Median ms", "p95 ms", "Images/s", "x Keras",
             "Peak share", "Max error", "Same class"]  # fmt: skip
 _LEFT = 2  # columns of words
+_NUMBER = 8  # characters that a number may take
 
 
 def bench_table(report: BenchReport, *, format: Format = "text") -> str:  # noqa: A002 - as in `summary`
     """Return a report as text, Markdown, or JSON that holds every single time."""
     if format == "json":
         return json.dumps(bench_record(report), indent=2)
-    cells = [_cells(report, result) for result in report.results]
+    rows = [_row(report, i, format) for i in range(len(report.results))]
+    return "\n".join([_head(report, format), *rows, _foot(report, format)])
+
+
+def latest_lines(report: BenchReport, format: Literal["text", "markdown"]) -> str:  # noqa: A002
+    """Return what a report adds to the table as it was before: its head, a row, or the notes.
+
+    The lines of all reports that `bench` shows, one after the other, are those of `bench_table`.
+    """
+    if report.complete:
+        return _foot(report, format)
+    if report.results:
+        return _row(report, len(report.results) - 1, format)
+    return _head(report, format)
+
+
+def _head(report: BenchReport, format: Format) -> str:  # noqa: A002
+    heading = _heading(report)
     if format == "markdown":
-        table = markdown_table(_HEADERS, cells, left=_LEFT)
-        return "\n\n".join([*_heading(report), table, "\n".join(f"- {x}" for x in _notes(report))])
-    # A line apart: batches, whose rows are to be compared with each other only.
-    lines = text_table(_HEADERS, cells, left=_LEFT).splitlines()
-    rows = [lines[0]]
-    for i, line in enumerate(lines[1:]):
-        if i == 0 or report.results[i].batch != report.results[i - 1].batch:
-            rows.append("-" * len(line))
-        rows.append(line)
-    return "\n".join([*_heading(report), "", *rows, "", *_notes(report)])
+        return "\n\n".join([*heading, markdown_table(_HEADERS, [], left=_LEFT)])
+    return "\n".join([*heading, "", text_row(_HEADERS, _widths(report), left=_LEFT)])
+
+
+def _row(report: BenchReport, i: int, format: Format) -> str:  # noqa: A002
+    result, widths = report.results[i], _widths(report)
+    cells = _cells(report, result)
+    if format == "markdown":
+        return markdown_row(cells)
+    row = text_row(cells, widths, left=_LEFT)
+    if i == 0 or report.results[i - 1].batch != result.batch:
+        # Batches stand apart: rows are to be compared with others of the same batch only.
+        row = f"{'-' * len(text_row(_HEADERS, widths, left=_LEFT))}\n{row}"
+    return row
+
+
+def _foot(report: BenchReport, format: Format) -> str:  # noqa: A002
+    skipped = [f"{name} is not in the table: {why}" for name, why in report.skipped.items()]
+    bullet = "- " if format == "markdown" else ""
+    return "\n".join(["", *(f"{bullet}{note}" for note in (*report.notes, *skipped))])
+
+
+def _widths(report: BenchReport) -> list[int]:
+    """Return the columns' widths, which no result changes."""
+    numbers = [max(_NUMBER, len(header)) for header in _HEADERS[_LEFT + 1 :]]
+    columns = (report.names, PRECISIONS, map(str, report.plan.batches))
+    words = [
+        max(map(len, (header, *column)))
+        for header, column in zip(_HEADERS[: _LEFT + 1], columns, strict=True)
+    ]
+    return [*words, *numbers]
 
 
 def _heading(report: BenchReport) -> list[str]:
     work = "an unknown amount of work"
     if report.flops is not None:
         work = f"{report.flops / 1e9:.3g} GFLOP an image"
-    peak = report.peak
+    peak, plan = report.peak, report.plan
+    calls = f"{plan.seconds:g} s of calls a row"
+    if plan.rounds is not None:
+        calls = f"{plan.rounds} rounds in turns"
     return [
         f"{report.model}: {work}",
         str(report.machine),
         f"float32 peak {peak.gflops:.0f} GFLOP/s ({peak.library}, {peak.size} x {peak.size} "
-        f"matrices); {report.rounds} rounds in turns",
+        f"matrices); {calls}",
     ]
-
-
-def _notes(report: BenchReport) -> list[str]:
-    skipped = [f"{name} is not in the table: {why}" for name, why in report.skipped.items()]
-    return [*report.notes, *skipped]
 
 
 def _cells(report: BenchReport, result: Result) -> list[str]:
@@ -78,9 +121,11 @@ def bench_record(report: BenchReport) -> dict[str, Any]:
         "threads": report.machine.cores,
         "float32_peak": asdict(report.peak),
         "flops_per_image": report.flops,
-        "rounds": report.rounds,
+        "seconds_a_row": None if report.plan.rounds is not None else report.plan.seconds,
+        "rounds": report.plan.rounds,
         "images_compared": report.images,
         "results": [_result_record(report, result) for result in report.results],
+        "complete": report.complete,
         "skipped": report.skipped,
         "notes": list(report.notes),
     }

@@ -3,167 +3,105 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.deploy.bench.candidates import (
-    KERAS,
-    Array,
-    Candidate,
-    chosen_pairs,
-    compile_candidates,
-)
-from keras_mobilenet.deploy.bench.machine import Machine, Peak, measured_peak, this_machine
-from keras_mobilenet.deploy.bench.timing import Timings, interleaved
+from keras_mobilenet.deploy.bench.candidates import Array, Candidate, Kept, compiled_candidates
+from keras_mobilenet.deploy.bench.machine import measured_peak, this_machine
+from keras_mobilenet.deploy.bench.plan import GENERATED, LEAST, WARM_UP, Plan, calls_a_turn
+from keras_mobilenet.deploy.bench.report import BenchReport, Result
+from keras_mobilenet.deploy.bench.timing import Timings, interleaved, timed_for
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
-from keras_mobilenet.deploy.engines.engine import Precision, chunks
+from keras_mobilenet.deploy.engines.engine import chunks
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.display.summaries import layer_rows
-from keras_mobilenet.nets.arguments import positive_int
 
-BATCHES = (1, 8, 64)
-ROUNDS = 20
 PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "ai-edge-litert", "openvino",
             "nncf", "onnxruntime")  # fmt: skip
-_GENERATED = 16  # images, to compare outputs on
-_WARM_UP = 3  # calls: the first traces or compiles, the second may still allocate
-_CALLS = 8  # single images timed a turn: a 95th percentile needs many
-
-
-@dataclass(frozen=True)
-class Result:
-    """How one candidate did at one batch size."""
-
-    name: str
-    precision: Precision
-    batch: int
-    timings: Timings
-    difference: Difference | None  # from Keras; None for another net
-
-    @property
-    def rate(self) -> float:
-        """Images a second, by the median."""
-        return self.batch / self.timings.median
-
-
-@dataclass(frozen=True)
-class BenchReport:
-    """All that was measured in one run."""
-
-    model: str
-    machine: Machine
-    peak: Peak
-    flops: int | None  # of one image: two for each MAC; None where they cannot be counted
-    rounds: int
-    images: int  # that outputs were compared on
-    results: tuple[Result, ...]
-    skipped: dict[str, str]  # candidate -> why it is not there
-    notes: tuple[str, ...]
-
-    def ratio(self, result: Result) -> float:
-        """Return how many times as fast a candidate is as Keras' `predict` at the same batch."""
-        reference = next(r for r in self.results if (r.name, r.batch) == (KERAS, result.batch))
-        return result.rate / reference.rate
-
-    def peak_share(self, result: Result) -> float | None:
-        """Return the share of the machine's float32 peak, in any precision; None if not known."""
-        return None if self.flops is None else result.rate * self.flops / 1e9 / self.peak.gflops
+_DRIFT = 1.2  # times as long at the end as at the start: the machine was doing something else
 
 
 def bench(
     model: Any,
+    plan: Plan | None = None,
     *,
     name: str | None = None,
-    engines: Sequence[str] | None = None,
-    precisions: Sequence[str] | None = None,
-    batches: Sequence[int] = BATCHES,
-    rounds: int = ROUNDS,
     calibration: Any = None,
     images: Any = None,
     peers: Sequence[Candidate] = (),
     progress: Callable[[str], Any] = lambda _: None,
+    show: Callable[[BenchReport], Any] = lambda _: None,
 ) -> BenchReport:
-    """Time a model in Keras, in `tf.function` and in every engine, all in turns.
+    """Time a model in Keras, in `tf.function` and in the engines.
 
-    A turn opens with a call that is not timed; the timed calls cover what a user's call covers:
-    a NumPy array in, a NumPy array out.
+    One after the other is compiled, compared with Keras and timed; or all are, and then take
+    turns, if the plan says so. No call is timed before it has warmed up. The timed calls cover
+    what a user's call covers: a NumPy array in, a NumPy array out.
 
     Args:
         model: A Keras model that takes images, or a `.keras` file.
+        plan: What is measured, and for how long; `Plan()` by default.
         name: What the report calls it; its own name by default.
-        engines: Some of `deploy.engines.ENGINES`; None for all that are installed.
-        precisions: Some of `"float32"`, `"bfloat16"`, `"int8"`; None for all.
-        batches: How many images a call gets, each of them in rounds of its own.
-        rounds: Turns of each candidate; one more if odd, to let each go first as often as last.
         calibration: Images for int8, as `Predictor` takes them; generated ones by default.
         images: Images to compare the outputs on, likewise; generated ones by default.
         peers: Other candidates.
         progress: Called with what is being done, in words.
+        show: Called with the report before its first result, again with each result as soon as it
+            is measured, and when it is complete.
 
     Raises:
         ValueError: an argument is wrong, or the model does not take one batch of images.
         MissingExtraError: an engine that was asked for by name is not installed.
     """
+    plan = plan or Plan()
     opened = open_model(model)
-    pairs = chosen_pairs(engines, precisions)
-    batches = _batch_sizes(batches)
-    rounds = positive_int("rounds", rounds, "Each candidate has that many turns.")
-    rounds += rounds % 2
     inputs = _inputs(images, opened)
     if opened.input_dtype == "uint8":  # the scaling is in its graph
         inputs = inputs.astype(np.uint8)
-    int8 = any(precision == "int8" for _, precision in pairs)
+    int8 = any(precision == "int8" for _, precision in plan.pairs)
     samples = _inputs(calibration, opened) if int8 else None
-    with ExitStack() as closing:
-        # Before anything else, and after it: a machine that slows down has its best once.
-        progress("measuring the machine's peak")
-        peaks = [measured_peak()]
-        compiled = compile_candidates(
-            opened,
-            pairs,
-            samples=samples,
-            optional=engines is None,
-            closing=closing,
-            progress=progress,
-        )
-        candidates = [*compiled.candidates, *peers]
-        results = [
-            result
-            for batch in batches
-            for result in _measured(candidates, inputs, batch, rounds, progress)
-        ]
-        peaks.append(measured_peak())
-    seen = {result.precision for result in results}
-    return BenchReport(
+    progress("measuring the machine's peak")
+    report = BenchReport(
         model=name or opened.name,
         machine=this_machine(*PACKAGES),
-        peak=max(peaks, key=lambda peak: peak.gflops),
+        peak=measured_peak(),
         flops=_flops(opened.model),
-        rounds=rounds,
+        plan=plan,
+        names=(*plan.names, *(peer.name for peer in peers)),
         images=len(inputs),
-        results=tuple(results),
-        skipped=compiled.skipped,
-        notes=tuple(
-            _notes(
-                other_precisions=seen != {"float32"},
-                generated_images=images is None,
-                generated_ranges=calibration is None and "int8" in seen,
-                flat=_is_flat(_outputs(candidates[0], inputs[:_GENERATED], _GENERATED)),
-            )
-        ),
     )
-
-
-def _batch_sizes(batches: Sequence[int]) -> tuple[int, ...]:
-    remedy = "Pass some, such as (1, 8, 64)."
-    if not batches:
-        raise ValueError(f"`batches` holds no batch size. {remedy}")
-    return tuple(positive_int("batches", batch, remedy) for batch in batches)
+    show(report)
+    skipped: dict[str, str] = {}
+    with ExitStack() as closing:
+        compiled = compiled_candidates(
+            opened,
+            plan.pairs,
+            samples=samples,
+            optional=plan.engines is None,
+            closing=closing,
+            skipped=skipped,
+            progress=progress,
+        )
+        measuring = _Measuring(Kept(chain(compiled, peers)), inputs, plan, progress)
+        for result in measuring.results():
+            report = report.then(result)
+            show(report)
+    seen = {result.precision for result in report.results}
+    notes = _notes(
+        other_precisions=seen != {"float32"},
+        generated_images=images is None,
+        generated_ranges=calibration is None and "int8" in seen,
+        flat=_is_flat(measuring.reference),
+    )
+    report = replace(report, skipped=skipped, notes=(*notes, *measuring.drifts), complete=True)
+    show(report)
+    return report
 
 
 def _inputs(images: Any, opened: Opened) -> Array:
@@ -172,41 +110,89 @@ def _inputs(images: Any, opened: Opened) -> Array:
     if images is not None:
         return calibration_samples(images, opened.info, shape)
     height, width = opened.info.size or (224, 224)
-    sizes = (_GENERATED, shape[0] or height, shape[1] or width, shape[2] or 3)
+    sizes = (GENERATED, shape[0] or height, shape[1] or width, shape[2] or 3)
     return opened.info.comparable.scaled(generated_images(sizes))
 
 
-def _measured(
-    candidates: Sequence[Candidate],
-    inputs: Array,
-    batch: int,
-    rounds: int,
-    progress: Callable[[str], Any],
-) -> list[Result]:
-    """Return a result for each candidate at one batch size."""
-    progress(f"batch {batch}: comparing outputs")
-    reference = _outputs(candidates[0], inputs, batch)
-    differences: list[Difference | None] = [difference(reference, reference)]
-    for candidate in candidates[1:]:
-        outputs = _outputs(candidate, inputs, batch) if candidate.same_net else None
-        differences.append(None if outputs is None else difference(reference, outputs))
-    x = _repeated(inputs, batch)
+class _Measuring:
+    """The candidates, one after the other or in turns, at one batch size after the other."""
 
-    def call(candidate: Candidate) -> Callable[[], object]:
+    def __init__(
+        self, candidates: Kept, inputs: Array, plan: Plan, progress: Callable[[str], Any]
+    ) -> None:
+        self._candidates = candidates  # Keras is the first
+        self._inputs = inputs
+        self._plan = plan
+        self._progress = progress
+        self.reference: Array = np.empty(0)  # Keras' outputs
+        self.drifts: list[str] = []
+
+    def results(self) -> Iterator[Result]:
+        """Yield each result as soon as it is measured."""
+        if self._plan.rounds is not None:
+            list(self._candidates)  # compiled, before any of them is timed
+        for batch in self._plan.batches:
+            if self._plan.rounds is None:
+                yield from self._one_by_one(batch)
+            else:
+                yield from self._in_turns(batch, self._plan.rounds)
+
+    def _one_by_one(self, batch: int) -> Iterator[Result]:
+        results: list[Result] = []
+        for candidate in self._candidates:
+            self._progress(f"batch {batch}: {candidate.name} {candidate.precision}")
+            apart = self._difference(candidate, batch)
+            timings = self._timed(candidate, batch, self._plan.seconds)
+            results.append(Result(candidate.name, candidate.precision, batch, timings, apart))
+            yield results[-1]
+        self._progress(f"batch {batch}: Keras once more")
+        self._look_for_drift(batch, results[0].timings)
+
+    def _timed(self, candidate: Candidate, batch: int, seconds: float) -> Timings:
+        call = self._call(candidate, batch)
+        return timed_for(call, seconds, warm_up=WARM_UP, least=LEAST)
+
+    @property
+    def _keras(self) -> Candidate:
+        return next(iter(self._candidates))
+
+    def _call(self, candidate: Candidate, batch: int) -> Callable[[], object]:
+        x = _repeated(self._inputs, batch)
         return lambda: candidate.predict(x)
 
-    times = interleaved(
-        {f"{c.name} {c.precision}": call(c) for c in candidates},
-        rounds,
-        warm_up=_WARM_UP,
-        settle=1,
-        calls=max(1, _CALLS // batch),
-        progress=lambda done, of: progress(f"batch {batch}: round {done} of {of}"),
-    )
-    return [
-        Result(c.name, c.precision, batch, times[f"{c.name} {c.precision}"], apart)
-        for c, apart in zip(candidates, differences, strict=True)
-    ]
+    def _look_for_drift(self, batch: int, first: Timings) -> None:
+        """Note if Keras is not as fast at the end as it was: then nothing compares well."""
+        last = self._timed(self._keras, batch, self._plan.seconds / 2)
+        drift = last.median / first.median
+        if not 1 / _DRIFT < drift < _DRIFT:
+            self.drifts.append(
+                f"At batch {batch} Keras took {drift:.2f} times as long at the end as at the "
+                "start: the machine was not idle, or changed its speed. Measure again."
+            )
+
+    def _in_turns(self, batch: int, rounds: int) -> Iterator[Result]:
+        self._progress(f"batch {batch}: comparing outputs")
+        candidates = list(self._candidates)
+        differences = [self._difference(candidate, batch) for candidate in candidates]
+        times = interleaved(
+            {f"{c.name} {c.precision}": self._call(c, batch) for c in candidates},
+            rounds,
+            warm_up=WARM_UP,
+            settle=1,
+            calls=calls_a_turn(batch),
+            progress=lambda done, of: self._progress(f"batch {batch}: round {done} of {of}"),
+        )
+        for c, apart in zip(candidates, differences, strict=True):
+            yield Result(c.name, c.precision, batch, times[f"{c.name} {c.precision}"], apart)
+
+    def _difference(self, candidate: Candidate, batch: int) -> Difference | None:
+        """Return how far a candidate's outputs are from Keras'; None for another net."""
+        if not candidate.same_net:
+            return None
+        outputs = _outputs(candidate, self._inputs, batch)
+        if candidate is self._keras:
+            self.reference = outputs
+        return difference(self.reference, outputs)
 
 
 def _outputs(candidate: Candidate, inputs: Array, batch: int) -> Array:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.engines.choice import ENGINES, PRECISIONS, engine_module
+from keras_mobilenet.deploy.bench.plan import KERAS, TRACED, Pair, predictor_name
 from keras_mobilenet.deploy.engines.engine import Precision
 from keras_mobilenet.deploy.opened import Opened
 from keras_mobilenet.deploy.predictor import Predictor
@@ -19,8 +19,6 @@ from keras_mobilenet.errors import AgreementWarning, BackendError, MissingExtraE
 from keras_mobilenet.models.backends import import_tensorflow
 
 Array = npt.NDArray[Any]
-KERAS = "Keras predict"  # what all others are compared with
-TRACED = "tf.function"
 
 
 @dataclass(frozen=True)
@@ -33,67 +31,43 @@ class Candidate:
     same_net: bool = True  # whether its outputs are to be compared with Keras'
 
 
-@dataclass
-class Candidates:
-    """The candidates, and those that could not come, with the reason."""
+class Kept:
+    """Candidates as often as asked for, each of them made once, when it is first asked for."""
 
-    candidates: list[Candidate] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
+    def __init__(self, coming: Iterable[Candidate]) -> None:
+        """Take them over from what makes them one by one."""
+        self._coming = iter(coming)
+        self._made: list[Candidate] = []
 
-
-def chosen_pairs(
-    engines: Sequence[str] | None, precisions: Sequence[str] | None
-) -> list[tuple[str, Precision]]:
-    """Return the engines and precisions that go together; None stands for all.
-
-    Raises:
-        ValueError: a name is unknown, or none of the engines computes in any of the precisions.
-    """
-    _check_names("engines", engines, tuple(ENGINES))
-    _check_names("precisions", precisions, PRECISIONS)
-    pairs = [
-        (engine, precision)
-        for precision in PRECISIONS
-        for engine in ENGINES
-        if (precisions is None or precision in precisions)
-        and (engines is None or engine in engines)
-        and precision in engine_module(engine).PRECISIONS
-    ]
-    if not pairs:
-        able = "; ".join(f"{e}: {', '.join(engine_module(e).PRECISIONS)}" for e in ENGINES)
-        raise ValueError(
-            f"None of `engines` {engines} computes in any of `precisions` {precisions}. "
-            f"There are {able}."
-        )
-    return pairs
+    def __iter__(self) -> Iterator[Candidate]:
+        """Yield those that are made, and make the others."""
+        yield from self._made
+        for candidate in self._coming:
+            self._made.append(candidate)
+            yield candidate
 
 
-def _check_names(argument: str, names: Sequence[str] | None, known: Sequence[str]) -> None:
-    unknown = [name for name in names or () if name not in known]
-    if unknown or (names is not None and not names):
-        raise ValueError(
-            f"`{argument}` must be one or more of {', '.join(map(repr, known))}. "
-            f"Received: {', '.join(map(repr, unknown)) or 'none'}"
-        )
-
-
-def compile_candidates(
+def compiled_candidates(
     opened: Opened,
-    pairs: Sequence[tuple[str, Precision]],
+    pairs: Sequence[Pair],
     *,
     samples: Array | None,
     optional: bool,
     closing: ExitStack,
+    skipped: dict[str, str],
     progress: Callable[[str], Any],
-) -> Candidates:
-    """Return Keras' own two ways to run a model, and a `Predictor` for each pair.
+) -> Iterator[Candidate]:
+    """Yield Keras' own two ways to run a model, then a `Predictor` for each pair.
+
+    Each is compiled when it is asked for.
 
     Args:
         opened: The Keras model.
         pairs: Engines and precisions.
         samples: Inputs that int8 ranges are taken from.
-        optional: Whether an engine that is not installed is left out, with its reason.
+        optional: Whether an engine that is not installed is left out.
         closing: Takes over the predictors.
+        skipped: Is told what was left out, and why.
         progress: Called with what is being compiled, in words.
 
     Raises:
@@ -101,13 +75,13 @@ def compile_candidates(
         PrecisionError: likewise, the processor does not compute in a precision.
         BackendError: likewise, an engine needs another backend of Keras.
     """
-    compiled = Candidates([Candidate(KERAS, "float32", _keras_predict(opened.model))])
+    yield Candidate(KERAS, "float32", _keras_predict(opened.model))
     try:
-        compiled.candidates.append(_traced(opened.model))
+        yield _traced(opened.model)
     except BackendError as error:
-        compiled.skipped[TRACED] = str(error)
+        skipped[TRACED] = str(error)
     for engine, precision in pairs:
-        name = f"Predictor {engine}"
+        name = predictor_name(engine)
         progress(f"compiling {engine} {precision}")
         try:
             with warnings.catch_warnings():
@@ -118,11 +92,10 @@ def compile_candidates(
         except (BackendError, MissingExtraError, PrecisionError) as error:
             if not optional:
                 raise
-            compiled.skipped[f"{name} {precision}"] = str(error)
+            skipped[f"{name} {precision}"] = str(error)
             continue
-        compiled.candidates.append(Candidate(name, precision, predictor.predict))
         closing.callback(predictor.close)
-    return compiled
+        yield Candidate(name, precision, predictor.predict)
 
 
 def _keras_predict(model: Any) -> Callable[[Array], Array]:

@@ -67,7 +67,7 @@ class Peak:
     size: int  # rows and columns of the square factors
 
 
-def measured_peak(*, size: int = _SIZE, rounds: int = 6) -> Peak:
+def measured_peak(*, size: int = _SIZE, rounds: int = 4) -> Peak:
     """Return the best of several products, by NumPy's library and by TensorFlow's."""
     import tensorflow as tf  # noqa: PLC0415 - not needed to describe the machine
 

@@ -84,6 +84,26 @@ def interleaved(
     return {name: Timings(tuple(values)) for name, values in times.items()}
 
 
+def timed_for(
+    action: Callable[[], object], seconds: float, *, warm_up: int = 0, least: int = 1
+) -> Timings:
+    """Return the times of one action's calls, which add up to `seconds` or more.
+
+    Args:
+        action: What to time.
+        seconds: After these, no other call begins.
+        warm_up: Calls before the first, not timed.
+        least: Calls that are timed in any case.
+    """
+    times: list[float] = []
+    with _garbage_set_aside():
+        for _ in range(warm_up):
+            action()
+        while len(times) < least or sum(times) < seconds:
+            times += _timed(action, 0, 1)
+    return Timings(tuple(times))
+
+
 def _timed(action: Callable[[], object], settle: int, calls: int) -> list[float]:
     for _ in range(settle):
         action()

@@ -12,13 +12,13 @@ from typing import get_args
 from keras_mobilenet.deploy.engines.engine import Precision
 from keras_mobilenet.deploy.engines.processor import adds_int8_products, instructions
 
-# Name -> (its file here, what must be installed). Each file has NAME, PRECISIONS,
+# Name -> (its file here, what must be installed, what it computes in). Each file has NAME,
 # compile_model(model, settings, samples) and open_file(path, settings).
-ENGINES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "keras": ("keras_engine", ()),
-    "litert": ("litert_engine", ("ai_edge_litert",)),
-    "openvino": ("openvino_engine", ("openvino",)),
-    "onnxruntime": ("onnx_engine", ("onnxruntime", "onnx", "tf2onnx")),
+ENGINES: dict[str, tuple[str, tuple[str, ...], tuple[Precision, ...]]] = {
+    "keras": ("keras_engine", (), ("float32",)),
+    "litert": ("litert_engine", ("ai_edge_litert",), ("float32", "int8")),
+    "openvino": ("openvino_engine", ("openvino",), ("float32", "bfloat16", "int8")),
+    "onnxruntime": ("onnx_engine", ("onnxruntime", "onnx", "tf2onnx"), ("float32",)),
 }
 AUTO = "auto"
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -28,6 +28,11 @@ _FILES = {".tflite": "litert", ".onnx": "onnxruntime", ".xml": "openvino"}
 def engine_module(name: str) -> ModuleType:
     """Return the file of an engine."""
     return import_module(f"{__package__}.{ENGINES[name][0]}")
+
+
+def precisions_of(name: str) -> tuple[Precision, ...]:
+    """Return what an engine computes in."""
+    return ENGINES[name][2]
 
 
 def is_installed(name: str, precision: Precision = "float32") -> bool:
@@ -50,9 +55,9 @@ def engine_for(name: str, precision: Precision) -> str:
     if name == AUTO:
         preferred = _preferred(precision)
         return next((n for n in preferred if is_installed(n, precision)), preferred[0])
-    precisions = engine_module(name).PRECISIONS
+    precisions = precisions_of(name)
     if precision not in precisions:
-        able = [n for n in ENGINES if precision in engine_module(n).PRECISIONS]
+        able = [n for n in ENGINES if precision in precisions_of(n)]
         raise ValueError(
             f"`engine` {name!r} computes in {' and '.join(precisions)}. "
             f"Pass engine={' or '.join(map(repr, able))} for precision={precision!r}."

@@ -14,7 +14,6 @@ from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.models.backends import import_tensorflow
 
 NAME = "keras"
-PRECISIONS = ("float32",)
 _BATCH = 32
 
 

@@ -17,7 +17,6 @@ from keras_mobilenet.images.pixel_scaling import NAMED, PIXELS, Preprocessing
 from keras_mobilenet.nets.net import Shape
 
 NAME = "litert"
-PRECISIONS = ("float32", "int8")
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # operators of values and weights
 _ROUNDING = 0.02  # of the input's range: 1/128 for 1/127.5, a range that calibration cut short
 

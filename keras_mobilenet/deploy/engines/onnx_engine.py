@@ -17,7 +17,6 @@ from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.tensorflow.protobuf_wire import part, parts, text
 
 NAME = "onnxruntime"
-PRECISIONS = ("float32",)
 _BATCH = 16
 _GRAPH, _NODES, _OPERATOR = 7, 1, 4  # fields of ModelProto, GraphProto and NodeProto
 _INTEGER = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger",

@@ -26,7 +26,6 @@ from keras_mobilenet.deploy.graphs.traced.conversion import to_openvino
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PrecisionError, fault
 
 NAME = "openvino"
-PRECISIONS = ("float32", "bfloat16", "int8")
 # Images a request where many are at hand, by measurement.
 _BATCH = {"float32": 4, "bfloat16": 1, "int8": 4}
 # Whether this thread's NNCF is silent; a user's own, in another thread, tells what it always does.

@@ -1,0 +1,57 @@
+"""What a benchmark measured, as far as it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from keras_mobilenet.deploy.bench.machine import Machine, Peak
+from keras_mobilenet.deploy.bench.plan import KERAS, Plan
+from keras_mobilenet.deploy.bench.timing import Timings
+from keras_mobilenet.deploy.comparison import Difference
+from keras_mobilenet.deploy.engines.engine import Precision
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one candidate did at one batch size."""
+
+    name: str
+    precision: Precision
+    batch: int
+    timings: Timings
+    difference: Difference | None  # from Keras; None for another net
+
+    @property
+    def rate(self) -> float:
+        """Images a second, by the median."""
+        return self.batch / self.timings.median
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """All that was measured in one run, or the part of it that is done."""
+
+    model: str
+    machine: Machine
+    peak: Peak
+    flops: int | None  # of one image: two for each MAC; None where they cannot be counted
+    plan: Plan
+    names: tuple[str, ...]  # of the candidates that are to come
+    images: int  # that outputs were compared on
+    results: tuple[Result, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)  # candidate -> why it is not there
+    notes: tuple[str, ...] = ()
+    complete: bool = False
+
+    def then(self, result: Result) -> BenchReport:
+        """Return the report with one more result."""
+        return replace(self, results=(*self.results, result))
+
+    def ratio(self, result: Result) -> float:
+        """Return how many times as fast a candidate is as Keras' `predict` at the same batch."""
+        reference = next(r for r in self.results if (r.name, r.batch) == (KERAS, result.batch))
+        return result.rate / reference.rate
+
+    def peak_share(self, result: Result) -> float | None:
+        """Return the share of the machine's float32 peak, in any precision; None if not known."""
+        return None if self.flops is None else result.rate * self.flops / 1e9 / self.peak.gflops
