@@ -10,8 +10,8 @@ import keras
 
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Activation, Padding
+from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.net import OutputStride
 
 __all__ = ["MobileNet", "decode_predictions", "preprocess_input"]
@@ -71,7 +71,8 @@ def MobileNet(  # noqa: N802 - Keras' name
             size, with `"keras"` where the strides left out would have met even lengths, as at all
             multiples of 32; elsewhere the last rows and columns differ. `"same"` gives TF-slim's
             graph, where they begin one place later, `[1::2, 1::2]`, for each even length.
-        blocks: The blocks, by default the paper's thirteen, `keras_mobilenet.nets.v1.BLOCKS`.
+        blocks: The blocks, by default the paper's thirteen,
+            `keras_mobilenet.nets.families.v1.BLOCKS`.
             A block of stride 2 halves its input; one that is not `separable` is a full
             convolution. Files know their layers by name, so that `weights` takes one of such a net.
         name_prefix: Goes before the name of each layer, so that one graph can hold several nets.

@@ -11,8 +11,8 @@ import keras
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models import graph
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
-from keras_mobilenet.nets import v2
 from keras_mobilenet.nets.conventions import Activation, Padding
+from keras_mobilenet.nets.families import v2
 from keras_mobilenet.nets.net import OutputStride
 
 __all__ = ["MobileNetV2", "decode_predictions", "preprocess_input"]
@@ -66,7 +66,8 @@ def MobileNetV2(  # noqa: N802 - Keras' name
         epsilon: That of the batch norms. None follows the file, and is 0.001 without one.
         output_stride: The input's size over that of the last block's output: 32, or 16 or 8,
             where the later strides become dilations, as in `MobileNet`.
-        blocks: The blocks, by default the paper's seventeen, `keras_mobilenet.nets.v2.BLOCKS`.
+        blocks: The blocks, by default the paper's seventeen,
+            `keras_mobilenet.nets.families.v2.BLOCKS`.
         name_prefix: Goes before the name of each layer, so that one graph can hold several nets.
         include_preprocessing: Whether the net takes pixels, 0 to 255, and scales them itself.
         bn_momentum: Share of a batch norm's moving statistics that a step of training keeps.

@@ -10,8 +10,8 @@ import keras
 
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models.preprocessing import decode_predictions
-from keras_mobilenet.nets import v3
 from keras_mobilenet.nets.conventions import Padding
+from keras_mobilenet.nets.families import v3
 from keras_mobilenet.nets.net import OutputStride
 
 __all__ = ["MobileNetV3Large", "MobileNetV3Small", "decode_predictions", "preprocess_input"]
@@ -70,7 +70,7 @@ def MobileNetV3Small(  # noqa: N802 - Keras' name
         epsilon: That of the batch norms. None follows the file, and is 0.001 without one.
         output_stride: The input's size over that of the last block's output: 32, or 16 or 8,
             where the later strides become dilations, as in `MobileNet`.
-        blocks: The blocks, by default the paper's eleven, `keras_mobilenet.nets.v3.SMALL`.
+        blocks: The blocks, by default the paper's eleven, `keras_mobilenet.nets.families.v3.SMALL`.
         name_prefix: Goes before the name of each layer, so that one graph can hold several nets.
         bn_momentum: Share of a batch norm's moving statistics that a step of training keeps.
         initializer: Of all kernels: anything that Keras takes as one.
@@ -139,7 +139,7 @@ def MobileNetV3Large(  # noqa: N802 - Keras' name
     """Return a MobileNetV3 Large as a functional Keras model.
 
     Arguments, returns, errors and source are those of `MobileNetV3Small`; the default of `blocks`
-    is the paper's fifteen, `keras_mobilenet.nets.v3.LARGE`.
+    is the paper's fifteen, `keras_mobilenet.nets.families.v3.LARGE`.
     """
     return build_model(
         v3.LARGE_FAMILY,

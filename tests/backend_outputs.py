@@ -34,8 +34,8 @@ from keras_mobilenet.errors import BackendError
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.models.frozen import batch_norms_of
 from keras_mobilenet.models.model_files import load_model, save_model
-from keras_mobilenet.nets import v2, v3
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.families import v2, v3
+from keras_mobilenet.nets.families.v1 import Block
 
 SIZE = 64
 BLOCKS = [Block(64), Block(128, stride=2), Block(256, stride=2), Block(256)]

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from safetensors.numpy import save_file
 
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 # What is read and loaded goes layer by layer: a few blocks are as good as thirteen.
 NET = {"alpha": 0.25, "blocks": v1.BLOCKS[:4]}

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.families.v1 import Block
 
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 # Five blocks are built, traced and compiled in a third of the time of the paper's thirteen.

@@ -7,7 +7,7 @@ from keras_mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.deploy.comparison import generated_images, variation
 from keras_mobilenet.images.model_info import info_for
 from keras_mobilenet.models.model_files import set_info
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.families.v1 import Block
 
 SIZE = 32
 BLOCKS = (Block(64), Block(128, stride=2))  # what is done to them is done to thirteen

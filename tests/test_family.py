@@ -9,8 +9,9 @@ import keras_mobilenet
 from keras_mobilenet import MobileNetV2, MobileNetV3Large, MobileNetV3Small
 from keras_mobilenet.checkpoints.building import build_net
 from keras_mobilenet.mobilenet_v3 import preprocess_input
-from keras_mobilenet.nets import arguments, v2, v3
-from keras_mobilenet.nets.families import FAMILIES, family, recognise
+from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets.families import v2, v3
+from keras_mobilenet.nets.families.registry import FAMILIES, family, recognise
 
 BUILDERS = (MobileNetV2, MobileNetV3Small, MobileNetV3Large)
 V2_ROWS = (v2.BLOCKS[0], v2.Block(24, stride=2), v2.Block(24))
@@ -31,7 +32,10 @@ def build(builder, *arguments, **options):
         ({"input_shape": (20, None, 3)}, r"`input_shape` must be .*at least 32.*Received"),
         ({"input_shape": (224, 31, 3)}, r"`input_shape` must be .*at least 32.*Received"),
         ({"input_tensor": np.zeros((1, 64, 64, 3))}, r"`input_tensor` must be a KerasTensor"),
-        ({"blocks": [(16, 1)]}, r"`blocks` must be a sequence of keras_mobilenet.nets.v\d.Block"),
+        (
+            {"blocks": [(16, 1)]},
+            r"`blocks` must be a sequence of keras_mobilenet.nets.families.v\d.Block",
+        ),
         ({"classes": 0}, "`classes` must be a positive integer"),
     ],
     ids=str,

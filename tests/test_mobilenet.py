@@ -6,7 +6,8 @@ import pytest
 
 from keras_mobilenet import MobileNet
 from keras_mobilenet.errors import CheckpointError, DownloadError
-from keras_mobilenet.nets import pretrained, v1
+from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.families import v1
 
 pytestmark = pytest.mark.backends
 BLOCKS = v1.BLOCKS[:2]

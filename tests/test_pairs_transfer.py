@@ -33,7 +33,7 @@ from keras_mobilenet import (
 )
 from keras_mobilenet.images.images import fit_pixels
 from keras_mobilenet.images.model_info import EVALUATION_CROP
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 pytestmark = pytest.mark.long
 

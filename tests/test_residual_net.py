@@ -27,8 +27,8 @@ from keras_mobilenet import (
 )
 from keras_mobilenet.models import graph
 from keras_mobilenet.models.parts import find_net
-from keras_mobilenet.nets import families, v1
 from keras_mobilenet.nets.costs.layers import net_costs
+from keras_mobilenet.nets.families import registry, v1
 from keras_mobilenet.nets.net import Layer, Net
 
 SIZE, CLASSES = 32, 5
@@ -92,7 +92,7 @@ FAMILY = replace(
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, FAMILY))
+    monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, FAMILY))
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,8 @@ import keras_mobilenet
 from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top
 from keras_mobilenet.deploy.engines.choice import ENGINES, engine_module
 from keras_mobilenet.deploy.graphs.traced import bias_correction, conversion, copies, folding
-from keras_mobilenet.nets import v1, v2, v3
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.families import v1, v2, v3
+from keras_mobilenet.nets.families.v1 import Block
 
 CLASSES = 5
 LABELS = ("ant", "bee", "cat", "dog", "eel")

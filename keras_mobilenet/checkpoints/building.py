@@ -15,8 +15,9 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.models import graph
-from keras_mobilenet.nets import arguments, families
+from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import Conventions, Length
+from keras_mobilenet.nets.families import registry
 from keras_mobilenet.nets.net import Family, Net
 
 _CONVENTIONS = tuple(field.name for field in fields(Conventions))
@@ -106,7 +107,7 @@ def build_net(
     unless `include_preprocessing` is True, its dropout goes by `dropout`, and its name is the
     builder's where that has one name only.
     """
-    family = families.family(net)
+    family = registry.family(net)
     return build_model(
         family, None, classifier_activation, input_shape=input_shape, alpha=alpha,
         include_top=include_top, weights=weights, pooling=pooling, classes=classes,

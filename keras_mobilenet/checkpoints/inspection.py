@@ -16,7 +16,7 @@ from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.families import net_with_arrays, recognise
+from keras_mobilenet.nets.families.registry import net_with_arrays, recognise
 from keras_mobilenet.nets.net import Origin, Shape
 
 

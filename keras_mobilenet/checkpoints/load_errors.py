@@ -9,7 +9,7 @@ from os import PathLike
 from keras_mobilenet.errors import fault
 from keras_mobilenet.formats.arrays import Comparison, shortened
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.families import recognise
+from keras_mobilenet.nets.families.registry import recognise
 from keras_mobilenet.nets.net import Origin, Shape
 
 

@@ -31,7 +31,7 @@ from keras_mobilenet.formats.arrays import (
 )
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
-from keras_mobilenet.nets.families import net_with_arrays, recognise
+from keras_mobilenet.nets.families.registry import net_with_arrays, recognise
 from keras_mobilenet.nets.net import Net, Origin, Shape
 
 

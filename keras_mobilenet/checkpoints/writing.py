@@ -19,7 +19,7 @@ from keras_mobilenet.formats.keras import hdf5, keras_h5
 from keras_mobilenet.formats.keras_names import KERAS_3_CLASSES, to_legacy_keras
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.families import net_with_arrays
+from keras_mobilenet.nets.families.registry import net_with_arrays
 from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Net
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]

@@ -35,7 +35,7 @@ from keras_mobilenet.files import replacing
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.arguments import IMAGENET
 from keras_mobilenet.nets.costs.layers import layer_costs
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families.registry import family
 
 if TYPE_CHECKING:
     from keras_mobilenet.deploy.bench.report import BenchReport

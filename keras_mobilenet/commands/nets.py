@@ -36,7 +36,7 @@ from keras_mobilenet.nets.costs import latency
 from keras_mobilenet.nets.costs import layers as costs
 from keras_mobilenet.nets.costs.memory import DType, Runtime
 from keras_mobilenet.nets.costs.selection import select_variant
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import Pooling
 
 

@@ -20,8 +20,9 @@ from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.errors import plain
 from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
-from keras_mobilenet.nets import net, v1
-from keras_mobilenet.nets.families import BY_KEY, family
+from keras_mobilenet.nets import net
+from keras_mobilenet.nets.families import v1
+from keras_mobilenet.nets.families.registry import BY_KEY, family
 from keras_mobilenet.nets.net import Size as PixelSize
 from keras_mobilenet.nets.pretrained import label
 

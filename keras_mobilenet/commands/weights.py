@@ -32,7 +32,7 @@ from keras_mobilenet.commands.progress import bars
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.nets import pretrained
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import DEFAULT_SIZE
 from keras_mobilenet.nets.pretrained import Pretrained
 

@@ -17,7 +17,7 @@ from keras_mobilenet.nets.costs.layers import (
     kind_of,
     layer_costs,
 )
-from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.nets.pretrained import Pretrained
 
 COLOURS = dict(

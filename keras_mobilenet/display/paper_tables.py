@@ -23,9 +23,10 @@ from typing import Any
 from keras_mobilenet.display import text_tables
 from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.display.text_tables import Format, check_format
-from keras_mobilenet.nets import pretrained, v1, v2, v3
+from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.costs.layers import PAPER_SLIP, LayerCost, layer_costs
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families import v1, v2, v3
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import DEFAULT_SIZE
 
 

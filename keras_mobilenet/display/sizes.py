@@ -25,7 +25,7 @@ from keras_mobilenet.nets.conventions import (
     Padding,
     Window,
 )
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import (
     DEFAULT_SIZE,
     MIN_SIZE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS
 
 KERAS_3_CLASSES = {  # in snake case, as .weights.h5 numbers its groups

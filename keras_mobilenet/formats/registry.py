@@ -20,7 +20,7 @@ from keras_mobilenet.formats.keras import keras_archive, keras_h5, legacy_h5, zi
 from keras_mobilenet.formats.plain import npz_file, safetensors_file
 from keras_mobilenet.formats.runtimes import onnx_file, tfjs, tflite_file
 from keras_mobilenet.formats.tensorflow import frozen_graph, slim_checkpoint
-from keras_mobilenet.nets.families import name_prefix, todays_names
+from keras_mobilenet.nets.families.registry import name_prefix, todays_names
 from keras_mobilenet.nets.net import Shape
 
 

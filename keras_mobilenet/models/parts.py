@@ -14,7 +14,7 @@ from itertools import pairwise, takewhile
 from math import prod
 from typing import Any
 
-from keras_mobilenet.nets.families import prefixes_in
+from keras_mobilenet.nets.families.registry import prefixes_in
 from keras_mobilenet.nets.net import (
     Family,
     Layer,

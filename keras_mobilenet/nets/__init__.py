@@ -1,7 +1,6 @@
 """What each MobileNet is, as data; imports the standard library alone.
 
-`net.py` says what a net is: a graph of named layers. `v1.py`, `v2.py` and `v3.py` hold the papers'
-tables, `conventions.py` says what sources did and shapes cannot show, `families.py` lists the nets,
-`pretrained.py` the published weights, `arguments.py` checks the builders', and `costs/` counts what
-a net costs.
+`net.py` says what a net is: a graph of named layers. `families/` holds the papers' tables and lists
+the nets, `conventions.py` says what sources did and shapes cannot show, `pretrained.py` has the
+published weights, `arguments.py` checks the builders', and `costs/` counts what a net costs.
 """

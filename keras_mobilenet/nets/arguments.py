@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from keras_mobilenet.nets import pretrained, v1
+from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.conventions import Length, Padding
-from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.nets.families import v1
+from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.nets.net import (
     MIN_SIZE,
     OUTPUT_STRIDES,

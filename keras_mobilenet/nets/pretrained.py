@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_mobilenet.nets.conventions import Length
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import DEFAULT_SIZE, Net
 
 CLASSES = 1000

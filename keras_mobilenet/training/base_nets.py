@@ -14,7 +14,8 @@ import numpy as np
 from keras_mobilenet.checkpoints.building import build_net
 from keras_mobilenet.checkpoints.published.local_files import copies
 from keras_mobilenet.models.model_files import info_of, set_info
-from keras_mobilenet.nets import arguments, families, pretrained
+from keras_mobilenet.nets import arguments, pretrained
+from keras_mobilenet.nets.families import registry
 from keras_mobilenet.nets.net import Size
 from keras_mobilenet.training.checks import check_data_format
 from keras_mobilenet.transfer.tops import replace_top
@@ -72,7 +73,7 @@ def _takes_top(
     So it is where only these are at hand, or a top holds more than the classifier: what stands
     between pool and classifier is kept then.
     """
-    known = families.family(net)
+    known = registry.family(net)
     if weights != arguments.IMAGENET or alpha not in pretrained.alphas(known.name, **options):
         return False
     nearest = pretrained.nearest_size(size, known.name, alpha)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet.nets.arguments import as_int
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import MIN_SIZE, Size
 
 

@@ -21,8 +21,9 @@ import keras_mobilenet
 from keras_mobilenet import load_weights, save_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.registry import open_checkpoint
-from keras_mobilenet.nets import pretrained, v1
-from keras_mobilenet.nets.families import recognise
+from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.families import v1
+from keras_mobilenet.nets.families.registry import recognise
 from keras_mobilenet.nets.net import Origin
 
 SMALL = {"weights": None, "alpha": 0.25}

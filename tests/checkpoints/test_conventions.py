@@ -11,8 +11,8 @@ from keras_mobilenet.checkpoints.loading import adapted_stem
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats import registry
 from keras_mobilenet.formats.checkpoint import Checkpoint
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.families import v1
 
 PADDINGS = ("keras", "same", "symmetric")
 # The strides of the thirteen, behind which a net is one function or another as theirs is.

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from keras_mobilenet import MobileNet, convert_weights, inspect_weights
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.families import v1
 
 SUFFIXES = (".safetensors", ".weights.h5", ".h5")
 

@@ -23,7 +23,7 @@ from keras_mobilenet.deploy.metadata import write_info
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.prefetch import BATCH
 from keras_mobilenet.models.model_files import info_of
-from keras_mobilenet.nets.v1 import BLOCKS
+from keras_mobilenet.nets.families.v1 import BLOCKS
 
 COUNT = 40
 MANY = 20 * BATCH  # images that take seconds where each takes its time: time to stop in

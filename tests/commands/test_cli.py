@@ -17,7 +17,7 @@ from keras_mobilenet import MobileNet, export, layer_costs, summary
 from keras_mobilenet.commands.app import app, main
 from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.images import images
-from keras_mobilenet.nets.v1 import BLOCKS
+from keras_mobilenet.nets.families.v1 import BLOCKS
 
 SMALL = ["--alpha", "0.25", "--size", "64", "--classes", "2"]
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.progress import to_resume
-from keras_mobilenet.nets.v1 import BLOCKS
+from keras_mobilenet.nets.families.v1 import BLOCKS
 
 pytestmark = pytest.mark.builds
 

@@ -16,7 +16,7 @@ from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.train import _score_table
 from keras_mobilenet.deploy.bench import benchmarking
 from keras_mobilenet.images.labels import imagenet_classes
-from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.training.finetune.probing import ProbeScore
 
 V2 = ("--net", "mobilenet_v2", "--alpha", 0.35, "--size", 32)

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from keras_mobilenet.checkpoints.published import hashes
 from keras_mobilenet.commands.app import app, main
-from keras_mobilenet.nets import families, pretrained
+from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.families import registry
 
 # requests leaves the connection of a bad answer to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(r"ignore:unclosed <socket:ResourceWarning")
@@ -73,7 +74,7 @@ def test_list_is_the_manifest_and_where_each_file_lies(cached):
     for record, entry in zip(records, pretrained.manifest(), strict=True):
         assert record == {
             **{key: entry[key] for key in ("file", "alpha", "minimalistic", "size", "params")},
-            "net": families.family(entry["net"]).key,
+            "net": registry.family(entry["net"]).key,
             "top": entry["include_top"],
             "top-1": entry["top_1"],
             "top-5": entry["top_5"],

@@ -12,7 +12,7 @@ from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.prefetch import BATCH
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.families.v1 import Block
 
 
 @pytest.fixture(scope="module")

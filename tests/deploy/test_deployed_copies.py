@@ -20,7 +20,7 @@ from keras_mobilenet.deploy.graphs.traced.bias_correction import bias_corrected,
 from keras_mobilenet.deploy.graphs.traced.copies import copied, in_float32
 from keras_mobilenet.errors import PrecisionError
 from keras_mobilenet.models.frozen import layers_within
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 BLOCKS = [v1.Block(32), v1.Block(48, stride=2), v1.Block(48)]
 SHAPE = (32, 32, 3)

@@ -10,7 +10,7 @@ from keras_mobilenet.deploy.comparison import Difference, difference, generated_
 from keras_mobilenet.deploy.graphs.traced import folding
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.images.images import read_image
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 BatchNorm = layers.BatchNormalization
 BLOCKS = [v1.Block(64), v1.Block(96, stride=2), v1.Block(96)]

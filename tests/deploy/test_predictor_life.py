@@ -21,7 +21,7 @@ from keras_mobilenet.errors import AgreementWarning, PrecisionError
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.model_info import info_for
 from keras_mobilenet.models.model_files import set_info
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.families.v1 import Block
 
 LABELS = ("ant", "bee", "cat", "dog", "eel")
 CALIBRATION = random_images(20, seed=3)

@@ -19,8 +19,8 @@ from keras_mobilenet.display.diagrams import plot_model
 from keras_mobilenet.mobilenet import MobileNet, preprocess_input
 from keras_mobilenet.mobilenet_v2 import MobileNetV2
 from keras_mobilenet.mobilenet_v3 import MobileNetV3Small
-from keras_mobilenet.nets import v1, v2, v3
 from keras_mobilenet.nets.costs.layers import layer_costs
+from keras_mobilenet.nets.families import v1, v2, v3
 
 A4 = (210 / 25.4, 297 / 25.4)  # inches
 SVG = "{http://www.w3.org/2000/svg}"

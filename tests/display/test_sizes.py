@@ -26,8 +26,8 @@ from keras_mobilenet.commands.app import app
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.display.sizes import EXAMPLES, PADDINGS, size_table, stage_sizes
-from keras_mobilenet.nets import v2, v3
-from keras_mobilenet.nets.v1 import BLOCKS, Block
+from keras_mobilenet.nets.families import v2, v3
+from keras_mobilenet.nets.families.v1 import BLOCKS, Block
 
 STRIDES = (32, 16, 8)
 PAGE = Path(__file__).parents[2] / "docs" / "sizes.md"

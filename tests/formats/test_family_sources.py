@@ -16,8 +16,8 @@ import keras_mobilenet
 from keras_mobilenet import convert_weights, inspect_weights, load_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.plain import pytorch_names
-from keras_mobilenet.nets import families
 from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.families import registry
 
 OUTPUTS = json.loads(GOLDENS.read_text())
 CLOSE = 1e-4
@@ -51,7 +51,7 @@ def theirs(name):
     """The golden's arrays under PyTorch's names, in PyTorch's order of axes."""
     source, (builder, arguments) = source_of(name), NETS[name]
     classes = BACKGROUND_CLASSES if name == HF else CLASSES
-    shapes = families.family(builder).network(**arguments, classes=classes).arrays()
+    shapes = registry.family(builder).network(**arguments, classes=classes).arrays()
     found = {array: values(array, ()) for array in source.counters}
     for ours, array in source.names.items():
         axes, shape = source.axes[ours], shapes[ours]

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 import keras_mobilenet
 from keras_mobilenet import load_weights
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.families.v1 import Block
 
 SOON = 5  # seconds an example; it takes about 0.02
 EXAMPLES = int(os.environ.get("FUZZ", "80"))

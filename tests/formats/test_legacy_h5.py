@@ -20,7 +20,7 @@ import keras_mobilenet
 from keras_mobilenet import load_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.keras_names import from_legacy_keras, is_keras_1
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 SMALL = {"weights": None} | NET
 ARRAYS = random_arrays(seed=5, **NET)

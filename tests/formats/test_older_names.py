@@ -10,7 +10,7 @@ import keras_mobilenet
 from keras_mobilenet import inspect_weights, load_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.registry import open_checkpoint
-from keras_mobilenet.nets import v2, v3
+from keras_mobilenet.nets.families import v2, v3
 
 SQUEEZING = v3.SMALL[0], v3.SMALL[2], v3.SMALL[4]
 # As Keras 2.4 names layers of V3, by today's names.

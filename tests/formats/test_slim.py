@@ -13,8 +13,8 @@ from keras_mobilenet import MobileNet, load_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.formats.tensorflow import crc32c
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.families import v1
 
 ALPHA = 0.25
 V2_FILES = ["v2", "v2.index", "v2.data-00000-of-00001"]

@@ -8,8 +8,8 @@ from checkpoint_files import same, weights
 
 import keras_mobilenet
 from keras_mobilenet import inspect_weights, load_weights
-from keras_mobilenet.nets import v2, v3
 from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.families import v2, v3
 
 V2 = {
     "Conv1/kernel": "Conv/weights",

@@ -22,8 +22,8 @@ from keras_mobilenet import load_weights
 from keras_mobilenet.errors import CheckpointError, MissingExtraError
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.registry import open_checkpoint
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.families import v1
 
 OUTPUTS = json.loads((FOLDER / "outputs.json").read_text())
 SHAPES = json.loads((FOLDER / "shapes.json").read_text())

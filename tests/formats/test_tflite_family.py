@@ -8,7 +8,7 @@ from test_tflite import changed, converted, refuse
 from keras_mobilenet import MobileNetV2, MobileNetV3Small, inspect_weights, load_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.images.images import read_image
-from keras_mobilenet.nets import v2
+from keras_mobilenet.nets.families import v2
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning"),

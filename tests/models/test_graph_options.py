@@ -10,7 +10,7 @@ from random_models import randomise
 from keras_mobilenet import MobileNet, load_weights, preprocess_input, save_weights
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.models.model_files import info_of, load_model, save_model
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 pytestmark = pytest.mark.backends
 SIZE = 32

@@ -19,7 +19,7 @@ from keras_mobilenet import (
 )
 from keras_mobilenet.deploy.folders.classification import classify_images
 from keras_mobilenet.models.model_files import info_of, load_model, save_model
-from keras_mobilenet.nets.v1 import BLOCKS
+from keras_mobilenet.nets.families.v1 import BLOCKS
 
 SHAPE = (SIZE, SIZE, 3)
 UNKNOWN = "How pixels become this model's input is not known"

@@ -14,7 +14,7 @@ from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.model_info import ModelInfo, info_for, info_from
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.models.model_files import info_of, load_model, save_model, set_info
-from keras_mobilenet.nets.v1 import BLOCKS
+from keras_mobilenet.nets.families.v1 import BLOCKS
 
 FLOWERS = ("daisy", "dandelion", "røse")
 

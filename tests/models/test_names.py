@@ -6,7 +6,7 @@ import pytest
 
 from keras_mobilenet import MobileNet, replace_top
 from keras_mobilenet.display.boxes import boxes_and_links
-from keras_mobilenet.nets.v1 import BLOCKS
+from keras_mobilenet.nets.families.v1 import BLOCKS
 from keras_mobilenet.transfer.activation_maps import cam
 from keras_mobilenet.transfer.boundaries import fingerprint, pooled
 

@@ -11,7 +11,7 @@ from random_models import randomise
 from keras_mobilenet import MobileNet, layer_costs, load_weights, save_weights
 from keras_mobilenet.display.summaries import layer_rows
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 # Depthwise convolutions of one graph are other kernels in the other: sums of float32.
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}

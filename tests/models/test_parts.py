@@ -11,7 +11,7 @@ from keras_mobilenet.checkpoints.inspection import inspect_weights
 from keras_mobilenet.deploy.graphs.traced.folding import fold_batch_norm
 from keras_mobilenet.display.boxes import boxes_and_links
 from keras_mobilenet.models.parts import find_net, find_nets
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 from keras_mobilenet.transfer.freezing import trainable_summary
 
 SHAPE = (32, 32, 3)

@@ -26,7 +26,7 @@ from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.display.summaries import layer_rows
 from keras_mobilenet.images.images import fit_pixels
 from keras_mobilenet.models.model_files import info_of
-from keras_mobilenet.nets.v1 import BLOCKS, FULL_BLOCKS, SHALLOW_BLOCKS, Block
+from keras_mobilenet.nets.families.v1 import BLOCKS, FULL_BLOCKS, SHALLOW_BLOCKS, Block
 from keras_mobilenet.transfer.freezing import trainable_summary
 
 OWN = (Block(16), Block(32, stride=2, separable=False), Block(48), *[Block(64)] * 12)
@@ -204,7 +204,7 @@ def test_own_net_is_trained_from_scratch_and_then_fine_tuned(tmp_path):
         ({"blocks": FEW, "weights": None, "train_from": "block_5"}, "block_3, block_4. Received"),
         (
             {"blocks": FEW},
-            "`blocks` must be keras_mobilenet.nets.v1.BLOCKS with weights='imagenet'",
+            "`blocks` must be keras_mobilenet.nets.families.v1.BLOCKS with weights='imagenet'",
         ),
         ({"blocks": [64]}, "`blocks` must be a sequence of"),
         ({"blocks": FEW, "alpha": "x"}, "`alpha` must be"),
@@ -235,7 +235,8 @@ def test_wrong_blocks_are_named(blocks):
 
 def test_published_weights_are_for_the_papers_blocks_only():
     with pytest.raises(
-        ValueError, match="`blocks` must be keras_mobilenet.nets.v1.BLOCKS with weights='imagenet'"
+        ValueError,
+        match="`blocks` must be keras_mobilenet.nets.families.v1.BLOCKS with weights='imagenet'",
     ):
         MobileNet(blocks=SHALLOW_BLOCKS)
 

@@ -10,9 +10,9 @@ from keras_mobilenet import MobileNetV2, MobileNetV3Small, layer_costs, peak_mem
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.display.charts import cost_chart
 from keras_mobilenet.display.cost_tables import cost_table
-from keras_mobilenet.nets import v2, v3
 from keras_mobilenet.nets.costs.layers import SQUEEZE_EXCITE, cost_shares, kind_of
 from keras_mobilenet.nets.costs.memory import weight_bytes
+from keras_mobilenet.nets.families import v2, v3
 
 SIZES = (224, 192, 160, 128, 96)
 # Parameters with and without the top, and MACs by size, of keras.applications' nets.

@@ -17,7 +17,7 @@ from keras_mobilenet.nets.costs.latency import (
     read_latencies,
 )
 from keras_mobilenet.nets.costs.memory import weight_bytes
-from keras_mobilenet.nets.v1 import FULL_BLOCKS
+from keras_mobilenet.nets.families.v1 import FULL_BLOCKS
 
 
 def seconds(layers):

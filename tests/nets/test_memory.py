@@ -10,7 +10,7 @@ from random_models import randomise
 
 from keras_mobilenet import MobileNet, layer_costs, peak_memory
 from keras_mobilenet.nets.costs.memory import weight_bytes
-from keras_mobilenet.nets.v1 import BLOCKS, FULL_BLOCKS, Block
+from keras_mobilenet.nets.families.v1 import BLOCKS, FULL_BLOCKS, Block
 
 SLACK = 64 << 10  # bytes that a file's graph may take beside its weights
 # The paper's first blocks, in which its nets take the most, and one more stride.

@@ -4,7 +4,7 @@ from math import prod
 
 import pytest
 
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 
 def depthwise_outputs(layers, size):

@@ -8,7 +8,7 @@ import pytest
 from coloured_shapes import write_shapes, write_weights
 from worker_processes import assert_all_have, assert_the_other_stops, curve_of_one, start
 
-from keras_mobilenet.nets.v1 import BLOCKS
+from keras_mobilenet.nets.families.v1 import BLOCKS
 
 pytestmark = [pytest.mark.builds, pytest.mark.slow]
 TOLERANCE = 1e-4  # of the loss of each step of the top and of each epoch; 1.4e-5 was measured

@@ -21,9 +21,9 @@ from keras_mobilenet.commands.app import app
 from keras_mobilenet.errors import BackendError, ImageError
 from keras_mobilenet.evaluation.metrics import evaluate
 from keras_mobilenet.models.model_files import info_of, load_model
-from keras_mobilenet.nets import v2, v3
-from keras_mobilenet.nets.families import family
-from keras_mobilenet.nets.v1 import Block
+from keras_mobilenet.nets.families import v2, v3
+from keras_mobilenet.nets.families.registry import family
+from keras_mobilenet.nets.families.v1 import Block
 from keras_mobilenet.training import run_state
 from keras_mobilenet.training.workers import Workers
 

@@ -11,7 +11,7 @@ from random_models import randomise
 from keras_mobilenet import MobileNet, MobileNetV2, MobileNetV3Small, freeze, replace_top, summary
 from keras_mobilenet.models.frozen import batch_norms_of, layers_within
 from keras_mobilenet.models.model_files import load_model, save_model
-from keras_mobilenet.nets.v1 import BLOCKS
+from keras_mobilenet.nets.families.v1 import BLOCKS
 from keras_mobilenet.transfer.freezing import trainable_summary
 
 RNG = np.random.default_rng(0)

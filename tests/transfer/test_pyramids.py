@@ -6,7 +6,7 @@ import pytest
 from random_models import randomise
 
 from keras_mobilenet import MobileNet, features
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 # The strides of the thirteen, and a block that keeps the last one.
 BLOCKS = (v1.Block(64), *(v1.Block(64, stride=2),) * 4, v1.Block(64))

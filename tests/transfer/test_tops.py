@@ -12,7 +12,7 @@ from keras_mobilenet import MobileNet, freeze, replace_top
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.models.model_files import info_of, load_model, save_model, set_info
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 pytestmark = pytest.mark.builds
 BLOCKS = v1.BLOCKS[:3]  # the top does not see how many there are

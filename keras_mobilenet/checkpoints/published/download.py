@@ -31,7 +31,7 @@ from keras_mobilenet.checkpoints.published.local_files import (
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.files import HDF5_SIGNATURE, replacing
 from keras_mobilenet.nets import pretrained
-from keras_mobilenet.nets.families import FAMILIES, family
+from keras_mobilenet.nets.families.registry import FAMILIES, family
 
 BASE_URL_VARIABLE = "KERAS_MOBILENET_BASE_URL"
 OFFLINE_VARIABLE = "KERAS_MOBILENET_OFFLINE"

@@ -9,7 +9,7 @@ from keras_mobilenet.checkpoints.published.download import Progress, find_or_fet
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import compare, shapes_of
 from keras_mobilenet.formats.registry import MAX_BYTES, open_checkpoint, unpacked_limit
-from keras_mobilenet.nets.families import recognise
+from keras_mobilenet.nets.families.registry import recognise
 from keras_mobilenet.nets.net import Net
 from keras_mobilenet.nets.pretrained import Pretrained
 

@@ -19,7 +19,7 @@ from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.costs.latency import Latency, LatencyTable
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families.registry import family
 
 ROUNDS = 10
 _WARM_UP = 3
@@ -63,7 +63,7 @@ def measure_latencies(
         engine: As in `Predictor`.
         precision: As in `Predictor`.
         threads: As in `Predictor`; None for all processors.
-        nets: The key, as in `families`, the alpha and the size of each net to time.
+        nets: The key, as in `families.registry`, the alpha and the size of each net to time.
         rounds: Turns of each.
         progress: Called with what is being done, in words.
 

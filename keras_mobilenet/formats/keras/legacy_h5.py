@@ -25,7 +25,7 @@ from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.keras import hdf5
 from keras_mobilenet.formats.keras.whole_model import recognised
 from keras_mobilenet.formats.keras_names import from_legacy_keras, is_keras_1
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 NAME = "Keras legacy H5"
 WHOLE_MODEL, CONFIGURATION = "model_weights", "model_config"

@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, without_conv_biases
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Activation, Conventions, Padding
+from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.net import RELU_MAX, RELU_MAXIMA, Layer
 
 _Layer = Mapping[str, Any]  # a layer's configuration, and "class_name"

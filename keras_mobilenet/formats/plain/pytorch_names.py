@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from keras_mobilenet.formats.plain import pytorch_layers
-from keras_mobilenet.nets import v1, v2, v3
 from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.families import v1, v2, v3
 from keras_mobilenet.nets.net import Layer, Net
 
 Axes = tuple[int | None, ...]  # theirs in our order; None is a new axis of length 1

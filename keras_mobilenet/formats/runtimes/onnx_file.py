@@ -21,8 +21,8 @@ from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.plain.pytorch_names import axes
 from keras_mobilenet.formats.runtimes import onnx_padding
 from keras_mobilenet.formats.runtimes.onnx_graph import Operation, line
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, RELU_MAX, Layer
 
 _BATCH_NORMS = v1.network().batch_norm_names()

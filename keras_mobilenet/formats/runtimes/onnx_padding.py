@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.runtimes.onnx_graph import Operation
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import Padding, same_zeros
+from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.net import Layer
 
 Amount = tuple[int, int] | Literal["same"]  # zeros before and after, or as many as SAME takes

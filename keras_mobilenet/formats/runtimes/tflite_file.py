@@ -37,7 +37,6 @@ from keras_mobilenet.formats.runtimes.tflite_walk import (
     walked,
 )
 from keras_mobilenet.formats.tensorflow.slim_net import BACKGROUND_CLASSES
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.conventions import (
     NO_ZEROS,
     Activation,
@@ -46,7 +45,8 @@ from keras_mobilenet.nets.conventions import (
     Zeros,
     same_zeros,
 )
-from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.nets.families import v1
+from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.nets.net import (
     HARD_SIGMOID,
     RELU_MAX,

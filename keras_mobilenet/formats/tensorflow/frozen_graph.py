@@ -20,7 +20,7 @@ from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.tensorflow import protobuf_wire as wire
 from keras_mobilenet.formats.tensorflow import slim_net, tf_values
 from keras_mobilenet.formats.tensorflow.slim_net import SLIM_AVERAGE, SLIM_ROOT, from_slim
-from keras_mobilenet.nets import v1
+from keras_mobilenet.nets.families import v1
 
 NAME = "frozen GraphDef of TF-slim"
 MAX_NODES = 20_000  # a MobileNet's has under 1,000

@@ -12,9 +12,9 @@ import numpy as np
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.arrays import ArrayLike, Lazy
 from keras_mobilenet.formats.checkpoint import Checkpoint
-from keras_mobilenet.nets import v1, v2, v3
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.families import FAMILIES
+from keras_mobilenet.nets.families import v1, v2, v3
+from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.nets.net import Layer, Net, part_number
 
 BACKGROUND_CLASSES = 1001  # ImageNet's, and class 0 for none of them

@@ -29,7 +29,7 @@ class Latency:
     alpha: float
     size: int  # height and width of the image in pixels
     seconds: float  # the median
-    net: str = "mobilenet"  # its key, as in `families`
+    net: str = "mobilenet"  # its key, as in `families.registry`
 
 
 @dataclass(frozen=True)

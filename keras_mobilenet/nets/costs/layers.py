@@ -14,7 +14,7 @@ from typing import Any
 
 from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import NO_ZEROS, Padding, Zeros
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import (
     DEFAULT_SIZE,
     Kind,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.nets import arguments, v1
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets.families import v1
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import Net, Size
 from keras_mobilenet.training.checks import (
     blocks_to_json,

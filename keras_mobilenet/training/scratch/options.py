@@ -27,9 +27,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_mobilenet.nets import v1
 from keras_mobilenet.nets.arguments import checked_blocks
-from keras_mobilenet.nets.families import family
+from keras_mobilenet.nets.families import v1
+from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import Size
 from keras_mobilenet.training.checks import (
     blocks_to_json,

@@ -22,6 +22,7 @@ from keras_mobilenet.nets.conventions import (
     centred_zeros,
     steps,
 )
+from keras_mobilenet.nets.families.v2 import alphas_of, zeros
 from keras_mobilenet.nets.net import (
     HARD_SIGMOID,
     HARD_SWISH,
@@ -43,7 +44,6 @@ from keras_mobilenet.nets.net import (
     pool,
     skip,
 )
-from keras_mobilenet.nets.v2 import alphas_of, zeros
 
 BlockActivation = Literal["relu", "hard_swish"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from keras_mobilenet.nets import v1, v2, v3
+from keras_mobilenet.nets.families import v1, v2, v3
 from keras_mobilenet.nets.net import (
     Family,
     Net,
