@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from typing import Any
 
-from keras_mobilenet.checkpoints.load_errors import other_conventions, undecided
 from keras_mobilenet.checkpoints.loading import load_weights
+from keras_mobilenet.checkpoints.net_weights import chosen_conventions, wanted_conventions
 from keras_mobilenet.checkpoints.published.weights import weights_file
-from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.formats.checkpoint import Checkpoint
-from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.models import graph
 from keras_mobilenet.nets import arguments
-from keras_mobilenet.nets.conventions import Conventions, Length
+from keras_mobilenet.nets.conventions import Length
 from keras_mobilenet.nets.families import registry
-from keras_mobilenet.nets.net import Family, Net
+from keras_mobilenet.nets.net import Family
 
-_CONVENTIONS = tuple(field.name for field in fields(Conventions))
 logger = logging.getLogger(__name__)
 
 
@@ -65,10 +59,8 @@ def build_model(
     inputs, x = graph.inputs(input_tensor, checked.input_shape, checked.name_prefix)
     size, channels = graph.image_shape(x)
     layers = functools.partial(checked.layers, size=size, channels=channels)
-    wanted = {name: given[name] for name in _CONVENTIONS if given.get(name) is not None}
-    if "epsilon" in wanted:
-        wanted["epsilon"] = float(wanted["epsilon"])  # a NumPy float is no JSON
-    conventions = _conventions(path, wanted, layers(padding="keras"), size, family)
+    wanted = wanted_conventions(given)
+    conventions = chosen_conventions(path, wanted, layers(padding="keras"), size, family)
     settings = graph.Settings(
         dropout=checked.dropout,
         classifier_activation=classifier_activation,
@@ -115,51 +107,3 @@ def build_net(
         bn_momentum=family.bn_momentum if bn_momentum is None else bn_momentum,
         initializer=initializer, weight_decay=weight_decay, default_name=family.name, **others,
     )  # fmt: skip
-
-
-def _conventions(
-    path: str | None,
-    wanted: Mapping[str, Any],
-    net: Net,
-    size: tuple[Length, Length],
-    family: Family,
-) -> Conventions:
-    """Return the conventions to build with: the caller's, else the file's, else Keras'.
-
-    `wanted` is what the caller asks for; `net` is the one of Keras' padding.
-    """
-    file = None
-
-    def are_one(known: Conventions, other: Conventions) -> bool:
-        return known.fits(other, net.windows(size), family.zeros)
-
-    if path is not None:
-        with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
-            file = _file_conventions(path, checkpoint, wanted, are_one)
-    known = file or Conventions()
-    # Where the two are one function, Keras' own graph serves a file from elsewhere.
-    padded = replace(known, padding="keras")
-    preferred = padded if are_one(known, padded) else known
-    chosen = replace(preferred, **wanted)
-    if path is not None and file and not are_one(file, chosen):
-        raise CheckpointError(other_conventions(path, file, chosen, family.name))
-    return chosen
-
-
-def _file_conventions(
-    path: str,
-    checkpoint: Checkpoint,
-    wanted: Mapping[str, Any],
-    are_one: Callable[[Conventions, Conventions], bool],
-) -> Conventions | None:
-    """Return the file's conventions; of several, the one that goes with the arguments given."""
-    if not checkpoint.candidates:
-        return checkpoint.conventions
-    fitting = [
-        known
-        for known in checkpoint.candidates.values()
-        if wanted and are_one(known, replace(known, **wanted))
-    ]
-    if len(fitting) != 1:
-        raise CheckpointError(undecided(path, checkpoint.candidates))
-    return fitting[0]

@@ -93,20 +93,46 @@ def load_weights(
             model, or holds values that are not finite, or negative variances.
     """
     variables = variables_of(model)
+    dtypes = {name: np.dtype(variable.dtype).name for name, variable in variables.items()}
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
     with open_checkpoint(path, unpacked_limit(expected)) as checkpoint:
         _check_conventions(path, model, checkpoint)
-        arrays, notes = adapted(checkpoint, expected, channels=adapt_channels)
-        if by_order:
-            arrays = _in_model_order(path, expected, arrays)
-        comparison = compare(expected, shapes_of(arrays))
-        origin = recognise(shapes_of(checkpoint.arrays))
-        if not comparison.fitting or (strict and not _fits(comparison, expected)):
-            raise CheckpointError(mismatch_message(path, comparison, origin, expected))
-        values = _read(path, comparison.fitting, arrays, variables)
-        cast = [name for name in values if arrays[name].dtype != values[name].dtype]
+        values, report = read_values(
+            path, checkpoint, expected, dtypes,
+            strict=strict, by_order=by_order, adapt_channels=adapt_channels,
+        )  # fmt: skip
     assign(variables, values)
-    return LoadReport(
+    return report
+
+
+def read_values(
+    path: str | PathLike[str],
+    checkpoint: Checkpoint,
+    expected: Mapping[str, Shape],
+    dtypes: Mapping[str, str],
+    *,
+    strict: bool = True,
+    by_order: bool = False,
+    adapt_channels: bool = False,
+) -> tuple[dict[str, np.ndarray[Any, Any]], LoadReport]:
+    """Return what a file holds of the arrays of these shapes, in these types, and what was done.
+
+    The options are those of `load_weights`.
+
+    Raises:
+        CheckpointError: the file does not fit, or holds values that are not finite, or negative
+            variances.
+    """
+    arrays, notes = adapted(checkpoint, expected, channels=adapt_channels)
+    if by_order:
+        arrays = _in_model_order(path, expected, arrays)
+    comparison = compare(expected, shapes_of(arrays))
+    origin = recognise(shapes_of(checkpoint.arrays))
+    if not comparison.fitting or (strict and not _fits(comparison, expected)):
+        raise CheckpointError(mismatch_message(path, comparison, origin, expected))
+    values = _read(path, comparison.fitting, arrays, dtypes)
+    cast = [name for name in values if arrays[name].dtype != values[name].dtype]
+    return values, LoadReport(
         path=os.fspath(path),
         format=checkpoint.format,
         origin=origin,
@@ -163,14 +189,14 @@ def _read(
     path: str | PathLike[str],
     names: Sequence[str],
     arrays: Mapping[str, ArrayLike],
-    variables: Mapping[str, Any],
+    dtypes: Mapping[str, str],
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Read and check the arrays; all faults of the file come in one error."""
     values: dict[str, np.ndarray[Any, Any]] = {}
     faults: list[str] = []
     for name in names:
         try:
-            values[name] = checked_values(name, arrays[name], np.dtype(variables[name].dtype))
+            values[name] = checked_values(name, arrays[name], dtypes[name])
         except ValueError as error:
             faults.append(str(error))
     if faults:

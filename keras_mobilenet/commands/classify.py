@@ -18,8 +18,8 @@ import typer
 
 from keras_mobilenet.commands.options import (
     DEFAULT_ADDRESS,
-    Builder,
     Job,
+    NetOptions,
     check,
     names_in,
     note,
@@ -29,12 +29,14 @@ from keras_mobilenet.commands.options import (
 )
 from keras_mobilenet.commands.progress import bars, interruptible
 from keras_mobilenet.errors import plain_line
-from keras_mobilenet.images.model_info import EVALUATION_CROP
+from keras_mobilenet.nets.arguments import IMAGENET
 
 if TYPE_CHECKING:
     from keras_mobilenet.deploy.folders.classification import Classified
     from keras_mobilenet.deploy.folders.folder_job import FolderReport
     from keras_mobilenet.deploy.predictor import Predictor
+
+_FEW = 16  # images: LiteRT opens a net in half the time that OpenVINO takes
 
 
 def _classify(ctx: typer.Context, **options: Any) -> None:
@@ -55,42 +57,50 @@ classify = with_signature(_classify, [next(iter(parameters_of(_classify))), *par
 
 
 def _net(job: Job) -> Any:
-    """Return the model that the options describe: a path, or a Keras model with its info."""
-    if job.model is not None:
-        return _features_of(job.model) if job.features else job.model
-    from keras_mobilenet.deploy.folders.embedding import features_model  # noqa: PLC0415
+    """Return the model that the options describe: a path, or a builder's net.
+
+    With --features it is a Keras model where only Keras can cut it.
+    """
+    net = NetOptions(job.net, job.alpha, job.minimalistic)
+    top: dict[str, Any] = {"classes": _classes(job)}
+    if job.features and job.weights != IMAGENET:
+        top = {"include_top": False, "pooling": "avg"}  # whatever classes the file has, or none
+    model = job.model or net.builder((*job.size.known(), 3), weights=job.weights, **top)
+    if not job.features:
+        return model
+    from keras_mobilenet.deploy.folders.embedding import features_of  # noqa: PLC0415
+
+    return features_of(model)
+
+
+def _keras_net(job: Job) -> Any:
+    """Return the same as what workers open for themselves: a path, or a Keras model."""
+    if job.model is not None and not job.features:
+        return job.model
     from keras_mobilenet.deploy.opened import open_model  # noqa: PLC0415
-    from keras_mobilenet.models.model_files import set_info  # noqa: PLC0415
+    from keras_mobilenet.models.model_files import set_info  # noqa: PLC0415 - Keras
 
+    opened = open_model(_net(job)).in_keras()
+    if job.crop is not None:
+        set_info(opened.model, replace(opened.info, crop=job.crop))
+    return opened.model
+
+
+def _classes(job: Job) -> int:
     names = names_in(job.labels)
-    classes = 1000 if names is None else len(names)
-    builder = Builder(job.net, job.alpha, job.minimalistic)
-    model = builder.build((*job.size.known(), 3), weights=job.weights, classes=classes)
-    info = open_model(model).given(None, names).info
-    set_info(model, replace(info, crop=_crop(job)))
-    return features_model(model) if job.features else model
+    return 1000 if names is None else len(names)
 
 
-def _features_of(path: str) -> Any:
-    from keras_mobilenet.deploy.folders.embedding import features_model  # noqa: PLC0415
+def _predictor(job: Job, images: int | None = None) -> Predictor:
+    """Return what classifies; a few `images` are done before a faster engine would be ready."""
     from keras_mobilenet.deploy.opened import is_exported  # noqa: PLC0415
-
-    if is_exported(path):
-        raise ValueError(
-            f"{path} was exported: only its outputs can be had, not the features before them. "
-            "Pass the .keras file that it was exported from."
-        )
-    return features_model(path)
-
-
-def _crop(job: Job) -> float:
-    return EVALUATION_CROP if job.crop is None else job.crop
-
-
-def _predictor(job: Job) -> Predictor:
     from keras_mobilenet.deploy.predictor import Predictor  # noqa: PLC0415
 
-    predictor = Predictor(_net(job), **job.predictor_options())
+    model, options = _net(job), job.predictor_options()
+    few = images is not None and images <= _FEW and job.precision is None
+    if few and job.engine is None and not is_exported(model):
+        options["engine"] = "litert"
+    predictor = Predictor(model, **options)
     if job.crop is not None:
         predictor.info = replace(predictor.info, crop=job.crop)
     return predictor
@@ -127,7 +137,7 @@ def _on_ray(job: Job) -> FolderReport:
         return classify_with_ray(
             job.images,
             str(job.out),
-            model=_net(job),
+            model=_keras_net(job),
             address=None if job.ray == DEFAULT_ADDRESS else job.ray,
             top=job.top,
             features=job.features,
@@ -192,17 +202,8 @@ def _show(job: Job) -> None:
 
 
 def _results(job: Job, paths: list[str]) -> Iterator[Classified]:
-    if job.compiled:
-        with _predictor(job) as predictor:
-            yield from predictor.classify(paths, top=job.top)
-        return
-    from keras_mobilenet.deploy.folders.classification import classify_images  # noqa: PLC0415
-
-    size = job.size.known()
-    model = _net(job)
-    yield from classify_images(
-        model, paths, size=size, crop=_crop(job), top=job.top, preprocessing=job.preprocessing
-    )
+    with _predictor(job, len(paths)) as predictor:
+        yield from predictor.classify(paths, top=job.top)
 
 
 def _with_progress(results: Iterable[Classified], total: int) -> Iterator[Classified]:

@@ -17,12 +17,12 @@ from keras_mobilenet.commands.options import (
     DEFAULT_SIZE,
     Alpha,
     AnySize,
-    Builder,
     FormatOption,
     ImageSize,
     Labels,
     Minimalistic,
     NetKey,
+    NetOptions,
     Precision,
     PreprocessingOption,
     names_in,
@@ -112,7 +112,7 @@ def bench_command(
         seconds=seconds,
         rounds=rounds,
     )
-    timed = _Timed.of(model, Builder(net, alpha, minimalistic), size)
+    timed = _Timed.of(model, NetOptions(net, alpha, minimalistic), size)
     note(plan.estimate(timed.macs, **_counted(images)))  # before the seconds that the imports take
     with interruptible(None), progress_line() as progress:
         progress("importing Keras")
@@ -199,13 +199,13 @@ def _names(text: str | None) -> list[str] | None:
 class _Timed:
     """What `bench` times: a file, or a net with its weights."""
 
-    builder: Builder
+    builder: NetOptions
     size: ImageSize
     file: str | None = None
     trained: bool = False
 
     @classmethod
-    def of(cls, model: str | None, builder: Builder, size: ImageSize) -> _Timed:
+    def of(cls, model: str | None, builder: NetOptions, size: ImageSize) -> _Timed:
         """Return what --model and the options of the net stand for."""
         if model is not None and model.endswith(_SUFFIX):
             return cls(builder, size, file=model)
@@ -249,7 +249,7 @@ class _Timed:
         return self.builder.build((*self.size.known(), 3), weights=weights)
 
 
-def _weights_are_here(builder: Builder, size: tuple[int, int]) -> bool:
+def _weights_are_here(builder: NetOptions, size: tuple[int, int]) -> bool:
     net = family(builder.net).name
     if pretrained.nearest_size(size, net, builder.alpha) != size[0]:
         return False  # none were published
@@ -290,7 +290,7 @@ def export_command(
 
     names = names_in(labels)
     report = export(
-        _model(model, Builder(net, alpha, minimalistic), size, names),
+        _model(model, NetOptions(net, alpha, minimalistic), size, names),
         to,
         quantize=quantize,
         calibration=calibration,
@@ -305,11 +305,11 @@ def export_command(
     say(str(report))
 
 
-def _model(model: str, builder: Builder, size: ImageSize, names: list[str] | None) -> Any:
+def _model(model: str, builder: NetOptions, size: ImageSize, names: list[str] | None) -> Any:
     if model.endswith(_SUFFIX):
         return model
     classes = len(names) if names and model != IMAGENET else 1000
-    return builder.build((*size.lengths, 3), weights=model, classes=classes)
+    return builder.builder((*size.lengths, 3), weights=model, classes=classes)
 
 
 def latency_command(

@@ -15,11 +15,11 @@ from keras_mobilenet.commands.options import (
     DEFAULT_SIZE,
     Alpha,
     AnySize,
-    Builder,
     FormatOption,
     ImageSize,
     Minimalistic,
     NetKey,
+    NetOptions,
     NoTop,
     bytes_in,
     image_size,
@@ -68,7 +68,7 @@ class Net:
     def build(self) -> Any:
         """Return the net as a Keras model with random weights."""
         arguments = self._arguments()
-        builder = Builder(*(arguments.pop(field.name) for field in fields(Builder)))
+        builder = NetOptions(*(arguments.pop(field.name) for field in fields(NetOptions)))
         shape = (*self.size.lengths, self.channels)
         return builder.build(shape, weights=None, **arguments)
 
@@ -147,7 +147,7 @@ def cost(
         from keras_mobilenet.display.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
 
         height, width = net.size.known()
-        name = Builder(net.net, net.alpha, net.minimalistic)
+        name = NetOptions(net.net, net.alpha, net.minimalistic)
         cost_chart(layers, chart, title=f"{name}, {height} x {width}: ")
         note(f"wrote {chart}")
 

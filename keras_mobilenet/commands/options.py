@@ -122,7 +122,7 @@ AnySize = Annotated[
 
 
 @dataclass(frozen=True)
-class Builder:
+class NetOptions:
     """Which MobileNet the options of a command name."""
 
     net: str
@@ -142,6 +142,13 @@ class Builder:
         from keras_mobilenet.checkpoints.building import build_net  # noqa: PLC0415 - loads Keras
 
         return build_net(self.net, shape, self.alpha, **self.options, **others)
+
+    def builder(self, shape: Any, **others: Any) -> Any:
+        """Return the same net for what needs no Keras model, such as `Predictor`."""
+        from keras_mobilenet.checkpoints.net_weights import Builder  # noqa: PLC0415 - loads NumPy
+
+        arguments = {"input_shape": shape, "alpha": self.alpha, **self.options, **others}
+        return Builder(self.net, arguments)
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
@@ -270,11 +277,6 @@ class Job:
             "or this machine. --out is a folder, which all workers reach.",
         ),
     ] = None
-
-    @property
-    def compiled(self) -> bool:
-        """Whether a `Predictor` is asked for; a few images are done before it is ready."""
-        return any((self.model, self.engine, self.precision, self.calibration, self.out))
 
     def predictor_options(self) -> dict[str, Any]:
         """Return the arguments of `Predictor` beside the model."""

@@ -11,37 +11,25 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_images, variation
-from keras_mobilenet.deploy.engines import openvino_engine
 from keras_mobilenet.deploy.engines.checks import saved_models
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
 from keras_mobilenet.deploy.engines.runtimes import import_openvino
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
+from keras_mobilenet.deploy.graphs.reference import reference_outputs
 from keras_mobilenet.deploy.graphs.staging import check_place, staged
-from keras_mobilenet.deploy.graphs.traced.bias_correction import bias_corrected, to_float16, to_int8
-from keras_mobilenet.deploy.graphs.traced.conversion import (
-    of_batch,
-    save_graph,
-    to_onnx,
-    to_openvino,
-    to_tflite,
-    with_preprocessing,
-)
-from keras_mobilenet.deploy.graphs.traced.copies import in_float32
-from keras_mobilenet.deploy.graphs.traced.folding import without_batch_norms
-from keras_mobilenet.deploy.metadata import openvino_info, write_info
+from keras_mobilenet.deploy.graphs.writers.files import QUANTIZE, write_graph
+from keras_mobilenet.deploy.metadata import write_info
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.formats.runtimes import tflite_model
-from keras_mobilenet.images.model_info import KEY, Label, ModelInfo
+from keras_mobilenet.images.model_info import Label, ModelInfo
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.images.prefetch import all_cores
-from keras_mobilenet.models.backends import inferred
 from keras_mobilenet.nets.net import Shape
 
 logger = logging.getLogger(__name__)
@@ -70,11 +58,12 @@ class ExportReport:
     quantize: str | None
     bytes: int
     operators: Mapping[str, int]  # the file's operators, and how many there are of each
-    difference: Difference  # between the file's outputs and the Keras model's
+    difference: Difference  # between the file's outputs and the model's
     images: int  # how many were compared
     generated: bool  # whether they were made up, where no calibration was given
     tolerance: float  # what the root mean square error was held against
-    variation: float  # of the Keras model's outputs from image to image, as a share of them
+    variation: float  # of the model's outputs from image to image, as a share of them
+    against: str = "Keras"  # what the model's outputs were computed with, or NumPy
 
     @property
     def tells(self) -> bool:
@@ -84,7 +73,7 @@ class ExportReport:
     def __str__(self) -> str:
         kind = f" ({self.quantize})" if self.quantize else ""
         source = "generated" if self.generated else "calibration"
-        against = f"{self.images} {source} images against Keras"
+        against = f"{self.images} {source} images against {self.against}"
         remark = f"on {against}: {self.difference}" if self.tells else self._doubt(against)
         return f"wrote {self.path}{kind}, {self.bytes:,} bytes; {remark}"
 
@@ -101,9 +90,9 @@ class ExportReport:
 class _Format:
     """How a kind of file is written and looked into."""
 
+    suffix: str  # _FOLDER for a SavedModel
     engine: str  # that opens it again
     quantize: tuple[str | None, ...]
-    write: Callable[[Opened, Path, Any, Any], None]
     operators: Callable[[Path], Sequence[str]]
 
 
@@ -143,12 +132,14 @@ def export(
 ) -> ExportReport:
     """Write `model`, its batch norms folded, as a file for another runtime.
 
-    The file is opened in that runtime and compared with the Keras model before it takes its place.
+    The file is opened in that runtime and compared with the model before it takes its place: with
+    Keras, or for a file that came in without it with what NumPy works out of its net.
     It says how images become its input and how its classes are called; `Predictor` reads that.
     Its tensors are called `input` and `output`.
 
     Args:
-        model: A Keras model, or a `.keras` file, with one input of images and one output.
+        model: A Keras model, a `.keras` file, or a file of weights, with one input of images and
+            one output.
         path: Ends in `.tflite` (LiteRT), `.onnx`, `.xml` (OpenVINO; its weights go into a `.bin`
             beside it), or in a slash, for a SavedModel folder.
         quantize: None for float32; for LiteRT `"float16"`, `"dynamic"` (int8 weights), `"int8"` or
@@ -178,23 +169,59 @@ def export(
     check_place(order.path, folder=order.format is _FORMATS[_FOLDER])
     if include_preprocessing:
         opened.info.known_preprocessing()  # before the seconds that follow
-    opened = opened.then(in_float32)
+    direct = opened.graph is not None and quantize in QUANTIZE.get(order.format.suffix, ())
+    opened = _comparable(opened if direct else opened.in_keras())
     samples = _samples(opened, order, calibration)
-    portable = opened.then(without_batch_norms)
-    if quantize is not None:
-        rounding = to_float16 if quantize == "float16" else to_int8
-        portable = portable.then(bias_corrected, samples.keras, rounding)
-    if include_preprocessing:
-        portable, samples = _of_pixels(portable, order, samples)
-    if order.batch is not None:
-        portable = portable.then(of_batch, order.batch)
     with staged(order.path) as temporary:
-        order.format.write(portable, temporary, quantize, samples.converter)
-        write_info(str(temporary), portable.info)
+        write = _write_graph if direct else _write_keras
+        file, samples = write(opened, order, samples, temporary, pixels=include_preprocessing)
+        write_info(str(temporary), file.info)
         report = _compared(opened, order, samples, temporary)
         _check_tolerance(report)
     logger.info("%s", report)
     return report
+
+
+def _comparable(opened: Opened) -> Opened:
+    """Return a model that computes in float32 throughout, as files do."""
+    if opened.model is None:
+        return opened
+    from keras_mobilenet.deploy.graphs.traced.copies import in_float32  # noqa: PLC0415 - Keras
+
+    return replace(opened.then(in_float32), graph=opened.graph)
+
+
+def _write_graph(
+    opened: Opened, order: _Order, samples: _Samples, path: Path, *, pixels: bool
+) -> tuple[Opened, _Samples]:
+    """Write a file of a model's graph; return what it is of, and the images as it takes them."""
+    graph, file = opened.graph, opened
+    assert graph is not None  # noqa: S101 - asked by the caller
+    if pixels:
+        file, samples = _of_pixels(opened, order, samples)
+        graph = graph.taking_pixels(opened.info.known_preprocessing())
+    write_graph(graph, path, order.quantize, file.info, batch=order.batch)
+    return file, samples
+
+
+def _write_keras(
+    opened: Opened, order: _Order, samples: _Samples, path: Path, *, pixels: bool
+) -> tuple[Opened, _Samples]:
+    """Write a file of a Keras model, through TensorFlow; what it returns is as above."""
+    from keras_mobilenet.deploy.graphs.traced.files import (  # noqa: PLC0415 - Keras
+        folded,
+        taking_pixels,
+        write_keras,
+    )
+
+    file = folded(opened, order.quantize, samples.keras)
+    if pixels:
+        scales = file.input_dtype != "uint8" and not _codes_are_pixels(order)
+        file, samples = _of_pixels(taking_pixels(file) if scales else file, order, samples)
+    write_keras(
+        file, path, order.format.suffix, order.quantize, samples.converter, batch=order.batch
+    )
+    return file, samples
 
 
 def _order(
@@ -249,8 +276,12 @@ def _telling(
 
 
 def _outputs(opened: Opened, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    outputs: npt.NDArray[Any] = keras.ops.convert_to_numpy(inferred(opened.model, samples))
-    return outputs
+    """Return what a model puts out: by Keras if it is one, else worked out from its graph."""
+    if opened.model is None and opened.graph is not None:
+        return reference_outputs(opened.graph, samples)
+    from keras_mobilenet.deploy.graphs.traced.files import keras_outputs  # noqa: PLC0415 - Keras
+
+    return keras_outputs(opened.model, samples)
 
 
 def _plain_colours(shape: Shape) -> npt.NDArray[np.float32]:
@@ -266,20 +297,27 @@ def _noise(shape: Shape) -> npt.NDArray[np.float32]:
     return 255 * np.random.default_rng(0).random(shape, np.float32) ** (0.1 + 3 * brightness)
 
 
-def _of_pixels(portable: Opened, order: _Order, samples: _Samples) -> tuple[Opened, _Samples]:
+def _codes_are_pixels(order: _Order) -> bool:
+    """Return whether a file's input is int8 codes that pixels are already.
+
+    What scales them is the range of the input's quantisation, without a CAST, which TFLite Micro
+    has for other types only.
+    """
+    return order.format.engine == "litert" and order.quantize in _INT8
+
+
+def _of_pixels(file: Opened, order: _Order, samples: _Samples) -> tuple[Opened, _Samples]:
     """Return a model that takes pixels, and the images for that."""
-    info, converter = portable.info, samples.keras
+    info, converter = file.info, samples.keras
     pixels = np.rint(info.known_preprocessing().inverse().scaled(samples.keras))
-    file = np.asarray(pixels.clip(0, 255), np.uint8)
-    original = info.scaled(file)  # the same images, without what lay between two pixels
-    # Pixels are int8 codes already: what scales them is the range of the input's quantisation,
-    # without a CAST, which TFLite Micro has for other types only.
-    if order.format.engine == "litert" and order.quantize in _INT8:
+    taken = np.asarray(pixels.clip(0, 255), np.uint8)
+    original = info.scaled(taken)  # the same images, without what lay between two pixels
+    if _codes_are_pixels(order):
         converter = np.concatenate([original, _black_and_white(original, info)])
-    elif portable.input_dtype != "uint8":
-        portable, converter = portable.then(with_preprocessing, info), file
-    portable = replace(portable, info=info.taking_pixels())
-    return portable, _Samples(original, file, converter, samples.generated)
+    elif file.input_dtype == "uint8":
+        converter = taken
+    file = replace(file, info=info.taking_pixels())
+    return file, _Samples(original, taken, converter, samples.generated)
 
 
 def _black_and_white(samples: npt.NDArray[np.float32], info: ModelInfo) -> Any:
@@ -303,6 +341,7 @@ def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -
         generated=samples.generated,
         tolerance=order.tolerance,
         variation=variation(reference),
+        against="NumPy" if opened.model is None else "Keras",
     )
 
 
@@ -325,11 +364,6 @@ def _check_tolerance(report: ExportReport) -> None:
         )
 
 
-def _write_tflite(opened: Opened, path: Path, quantize: Any, samples: Any) -> None:
-    pixels = opened.info.takes_pixels
-    path.write_bytes(to_tflite(opened.model, quantize, samples, pixels=pixels))
-
-
 def _tflite_operators(path: Path) -> Sequence[str]:
     return [operator.name for operator in tflite_model.parse(path.read_bytes()).operators]
 
@@ -340,33 +374,22 @@ def _onnx_operators(path: Path) -> Sequence[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-def _write_openvino(opened: Opened, path: Path, quantize: Any, samples: Any) -> None:
-    graph = to_openvino(opened.model)
-    if quantize == "int8":
-        graph = openvino_engine.quantized(graph, samples)
-    graph.set_rt_info(opened.info.to_text(), [KEY])
-    for key, value in openvino_info(opened.info).items():
-        graph.set_rt_info(value, ["model_info", key])
-    import_openvino().save_model(graph, path, compress_to_fp16=quantize == "float16")
-
-
 def _openvino_operators(path: Path) -> Sequence[str]:
     graph = import_openvino().Core().read_model(path)
     return [operator.get_type_name() for operator in graph.get_ordered_ops()]
 
 
 _FORMATS = {
-    ".tflite": _Format(
-        "litert",
-        (None, "float16", "dynamic", "int8", "full_int8"),
-        _write_tflite,
-        _tflite_operators,
-    ),
-    ".onnx": _Format(
-        "onnxruntime", (None,), lambda x, path, *_: to_onnx(x.model, path), _onnx_operators
-    ),
-    ".xml": _Format("openvino", (None, "float16", "int8"), _write_openvino, _openvino_operators),
-    _FOLDER: _Format(
-        "keras", (None,), lambda x, path, *_: save_graph(x.model, path), saved_models.operators
-    ),
+    kind.suffix: kind
+    for kind in (
+        _Format(
+            ".tflite",
+            "litert",
+            (None, "float16", "dynamic", "int8", "full_int8"),
+            _tflite_operators,
+        ),
+        _Format(".onnx", "onnxruntime", (None,), _onnx_operators),
+        _Format(".xml", "openvino", (None, "float16", "int8"), _openvino_operators),
+        _Format(_FOLDER, "keras", (None,), saved_models.operators),
+    )
 }

@@ -2,37 +2,54 @@
 
 What deploys a model opens it first and hands on what it got: fold, quantize, write, compare. Each
 step takes the last one's result, and nobody asks the model itself again. Keras is imported for
-Keras models only.
+Keras models only, and for what only Keras can do.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
+from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder, builder_of, net_weights
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
+from keras_mobilenet.deploy.graphs.keras_file import graph_in_keras_file
+from keras_mobilenet.deploy.graphs.keras_graph import UnknownLayerError, graph_of_model
+from keras_mobilenet.deploy.graphs.net_graph import graph_of_net
+from keras_mobilenet.deploy.graphs.operations import ACTIVATIONS, Graph
 from keras_mobilenet.deploy.metadata import read_info
-from keras_mobilenet.errors import PrecisionError, about_file
+from keras_mobilenet.errors import CheckpointError, PrecisionError, about_file
+from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.model_info import Label, ModelInfo, check_classes, checked_labels
-from keras_mobilenet.images.pixel_scaling import Preprocessing, as_preprocessing
+from keras_mobilenet.images.pixel_scaling import (
+    MINUS_ONE_TO_ONE,
+    PIXELS,
+    Preprocessing,
+    as_preprocessing,
+)
+from keras_mobilenet.nets.arguments import IMAGENET
 
 _SUFFIX = ".keras"
+_EXPORTED = (".tflite", ".onnx", ".xml")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A Keras model, or an exported file in its engine, and what is known of either."""
+    """A model as it came in, or an exported file in its engine, and what is known of either."""
 
     name: str
     info: ModelInfo  # preprocessing and labels, size and crop of the images
     input_shape: tuple[int | None, ...]  # (height, width, channels), None where any length goes
     input_dtype: str  # "uint8" where it takes pixels and scales them itself
     classes: int | None  # None where the output is no vector of scores
-    model: Any  # the Keras model, or the engine
+    model: Any = None  # the Keras model, or the engine; None where neither was made
+    graph: Graph | None = None  # what it computes; None where only Keras knows
+    load: Callable[[], Any] | None = None  # makes the Keras model of what came without one
 
     def given(
         self, preprocessing: Preprocessing | str | None, labels: Sequence[Label] | None
@@ -52,16 +69,29 @@ class Opened:
     def then(self, step: Callable[..., Any], *arguments: Any) -> Opened:
         """Return the same with what a step makes of the Keras model and its arguments."""
         model = step(self.model, *arguments)
-        return replace(self, model=model, input_dtype=model.inputs[0].dtype)
+        return replace(self, model=model, graph=None, input_dtype=model.inputs[0].dtype)
+
+    def in_keras(self) -> Opened:
+        """Return the same with its Keras model, which is made if there is none yet."""
+        if self.model is not None or self.load is None:
+            return self
+        opened = open_model(self.load())
+        return replace(opened, name=self.name, info=self.info)
 
 
 def is_exported(model: Any) -> bool:
-    """Return whether a model is the path of something else than a `.keras` file."""
-    return isinstance(model, (str, PathLike)) and not os.fspath(model).endswith(_SUFFIX)
+    """Return whether a model is the path of what a runtime opens: a file, or a folder."""
+    if not isinstance(model, (str, PathLike)):
+        return False
+    path = os.fspath(model)
+    return path.endswith(_EXPORTED) or os.path.isdir(path)
 
 
 def open_model(model: Any) -> Opened:
-    """Open a Keras model, or the one in a `.keras` file; one that is open stays as it is.
+    """Open a Keras model, a `.keras` file, a `Builder`, or a file of weights.
+
+    What is open stays as it is. Keras is imported for a Keras model, and for a file whose model
+    has layers that only Keras knows.
 
     Raises:
         ValueError: it has not one input of images and one output, or nothing is at that path.
@@ -69,14 +99,61 @@ def open_model(model: Any) -> Opened:
     """
     if isinstance(model, Opened):
         return model
-    from keras_mobilenet.models.model_files import (  # noqa: PLC0415 - Keras
-        classes_of,
-        info_of,
-        load_model,
-    )
+    if isinstance(model, (str, PathLike)):
+        path = _existing(model)
+        return _open_keras_file(path) if path.endswith(_SUFFIX) else _open_net(builder_of(path))
+    return _open_net(model) if isinstance(model, Builder) else _open_keras(model)
 
-    if isinstance(model, (str, PathLike)) and not is_exported(model):
-        model = load_model(_existing(model))
+
+def _open_keras_file(path: str) -> Opened:
+    try:
+        graph, info = graph_in_keras_file(path)
+    except (UnknownLayerError, CheckpointError) as error:  # Keras tells what is wrong with a file
+        logger.info("%s is opened by Keras: %s", path, error)
+        return _open_keras(_loaded(path))
+    return _of_graph(graph, info, lambda: _loaded(path))
+
+
+def _loaded(path: str) -> Any:
+    from keras_mobilenet.models.model_files import load_model  # noqa: PLC0415 - Keras
+
+    return load_model(path)
+
+
+def _open_net(builder: Builder) -> Opened:
+    """Open the net that a builder describes, or a file's, with its weights."""
+    if builder.arguments.get("classifier_activation", "softmax") not in (*ACTIVATIONS, None):
+        return _open_keras(_built(builder))
+    weights = net_weights(builder)
+    graph = graph_of_net(weights)
+    height, width = weights.size
+    size = None if height is None or width is None else (height, width)
+    scaling = PIXELS if weights.includes_preprocessing else MINUS_ONE_TO_ONE
+    classifier = weights.net.classifier
+    of_imagenet = classifier is not None and classifier.channels == len(imagenet_classes())
+    labels = imagenet_classes() if of_imagenet else None
+    info = ModelInfo(size, preprocessing=scaling, labels=labels)
+    return _of_graph(graph, info, lambda: _built(builder))
+
+
+def _built(builder: Builder) -> Any:
+    from keras_mobilenet.checkpoints.building import build_net  # noqa: PLC0415 - Keras
+
+    weights = builder.arguments.get("weights", IMAGENET)
+    weights = None if weights == RANDOM else weights
+    return build_net(builder.net, **{**builder.arguments, "weights": weights})
+
+
+def _of_graph(graph: Graph, info: ModelInfo, load: Callable[[], Any]) -> Opened:
+    scores = graph.shapes[graph.output]
+    classes = scores[0] if len(scores) == 1 else None
+    dtype = "uint8" if graph.pixels else "float32"
+    return Opened(graph.name, info, graph.input_shape, dtype, classes, None, graph, load)
+
+
+def _open_keras(model: Any) -> Opened:
+    from keras_mobilenet.models.model_files import classes_of, info_of  # noqa: PLC0415 - Keras
+
     inputs: Any = getattr(model, "inputs", None) or ()
     outputs: Any = getattr(model, "outputs", None) or ()
     if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
@@ -86,7 +163,12 @@ def open_model(model: Any) -> Opened:
             f"{[tuple(x.shape) for x in inputs]} and outputs {[tuple(y.shape) for y in outputs]}"
         )
     shape, dtype = inputs[0].shape[1:], inputs[0].dtype
-    return Opened(model.name, info_of(model), shape, dtype, classes_of(model), model)
+    try:
+        graph: Graph | None = graph_of_model(model)
+    except UnknownLayerError as error:
+        logger.info("%s goes through TensorFlow: %s", model.name, error)
+        graph = None
+    return Opened(model.name, info_of(model), shape, dtype, classes_of(model), model, graph)
 
 
 def open_exported(path: str | PathLike[str], engine: str, settings: EngineSettings) -> Opened:
@@ -114,7 +196,7 @@ def open_exported(path: str | PathLike[str], engine: str, settings: EngineSettin
 
 def _existing(path: str | PathLike[str]) -> str:
     path = os.fspath(path)
-    if not os.path.exists(path):
+    if not os.path.exists(path) and not os.path.exists(f"{path}.index"):  # of a checkpoint
         raise ValueError(f"No file or folder of the name {path!r} exists.")
     return path
 

@@ -14,18 +14,16 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.engines.choice import AUTO, engine_for, engine_for_file, engine_module
+from keras_mobilenet.checkpoints.net_weights import DEFAULT_NET, Builder
+from keras_mobilenet.deploy.engines.choice import (
+    AUTO,
+    KERAS,
+    engine_for,
+    engine_for_file,
+    engine_module,
+)
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, Precision
 from keras_mobilenet.deploy.folders.classification import Classified, classify_pixels
-from keras_mobilenet.deploy.graphs.agreement import LEAST, agreement
-from keras_mobilenet.deploy.graphs.calibration import calibration_samples
-from keras_mobilenet.deploy.graphs.traced.bias_correction import (
-    bias_corrected,
-    to_bfloat16,
-    to_int8,
-)
-from keras_mobilenet.deploy.graphs.traced.copies import in_float32
-from keras_mobilenet.deploy.graphs.traced.folding import without_batch_norms
 from keras_mobilenet.deploy.opened import Opened, is_exported, open_exported, open_model
 from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.images.images import as_channels, read_image
@@ -37,6 +35,7 @@ from keras_mobilenet.images.value_ranges import doubt
 from keras_mobilenet.nets.arguments import positive_int
 
 Path = str | PathLike[str]
+_LEAST = 0.95  # agreement below which there is a warning
 # Engines of a process that this one was forked from: to free one is to wait for its threads.
 _LEFT_BEHIND: list[Engine] = []
 
@@ -51,7 +50,9 @@ class Predictor:
     compared: in float32, without calibration images, of a file, of a net of features.
 
     Args:
-        model: A Keras model, or the path of a `.keras` file or of anything that `export` wrote.
+        model: A Keras model, or the path of a `.keras` file, of a file of weights, or of anything
+            that `export` wrote. Of a file neither Keras nor TensorFlow is imported, unless it is
+            asked for int8, for the engine `"keras"`, or has layers that only Keras knows.
         engine: `"litert"`, `"openvino"`, `"onnxruntime"` or `"keras"`. `"auto"` is the fastest of
             those that are installed on processors like this one: OpenVINO with AVX-512, for int8
             with VNNI, and LiteRT otherwise; for a file its own runtime.
@@ -120,8 +121,47 @@ class Predictor:
         self._takes_uint8 = compiled.input_dtype == np.uint8
         self._engine: Engine | None = compiled
         self.input_shape = compiled.input_shape
-        if self.agreement is not None and self.agreement < LEAST:
+        if self.agreement is not None and self.agreement < _LEAST:
             self._warn_of_agreement(self.agreement)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        net: str = DEFAULT_NET,
+        *,
+        engine: str = AUTO,
+        precision: Precision | None = None,
+        calibration: Any = None,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        labels: Sequence[Label] | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Return a predictor of a net with published weights, or with those of a file.
+
+        Neither Keras nor TensorFlow is imported, but for int8 and the engine `"keras"`.
+
+        Args:
+            net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or
+                `"mobilenet_v3_large"`.
+            engine: As for `Predictor`, and so are those that follow.
+            precision: What to compute in.
+            calibration: Images for int8.
+            threads: How many to use.
+            batch_size: Images that go through the engine at once.
+            labels: The classes' names.
+            arguments: Those of the net's builder, such as `alpha`, `input_shape`, `weights`,
+                `include_top`, `pooling`, with its defaults; the net takes -1 to 1.
+
+        Raises:
+            ValueError: an argument is wrong.
+            CheckpointError: the file of weights cannot be read, or does not fit.
+            DownloadError: the published weights are neither at hand nor to be fetched.
+        """
+        return cls(
+            Builder(net, arguments), engine=engine, precision=precision, calibration=calibration,
+            threads=threads, batch_size=batch_size, labels=labels,
+        )  # fmt: skip
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """Return what `model.predict` returns for `x`, of shape `(count, classes)`.
@@ -292,15 +332,14 @@ class Predictor:
 def _compiled(
     opened: Opened, engine: str, settings: EngineSettings, calibration: Any
 ) -> tuple[Opened, float | None]:
-    folded, samples = opened.then(in_float32).then(without_batch_norms), None
-    portable = folded
-    rounding = {"int8": to_int8, "bfloat16": to_bfloat16}.get(settings.precision or "")
-    if rounding is not None and (settings.precision == "int8" or calibration is not None):
-        samples = calibration_samples(calibration, opened.info, opened.input_shape)
-        portable = folded.then(bias_corrected, samples, rounding)
-    compiled: Engine = engine_module(engine).compile_model(portable.model, settings, samples)
-    agreed = None if samples is None else agreement(folded.model, compiled, samples)
-    return replace(portable, model=compiled), agreed
+    """Return a model in an engine, and how often the two agree if that is to be known."""
+    exact = settings.precision != "int8" and calibration is None
+    if opened.graph is not None and exact and engine != KERAS:
+        compiled = engine_module(engine).compile_graph(opened.graph, settings)
+        return replace(opened, model=compiled), None
+    from keras_mobilenet.deploy.graphs.traced.compiling import compiled_keras  # noqa: PLC0415
+
+    return compiled_keras(opened.in_keras(), engine, settings, calibration)
 
 
 def _is_array(x: Any) -> bool:

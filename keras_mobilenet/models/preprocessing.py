@@ -8,9 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.images.labels import decoded
 from keras_mobilenet.images.model_info import Label
-from keras_mobilenet.nets.arguments import positive_int
 
 DATA_FORMATS = ("channels_last", "channels_first")
 
@@ -93,27 +92,4 @@ def decode_predictions(
     Raises:
         ValueError: `preds` is not of that shape, or `top` is not a positive integer.
     """
-    pairs = imagenet_classes() if labels is None else tuple(map(_pair, labels))
-    scores = keras.ops.convert_to_numpy(preds)
-    if scores.ndim != 2 or scores.shape[1] != len(pairs):
-        remedy = "" if labels is not None else " For other classes pass `labels`, their names."
-        raise ValueError(
-            f"`preds` must be of shape (images, {len(pairs)}), a score for each class.{remedy} "
-            f"Received: shape {tuple(scores.shape)}"
-        )
-    if top is not None:
-        top = positive_int("top", top, "None gives every class.")
-    return [_best(row, top or len(pairs), pairs) for row in scores]
-
-
-def _pair(label: Label) -> tuple[str, str]:
-    return (label, label) if isinstance(label, str) else (label[0], label[1])
-
-
-def _best(
-    row: np.ndarray, top: int, pairs: Sequence[tuple[str, str]]
-) -> list[tuple[str, str, np.floating[Any]]]:
-    # The order of equal scores is Keras': from the back, then a stable sort.
-    indices = row.argsort()[-top:][::-1]
-    best = [(*pairs[i], row[i]) for i in indices]
-    return sorted(best, key=lambda item: item[2], reverse=True)
+    return decoded(keras.ops.convert_to_numpy(preds), top, labels=labels)

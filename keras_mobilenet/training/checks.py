@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
-import keras
-
 from keras_mobilenet.nets.arguments import as_int
 from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import MIN_SIZE, Size
@@ -17,6 +15,8 @@ from keras_mobilenet.nets.net import MIN_SIZE, Size
 
 def check_data_format(feature: str) -> None:
     """Raise ValueError unless Keras' data format is `"channels_last"`."""
+    import keras  # noqa: PLC0415 - the other checks need none
+
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             f"{feature} works with the data format 'channels_last' only. "

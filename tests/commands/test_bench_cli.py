@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.deploy import _weights_are_here, batch_sizes
-from keras_mobilenet.commands.options import Builder
+from keras_mobilenet.commands.options import NetOptions
 from keras_mobilenet.deploy.bench import benchmarking
 
 pytestmark = pytest.mark.long
@@ -133,7 +133,7 @@ def test_weights_are_random_and_said_to_be_where_there_are_none(hurried, cache):
     assert "random weights" in result.stdout
     assert "the ImageNet weights are not here" in result.stderr
     assert not _weights_are_here(
-        Builder("mobilenet", 0.25), (128, 128)
+        NetOptions("mobilenet", 0.25), (128, 128)
     )  # published, and not in the empty cache
 
 

@@ -181,7 +181,7 @@ def test_warnings_of_libraries_stay_off_the_screen(built, tmp_path, monkeypatch,
         return read(*_args, **_options)
 
     read = images.read_image
-    monkeypatch.setattr("keras_mobilenet.deploy.folders.classification.read_image", warn)
+    monkeypatch.setattr("keras_mobilenet.deploy.predictor.read_image", warn)
     with pytest.raises(SystemExit, match="0"):
         main()
     assert capfd.readouterr().err == "warning: ours\n"

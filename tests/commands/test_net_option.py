@@ -15,6 +15,7 @@ from keras_mobilenet import MobileNetV2, save_weights, summary
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.train import _score_table
 from keras_mobilenet.deploy.bench import benchmarking
+from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.training.finetune.probing import ProbeScore
@@ -97,7 +98,8 @@ def test_bench_and_export_take_the_net(tmp_path, weights, monkeypatch):
     run("bench", "--model", "none", *V2)
     run("bench", "--model", "none", *SMALL)
     run("export", weights, tmp_path / "net.tflite", *V2)
-    (first, name), (second, another), (third, _) = given
+    (first, name), (second, another), (builder, _) = given
+    third = open_model(builder).in_keras().model
     assert name == "MobileNetV2, alpha 0.35, 32 x 32, random weights"
     assert another == "MobileNetV3Small minimalistic, alpha 1, 32 x 32, random weights"
     assert (first.name, second.name) == ("mobilenetv2_0.35_32", "MobileNetV3Small")

@@ -17,7 +17,6 @@ from keras_mobilenet import (
     replace_top,
     set_preprocessing,
 )
-from keras_mobilenet.deploy.folders.classification import classify_images
 from keras_mobilenet.models.model_files import info_of, load_model, save_model
 from keras_mobilenet.nets.families.v1 import BLOCKS
 
@@ -184,8 +183,6 @@ def test_what_is_not_known_is_not_guessed(unknown, tmp_path):
         export(unknown, tmp_path / "m.tflite", include_preprocessing=True)
     with pytest.raises(ValueError, match=UNKNOWN):
         Predictor(unknown, engine="litert", precision="int8", calibration=random_images(2))
-    with pytest.raises(ValueError, match=UNKNOWN):
-        classify_images(unknown, ["a.png"], size=(SIZE, SIZE), labels=list("abcd"))
 
 
 def test_what_is_said_is_used_and_recorded(unknown, tmp_path):

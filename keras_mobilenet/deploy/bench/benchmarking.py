@@ -60,7 +60,7 @@ def bench(
         MissingExtraError: an engine that was asked for by name is not installed.
     """
     plan = plan or Plan()
-    opened = open_model(model)
+    opened = open_model(model).in_keras()
     inputs = _inputs(images, opened)
     if opened.input_dtype == "uint8":  # the scaling is in its graph
         inputs = inputs.astype(np.uint8)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from keras_mobilenet.checkpoints.building import build_net
+from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder
 from keras_mobilenet.deploy.bench.machine import this_machine
 from keras_mobilenet.deploy.bench.timing import interleaved
 from keras_mobilenet.deploy.comparison import generated_images
@@ -101,7 +101,7 @@ def measure_latencies(
 def _compiled(
     key: str, alpha: float, size: int, engine: str, precision: Precision, threads: int | None
 ) -> Predictor:
-    net = build_net(key, (size, size, 3), alpha, weights=None)
+    net = Builder(key, {"input_shape": (size, size, 3), "alpha": alpha, "weights": RANDOM})
     some = None
     if precision == "int8":
         some = generated_images((_IMAGES, size, size, 3), low=-1.0, high=1.0)

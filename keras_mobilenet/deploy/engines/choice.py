@@ -20,7 +20,7 @@ ENGINES: dict[str, tuple[str, tuple[str, ...], tuple[Precision, ...]]] = {
     "openvino": ("openvino_engine", ("openvino",), ("float32", "bfloat16", "int8")),
     "onnxruntime": ("onnx_engine", ("onnxruntime", "onnx", "tf2onnx"), ("float32",)),
 }
-AUTO = "auto"
+AUTO, KERAS = "auto", "keras"
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _FILES = {".tflite": "litert", ".onnx": "onnxruntime", ".xml": "openvino"}
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.checks.opening import check_tflite
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, empty, known
-from keras_mobilenet.deploy.graphs.traced.conversion import Quantize, to_tflite
+from keras_mobilenet.deploy.graphs.operations import Graph, simplified
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.images.pixel_scaling import NAMED, PIXELS, Preprocessing
 from keras_mobilenet.nets.net import Shape
@@ -153,8 +153,20 @@ def _preprocessing(details: Any) -> Preprocessing | None:
     return scaling if any(scaling.is_close(x, _ROUNDING) for x in NAMED.values()) else None
 
 
+def compile_graph(graph: Graph, settings: EngineSettings) -> Engine:
+    """Return the engine of a graph, in float32."""
+    from keras_mobilenet.deploy.graphs.writers.tflite import tflite_content  # noqa: PLC0415
+
+    return LiteRTEngine(tflite_content(simplified(graph)), settings)
+
+
 def compile_model(model: Any, settings: EngineSettings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model, quantised on `samples` for int8."""
+    from keras_mobilenet.deploy.graphs.traced.conversion import (  # noqa: PLC0415 - TensorFlow
+        Quantize,
+        to_tflite,
+    )
+
     quantize: Quantize | None = "int8" if settings.precision == "int8" else None
     return LiteRTEngine(to_tflite(model, quantize, samples), settings)
 

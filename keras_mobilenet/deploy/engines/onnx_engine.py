@@ -12,8 +12,8 @@ import numpy.typing as npt
 from keras_mobilenet.deploy.engines.checks.opening import check_onnx
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, chunks, known
 from keras_mobilenet.deploy.engines.runtimes import import_onnxruntime
-from keras_mobilenet.deploy.graphs.traced.conversion import to_onnx
-from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.deploy.graphs.operations import Graph, simplified
+from keras_mobilenet.errors import CheckpointError, MissingExtraError, fault
 from keras_mobilenet.formats.tensorflow.protobuf_wire import part, parts, text
 
 NAME = "onnxruntime"
@@ -67,12 +67,39 @@ def _precision(source: str | bytes) -> str:
     return "int8" if operators & _INTEGER else "float32"
 
 
+def compile_graph(graph: Graph, settings: EngineSettings) -> Engine:
+    """Return the engine of a graph.
+
+    Raises:
+        MissingExtraError: ONNX or its runtime is not installed.
+    """
+    import_onnxruntime("The engine ONNX Runtime")
+    return ONNXEngine(onnx_of(graph), settings)
+
+
+def onnx_of(graph: Graph) -> bytes:
+    """Return the content of a graph's ONNX file.
+
+    Raises:
+        MissingExtraError: ONNX is not installed.
+    """
+    try:
+        import onnx  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise MissingExtraError("Writing ONNX files", "onnx") from error
+    from keras_mobilenet.deploy.graphs.writers.onnx import onnx_content  # noqa: PLC0415
+
+    return onnx_content(simplified(graph))
+
+
 def compile_model(model: Any, settings: EngineSettings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model; it takes no `samples`.
 
     Raises:
         MissingExtraError: ONNX or its runtime is not installed.
     """
+    from keras_mobilenet.deploy.graphs.traced.conversion import to_onnx  # noqa: PLC0415
+
     import_onnxruntime("The engine ONNX Runtime")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

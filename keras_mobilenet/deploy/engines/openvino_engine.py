@@ -22,7 +22,7 @@ from keras_mobilenet.deploy.engines.engine import (
     known,
 )
 from keras_mobilenet.deploy.engines.runtimes import import_openvino, unreported
-from keras_mobilenet.deploy.graphs.traced.conversion import to_openvino
+from keras_mobilenet.deploy.graphs.operations import Graph, simplified
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PrecisionError, fault
 
 NAME = "openvino"
@@ -117,12 +117,35 @@ def _lengths(shape: Any) -> tuple[int | None, ...]:
     return known(n.get_length() if n.is_static else None for n in shape)
 
 
+def compile_graph(graph: Graph, settings: EngineSettings) -> Engine:
+    """Return the engine of a graph, in float32 or bfloat16.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    return OpenVINOEngine(openvino_of(graph), settings)
+
+
+def openvino_of(graph: Graph) -> Any:
+    """Return the OpenVINO model of a graph.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    import_openvino()
+    from keras_mobilenet.deploy.graphs.writers.openvino import openvino_model  # noqa: PLC0415
+
+    return openvino_model(simplified(graph))
+
+
 def compile_model(model: Any, settings: EngineSettings, samples: Any) -> Engine:
     """Return the engine of a folded Keras model, its ranges taken from `samples` for int8.
 
     Raises:
         MissingExtraError: OpenVINO, or for int8 NNCF, is not installed.
     """
+    from keras_mobilenet.deploy.graphs.traced.conversion import to_openvino  # noqa: PLC0415
+
     graph = to_openvino(model)
     if settings.precision == "int8":
         graph = quantized(graph, samples)

@@ -6,5 +6,240 @@ Neither Keras nor a runtime is imported. `net_graph` makes one of a net and its 
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.errors import AccuracyError
+from keras_mobilenet.images.pixel_scaling import Preprocessing
+from keras_mobilenet.nets.conventions import NO_ZEROS, Length, Zeros, same_zeros
+
 INPUT, OUTPUT = "input", "output"  # the tensors' names in every format
 SIGNATURE = "serving_default"
+
+Array = npt.NDArray[Any]
+Pads = tuple[Zeros, Zeros]  # zeros around the height and the width
+Kind = Literal[
+    "convolution",  # kernel (height, width, inputs, outputs)
+    "depthwise",  # kernel (height, width, inputs, outputs for each)
+    "dense",  # kernel (inputs, outputs)
+    "scale",  # x * kernel + bias, a number or one a channel
+    "pad",
+    "add",
+    "multiply",
+    "average",  # over the whole image
+    "maximum",
+    "flatten",
+    "none",  # at inference nothing is done
+]
+# What may follow an operation at once; "" is nothing.
+Activation = Literal["", "relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "softmax"]
+ACTIVATIONS = frozenset(get_args(Activation))
+WEIGHTED = ("convolution", "depthwise", "dense")
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One step of a graph, and the activation behind it."""
+
+    name: str  # also that of the tensor it puts out
+    kind: Kind
+    inputs: tuple[str, ...]
+    channels: int  # of the output
+    kernel: Any = None  # an array; None where the kind has none
+    bias: Any = None
+    stride: int = 1
+    dilation: int = 1
+    pads: Pads | None = NO_ZEROS  # around the input; None is TensorFlow's SAME
+    activation: Activation = ""
+    keepdims: bool = True  # of a pool that keeps a 1 x 1 image
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The kernel's (height, width)."""
+        shape = (1, 1) if self.kernel is None or self.kernel.ndim != 4 else self.kernel.shape
+        return shape[0], shape[1]
+
+    def zeros(self, axis: int, length: int) -> Zeros:
+        """Return the zeros before and after an axis of the input, 0 for the height."""
+        if self.pads is not None:
+            return self.pads[axis]
+        return same_zeros(length, self.window[axis], self.stride, self.dilation)
+
+    def output_length(self, axis: int, length: Length) -> Length:
+        """Return the output's length on an axis, None where it is not known."""
+        if self.kind in ("average", "maximum"):
+            return 1
+        if length is None:
+            return None
+        reach = (self.window[axis] - 1) * self.dilation + 1
+        return (length + sum(self.zeros(axis, length)) - reach) // self.stride + 1
+
+    def shape_behind(self, taken: Sequence[tuple[Length, ...]]) -> tuple[Length, ...]:
+        """Return the output's shape, of one image, from the inputs'."""
+        # A gate is 1 x 1: the largest of the inputs is what comes out.
+        images = [shape for shape in taken if len(shape) == 3 and shape[:2] != (1, 1)]
+        first = (images or taken)[0]
+        flat = self.kind in ("average", "maximum") and not self.keepdims
+        if flat or len(first) == 1 or self.kind == "flatten":
+            return (self.channels,)
+        height, width = (self.output_length(axis, first[axis]) for axis in (0, 1))
+        return height, width, self.channels
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Operations, each behind those that it takes; the last one's result is the output."""
+
+    name: str
+    input_shape: tuple[Length, Length, int]  # (height, width, channels); None: any length
+    operations: tuple[Operation, ...]
+    pixels: bool = False  # whether the input is uint8
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Operation]:
+        """The operations by name."""
+        return {operation.name: operation for operation in self.operations}
+
+    @cached_property
+    def uses(self) -> Counter[str]:
+        """How often each tensor is taken, the output's once more."""
+        uses = Counter(name for operation in self.operations for name in operation.inputs)
+        uses[self.output] += 1
+        return uses
+
+    @property
+    def output(self) -> str:
+        """The name of the last operation, or of the input where there is none."""
+        return self.operations[-1].name if self.operations else INPUT
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[Length, ...]]:
+        """Each tensor's shape, of one image: `(height, width, channels)` or `(channels,)`."""
+        shapes: dict[str, tuple[Length, ...]] = {INPUT: self.input_shape}
+        for operation in self.operations:
+            taken = [shapes[name] for name in operation.inputs]
+            shapes[operation.name] = operation.shape_behind(taken)
+        return shapes
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of what is computed: names are left out, every value goes in."""
+        places = {INPUT: -1} | {x.name: place for place, x in enumerate(self.operations)}
+        digest = hashlib.sha256(f"{self.pixels} {self.input_shape}".encode())
+        for x in self.operations:
+            inputs = [places[name] for name in x.inputs]
+            settings = (x.kind, inputs, x.stride, x.dilation, x.pads, x.activation, x.keepdims)
+            digest.update(repr(settings).encode())
+            for values in (x.kernel, x.bias):
+                if values is not None:
+                    digest.update(f"{values.dtype} {values.shape}".encode())
+                    digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
+    def taking_pixels(self, scaling: Preprocessing) -> Graph:
+        """Return the graph of pixels, uint8, that become its input by `scaling`."""
+        if self.pixels:
+            return self
+        name = "rescaling"
+        while name in self.by_name:
+            name += "_"
+        scales = scaled(name, INPUT, self.input_shape[2], scaling)
+        first = [scales] if not scaling.takes_pixels else []
+        rest = [_renamed(x, {INPUT: name} if first else {}) for x in self.operations]
+        return replace(self, operations=(*first, *rest), pixels=True)
+
+
+def scaled(name: str, source: str, channels: int, scaling: Preprocessing) -> Operation:
+    """Return the operation that does what a preprocessing does."""
+    kernel, bias = (
+        np.atleast_1d(np.asarray(x, np.float64)) for x in (scaling.scale, scaling.offset)
+    )
+    return Operation(name, "scale", (source,), channels, kernel, bias)
+
+
+def _renamed(operation: Operation, names: Mapping[str, str]) -> Operation:
+    return replace(operation, inputs=tuple(names.get(n, n) for n in operation.inputs))
+
+
+def leading_to(output: str, operations: Mapping[str, Operation]) -> tuple[Operation, ...]:
+    """Return the operations that a tensor depends on, in their order."""
+    needed, waiting = {output}, [output]
+    while waiting:
+        operation = operations.get(waiting.pop())
+        new = {*operation.inputs} - needed if operation else set()
+        needed |= new
+        waiting += new
+    return tuple(x for x in operations.values() if x.name in needed)
+
+
+def simplified(graph: Graph) -> Graph:
+    """Return a graph of the same values with as few operations as possible, in float32.
+
+    Batch norms and other scales go into the kernels before them, zeros around an image into the
+    convolutions behind, activations to what they follow; what does nothing is left out.
+
+    Raises:
+        AccuracyError: a kernel with a batch norm in it is too large for float32.
+    """
+    done: dict[str, Operation] = {}
+    names: dict[str, str] = {}  # of tensors that others stand for
+    for operation in graph.operations:
+        taken = _renamed(operation, names)
+        only = taken.inputs[0]
+        before = done.get(only) if graph.uses[operation.inputs[0]] == 1 else None
+        if taken.kind == "none" and not taken.activation:
+            names[taken.name] = only
+        elif before is not None and (merged := _behind(before, taken)) is not None:
+            done[before.name] = merged
+            names[taken.name] = before.name
+        elif before is not None and _takes_zeros(before, taken):
+            del done[before.name]
+            done[taken.name] = replace(taken, inputs=before.inputs, pads=before.pads)
+        else:
+            done[taken.name] = taken
+    return replace(graph, operations=tuple(map(_in_float32, done.values())))
+
+
+def _behind(before: Operation, operation: Operation) -> Operation | None:
+    """Return an operation that does both; None where it takes two."""
+    if before.activation or len(operation.inputs) != 1:
+        return None
+    if operation.kind == "none" and before.kind != "pad":
+        return replace(before, activation=operation.activation)
+    if operation.kind == "scale" and before.kind in WEIGHTED:
+        return replace(_with_scale(before, operation), activation=operation.activation)
+    return None
+
+
+def _with_scale(convolution: Operation, scale: Operation) -> Operation:
+    """Return a convolution with the scale behind it in its values, worked out in double."""
+    factor = np.broadcast_to(np.asarray(scale.kernel, np.float64), convolution.channels)
+    bias = factor * (0.0 if convolution.bias is None else convolution.bias) + scale.bias
+    # A depthwise kernel has two axes of outputs, (input, which of its outputs).
+    axes = convolution.kernel.shape[2:] if convolution.kind == "depthwise" else (-1,)
+    return replace(convolution, kernel=convolution.kernel * factor.reshape(axes), bias=bias)
+
+
+def _takes_zeros(before: Operation, operation: Operation) -> bool:
+    convolves = operation.kind in ("convolution", "depthwise")
+    return before.kind == "pad" and convolves and operation.pads == NO_ZEROS
+
+
+def _in_float32(operation: Operation) -> Operation:
+    with np.errstate(over="ignore"):  # it is told below
+        kernel, bias = (
+            None if x is None else np.asarray(x, np.float32)
+            for x in (operation.kernel, operation.bias)
+        )
+    if not all(x is None or np.isfinite(x).all() for x in (kernel, bias)):
+        raise AccuracyError(
+            f"The values of {operation.name!r}, with the batch norm behind it, are too large for "
+            "float32. The weights are damaged, or of a model that does not work either."
+        )
+    return replace(operation, kernel=kernel, bias=bias)

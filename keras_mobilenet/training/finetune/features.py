@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.choice import AUTO, engine_for
 from keras_mobilenet.deploy.engines.engine import chunks
+from keras_mobilenet.deploy.opened import Opened
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.images.images import as_channels
@@ -30,7 +31,6 @@ from keras_mobilenet.training.data.views import View
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.runs import Progress, ProgressCallback
 from keras_mobilenet.training.workers import SINGLE, Workers
-from keras_mobilenet.transfer.boundaries import fingerprint
 
 Array = npt.NDArray[Any]
 _TOGETHER = 32  # images that are read, computed and written at once
@@ -109,7 +109,7 @@ class Extractor:
         self._workers = workers
         self.engine = engine_for(engine, "float32")
         self._predictor: Predictor | None = None  # compiled when something is to be computed
-        name = "pixels" if model is None else f"{self.engine} {fingerprint(model)}"
+        name = "pixels" if model is None else f"{self.engine} {_fingerprint(model)}"
         self._prefix = f"{_FORMAT} {name} {size} {channels}"
 
     def extract(
@@ -211,6 +211,15 @@ class Extractor:
         rows = list(pixels.values())
         rows += rows[:1] * (-len(rows) % _ALIKE)
         return dict(zip(pixels, self._predictor.predict(np.stack(rows)), strict=False))
+
+
+def _fingerprint(model: Any) -> str:
+    """Return a SHA-256 of what a model computes."""
+    if isinstance(model, Opened) and model.graph is not None:
+        return model.graph.fingerprint()
+    from keras_mobilenet.transfer.boundaries import fingerprint  # noqa: PLC0415 - Keras
+
+    return fingerprint(model)
 
 
 def _results(

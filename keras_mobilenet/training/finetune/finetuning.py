@@ -16,7 +16,7 @@ from keras_mobilenet.training.finetune.settings import ClassWeight, checked_sett
 from keras_mobilenet.training.finetune.stages import Training
 from keras_mobilenet.training.runs import ProgressCallback, Run, unreported
 from keras_mobilenet.training.workers import SINGLE, Workers, count_in_tf_config, workers
-from keras_mobilenet.transfer.boundaries import TOP
+from keras_mobilenet.transfer.trained_parts import TOP
 
 AUTO_CACHE = "auto"
 

@@ -21,7 +21,7 @@ from keras_mobilenet.errors import DownloadError
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.arguments import IMAGENET
 from keras_mobilenet.nets.pretrained import Pretrained
-from keras_mobilenet.training.base_nets import base_net
+from keras_mobilenet.training.base_nets import base_features
 from keras_mobilenet.training.checks import check_whole
 from keras_mobilenet.training.data.sources import Image, LabelledImages, read_source
 from keras_mobilenet.training.data.views import View
@@ -29,8 +29,6 @@ from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.features import Extractor, Features
 from keras_mobilenet.training.finetune.top import L2, STEPS, Problem, scores, solve
 from keras_mobilenet.training.runs import ProgressCallback, unreported
-from keras_mobilenet.transfer import boundaries
-from keras_mobilenet.transfer.boundaries import TOP
 
 
 @dataclass(frozen=True)
@@ -124,11 +122,9 @@ def _features(
     progress: ProgressCallback,
 ) -> Features:
     size = (row.size, row.size)
-    net = base_net(
-        net=row.net, alpha=row.alpha, weights=IMAGENET, size=size, channels=3,
-        labels=source.labels, seed=0, **row.options,
-    )  # fmt: skip
-    model = boundaries.submodel(net, net.inputs[0], boundaries.boundary(net, TOP))
+    model = base_features(
+        net=row.net, alpha=row.alpha, weights=IMAGENET, size=size, channels=3, **row.options
+    )
     extractor = Extractor(model, size=size, channels=3, cache=cache, engine=engine)
     try:
         stage = f"{row}, size {row.size}"

@@ -23,7 +23,7 @@ from keras_mobilenet.training.checks import (
     validation_to_json,
 )
 from keras_mobilenet.training.finetune.top import STEPS
-from keras_mobilenet.transfer.boundaries import TOP, checked_train_from
+from keras_mobilenet.transfer.trained_parts import TOP, checked_train_from
 
 # Of the second stage, measured on five classes of 100 flowers each.
 EPOCHS = 10

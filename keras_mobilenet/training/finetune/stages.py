@@ -35,8 +35,8 @@ from keras_mobilenet.training.run_state import State, load_state, save_state
 from keras_mobilenet.training.runs import Progress, ProgressCallback, Run, versions
 from keras_mobilenet.training.workers import SINGLE, Workers
 from keras_mobilenet.transfer import boundaries
-from keras_mobilenet.transfer.boundaries import TOP
 from keras_mobilenet.transfer.freezing import freeze
+from keras_mobilenet.transfer.trained_parts import TOP, frozen_until
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Training:
             blocks=settings.blocks,
             activation="sigmoid" if self.source.multi_label else "softmax",
         )  # fmt: skip
-        until = boundaries.frozen_until(settings.train_from, settings.network)
+        until = frozen_until(settings.train_from, settings.network)
         freeze(self.model, until=until)
         self.boundary = boundaries.boundary(self.model, settings.train_from)
         self.tail = boundaries.submodel(self.model, self.boundary, boundaries.logits(self.model))

@@ -12,7 +12,6 @@ from keras_mobilenet.deploy.comparison import difference, evenly_spaced
 from keras_mobilenet.deploy.engines.engine import Engine, chunks
 from keras_mobilenet.models.backends import inferred
 
-LEAST = 0.95  # below it a `Predictor` warns
 _IMAGES = 100  # compared at most: a few seconds
 _BATCH = 16
 # What ends a net of features, whose largest value is no class.

@@ -1,0 +1,210 @@
+"""A net and its arrays, from a file of weights or a builder's arguments, without Keras."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from math import prod
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+
+from keras_mobilenet.checkpoints.load_errors import other_conventions, undecided
+from keras_mobilenet.checkpoints.loading import read_values
+from keras_mobilenet.checkpoints.published.weights import weights_file
+from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.formats.arrays import shapes_of, shortened
+from keras_mobilenet.formats.checkpoint import Checkpoint
+from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.nets import arguments
+from keras_mobilenet.nets.conventions import Conventions, Length
+from keras_mobilenet.nets.families import registry
+from keras_mobilenet.nets.net import DEFAULT_SIZE, Family, Net, Shape
+
+CONVENTIONS = tuple(field.name for field in fields(Conventions))
+DEFAULT_NET = registry.FAMILIES[0].key
+RANDOM = "random"  # in the place of a file: values as a new net has them
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A net that is not built yet: a family's key, and arguments of its builder.
+
+    `Predictor` and `export` take one in the place of a Keras model. Arguments that are left out
+    are those of `keras.applications`, but for preprocessing: that of -1 to 1.
+    """
+
+    net: str = DEFAULT_NET
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NetWeights:
+    """A net, its arrays in float32, and what the graph of both needs beside them."""
+
+    family: Family
+    net: Net
+    arrays: Mapping[str, np.ndarray[Any, Any]]
+    conventions: Conventions
+    name: str
+    size: tuple[Length, Length]  # (height, width) of the image, None where any length goes
+    classifier_activation: str | None
+    includes_preprocessing: bool
+
+
+def builder_of(path: str | PathLike[str]) -> Builder:
+    """Return the builder of the net whose weights a file holds, at its family's usual size.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is no MobileNet's.
+    """
+    with open_checkpoint(path) as checkpoint:
+        shapes = shapes_of(checkpoint.arrays)
+        origin = registry.recognise(shapes)
+        background = checkpoint.background
+    if origin is None:
+        names = ", ".join(shortened(shapes))
+        remedy = "Pass a file of one whole MobileNet, or the Keras model that it belongs to."
+        raise CheckpointError(fault(path, f"its arrays are no MobileNet's: {names}.", remedy))
+    family = registry.family(origin.net)
+    size = family.default_size or DEFAULT_SIZE
+    given = {**origin.arguments(), "input_shape": (size, size, origin.channels)}
+    if background and origin.classes is not None:
+        given["classes"] = origin.classes - 1
+    return Builder(family.key, {**given, "weights": fspath(path)})
+
+
+def net_weights(builder: Builder) -> NetWeights:
+    """Return the net that a builder describes, with the values of its file of weights.
+
+    Published weights are found or fetched, as for the Keras model. Of `weights="random"` are
+    values such as a new Keras model has.
+
+    Raises:
+        ValueError: an argument has a wrong type or value.
+        CheckpointError: the file of weights cannot be read or does not fit.
+        DownloadError: the published weights are neither at hand nor to be fetched.
+    """
+    family = registry.family(builder.net)
+    given = {**_DEFAULTS, **builder.arguments}
+    activation = given.pop("classifier_activation")
+    random = given["weights"] == RANDOM
+    if given["weights"] is None:
+        raise ValueError("A net without weights predicts nothing. Pass `weights`.")
+    if random:
+        given["weights"] = None
+    checked = arguments.check(family, **given, data_format="channels_last", frames=2)
+    path = checked.weights
+    if checked.published:
+        path = weights_file(checked.published, checked.include_top)
+    channels = checked.input_shape[-1]
+    layers = functools.partial(checked.layers, size=checked.size, channels=channels)
+    wanted = wanted_conventions(given)
+    conventions = chosen_conventions(path, wanted, layers(padding="keras"), checked.size, family)
+    net = layers(padding=conventions.padding)
+    return NetWeights(
+        family, net, random_arrays(net) if path is None else _read(path, net.arrays()), conventions,
+        checked.name or family.name, checked.size, activation,
+        bool(given.get("include_preprocessing")),
+    )  # fmt: skip
+
+
+_DEFAULTS: Mapping[str, Any] = {
+    "input_shape": None,
+    "alpha": 1.0,
+    "include_top": True,
+    "pooling": None,
+    "classes": 1000,
+    "classifier_activation": "softmax",
+    "weights": arguments.IMAGENET,
+}
+
+
+def _read(path: str, expected: Mapping[str, Shape]) -> dict[str, np.ndarray[Any, Any]]:
+    with open_checkpoint(path, unpacked_limit(expected)) as checkpoint:
+        dtypes = dict.fromkeys(expected, "float32")
+        values, report = read_values(path, checkpoint, expected, dtypes, adapt_channels=True)
+    logger.info("%s", report)
+    return values
+
+
+def random_arrays(net: Net, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """Return arrays such as a new net has: kernels by Glorot's rule, batch norms that do nothing.
+
+    Source: Glorot and Bengio, 2010.
+    """
+    random = np.random.default_rng(seed)
+    values: dict[str, np.ndarray[Any, Any]] = {}
+    for name, shape in net.arrays().items():
+        variable = name.rpartition("/")[2]
+        if variable == "kernel":
+            window = prod(shape[:-2])
+            limit = np.sqrt(6 / (window * (shape[-2] + shape[-1])))
+            values[name] = random.uniform(-limit, limit, shape).astype(np.float32)
+        else:
+            ones = variable in ("gamma", "moving_variance")
+            values[name] = np.full(shape, float(ones), np.float32)
+    return values
+
+
+def wanted_conventions(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the conventions among a builder's arguments that the caller sets."""
+    wanted = {name: given[name] for name in CONVENTIONS if given.get(name) is not None}
+    if "epsilon" in wanted:
+        wanted["epsilon"] = float(wanted["epsilon"])  # a NumPy float is no JSON
+    return wanted
+
+
+def chosen_conventions(
+    path: str | None,
+    wanted: Mapping[str, Any],
+    net: Net,
+    size: tuple[Length, Length],
+    family: Family,
+) -> Conventions:
+    """Return the conventions to build with: the caller's, else the file's, else Keras'.
+
+    `wanted` is what the caller asks for; `net` is the one of Keras' padding.
+
+    Raises:
+        CheckpointError: the file follows others than the caller asks for.
+    """
+    file = None
+
+    def are_one(known: Conventions, other: Conventions) -> bool:
+        return known.fits(other, net.windows(size), family.zeros)
+
+    if path is not None:
+        with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
+            file = _file_conventions(path, checkpoint, wanted, are_one)
+    known = file or Conventions()
+    # Where the two are one function, Keras' own graph serves a file from elsewhere.
+    padded = replace(known, padding="keras")
+    preferred = padded if are_one(known, padded) else known
+    chosen = replace(preferred, **wanted)
+    if path is not None and file and not are_one(file, chosen):
+        raise CheckpointError(other_conventions(path, file, chosen, family.name))
+    return chosen
+
+
+def _file_conventions(
+    path: str,
+    checkpoint: Checkpoint,
+    wanted: Mapping[str, Any],
+    are_one: Callable[[Conventions, Conventions], bool],
+) -> Conventions | None:
+    """Return the file's conventions; of several, the one that goes with the arguments given."""
+    if not checkpoint.candidates:
+        return checkpoint.conventions
+    fitting = [
+        known
+        for known in checkpoint.candidates.values()
+        if wanted and are_one(known, replace(known, **wanted))
+    ]
+    if len(fitting) != 1:
+        raise CheckpointError(undecided(path, checkpoint.candidates))
+    return fitting[0]

@@ -1,0 +1,113 @@
+"""What a graph computes, worked out in NumPy: what a written file is compared with.
+
+It goes by the operations as they stand, before batch norms and paddings are merged into others, and
+shares no code with the runtimes: an image at a time, some tenths of a second each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_mobilenet.deploy.graphs.operations import INPUT, Array, Graph, Operation
+from keras_mobilenet.nets.conventions import NO_ZEROS, Zeros
+
+
+def reference_outputs(graph: Graph, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the outputs for images of shape `(count, height, width, channels)`."""
+    return np.stack([_outputs(graph, image) for image in images])
+
+
+def _outputs(graph: Graph, image: Array) -> Array:
+    made = {INPUT: np.asarray(image, np.float32)}
+    left = graph.uses.copy()
+    for operation in graph.operations:
+        taken = [made[name] for name in operation.inputs]
+        made[operation.name] = _activated(operation, _computed(operation, taken))
+        for name in operation.inputs:
+            left[name] -= 1
+            if not left[name]:
+                del made[name]
+    return made[graph.output]
+
+
+def _computed(operation: Operation, taken: list[Array]) -> Array:
+    x = taken[0]
+    match operation.kind:
+        case "convolution":
+            return _with_bias(operation, _convolution(operation, x))
+        case "depthwise":
+            return _with_bias(operation, _depthwise(operation, x))
+        case "dense":
+            return _with_bias(operation, x @ operation.kernel)
+        case "scale":
+            return np.asarray(x * operation.kernel + operation.bias, np.float32)
+        case "pad":
+            return _padded(operation, x, 0.0)
+        case "add":
+            return np.asarray(taken[0] + taken[1])
+        case "multiply":
+            return np.asarray(taken[0] * taken[1])
+        case "average":
+            return np.asarray(x.mean((0, 1), keepdims=operation.keepdims))
+        case "maximum":
+            return np.asarray(x.max((0, 1), keepdims=operation.keepdims))
+        case "flatten":
+            return x.reshape(-1)
+    return x
+
+
+def _with_bias(operation: Operation, x: Array) -> Array:
+    return x if operation.bias is None else np.asarray(x + operation.bias, np.float32)
+
+
+def _zeros(operation: Operation, x: Array) -> tuple[Zeros, Zeros]:
+    return operation.zeros(0, x.shape[0]), operation.zeros(1, x.shape[1])
+
+
+def _padded(operation: Operation, x: Array, value: float) -> Array:
+    zeros = _zeros(operation, x)
+    return x if zeros == NO_ZEROS else np.pad(x, (*zeros, (0, 0)), constant_values=value)
+
+
+def _taps(operation: Operation, x: Array) -> Any:
+    """Yield each place of a kernel's window, and what it meets at all places of the output."""
+    height, width = (operation.output_length(axis, x.shape[axis]) or 0 for axis in (0, 1))
+    stride, dilation = operation.stride, operation.dilation
+    padded = _padded(operation, x, 0.0)
+    for row, column in np.ndindex(operation.window):
+        rows = slice(row * dilation, row * dilation + stride * (height - 1) + 1, stride)
+        columns = slice(column * dilation, column * dilation + stride * (width - 1) + 1, stride)
+        yield (row, column), padded[rows, columns]
+
+
+def _convolution(operation: Operation, x: Array) -> Array:
+    return np.asarray(sum(met @ operation.kernel[place] for place, met in _taps(operation, x)))
+
+
+def _depthwise(operation: Operation, x: Array) -> Array:
+    kernel = operation.kernel
+    if kernel.shape[3] == 1:
+        return np.asarray(sum(m * kernel[place][:, 0] for place, m in _taps(operation, x)))
+    several = sum(met[..., None] * kernel[place] for place, met in _taps(operation, x))
+    return np.asarray(several).reshape(*np.shape(several)[:2], -1)
+
+
+def _activated(operation: Operation, x: Array) -> Array:
+    match operation.activation:
+        case "relu":
+            return np.maximum(x, 0)
+        case "relu6":
+            return np.clip(x, 0, 6)
+        case "hard_swish":
+            return np.asarray(x * np.clip(x + 3, 0, 6) / 6, np.float32)
+        case "hard_sigmoid":
+            return np.asarray(np.clip(x + 3, 0, 6) / 6, np.float32)
+        case "sigmoid":
+            return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+        case "softmax":
+            powers = np.exp(x - x.max())
+            return np.asarray(powers / powers.sum(), np.float32)
+    return x
