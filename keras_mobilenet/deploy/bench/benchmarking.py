@@ -142,15 +142,15 @@ class _Measuring:
         for candidate in self._candidates:
             self._progress(f"batch {batch}: {candidate.name} {candidate.precision}")
             apart = self._difference(candidate, batch)
-            timings = self._timed(candidate, batch, self._plan.seconds)
+            timings = self._timed(candidate, batch, self._plan.seconds, WARM_UP)
             results.append(Result(candidate.name, candidate.precision, batch, timings, apart))
             yield results[-1]
         self._progress(f"batch {batch}: Keras once more")
         self._look_for_drift(batch, results[0].timings)
 
-    def _timed(self, candidate: Candidate, batch: int, seconds: float) -> Timings:
+    def _timed(self, candidate: Candidate, batch: int, seconds: float, warm_up: int) -> Timings:
         call = self._call(candidate, batch)
-        return timed_for(call, seconds, warm_up=WARM_UP, least=LEAST)
+        return timed_for(call, seconds, warm_up=warm_up, least=LEAST)
 
     @property
     def _keras(self) -> Candidate:
@@ -162,7 +162,7 @@ class _Measuring:
 
     def _look_for_drift(self, batch: int, first: Timings) -> None:
         """Note if Keras is not as fast at the end as it was: then nothing compares well."""
-        last = self._timed(self._keras, batch, self._plan.seconds / 2)
+        last = self._timed(self._keras, batch, self._plan.seconds / 2, 1)  # it is traced already
         drift = last.median / first.median
         if not 1 / _DRIFT < drift < _DRIFT:
             self.drifts.append(
