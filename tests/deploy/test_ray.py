@@ -36,6 +36,12 @@ BAD = (3, 60)
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1 as IPv4, and in IPv6
 
 
+@pytest.fixture(autouse=True)
+def no_niceness(monkeypatch):
+    """Ray's workers give way to every other process: beside tests they would stand for minutes."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+
+
 def start_cluster(**options):
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
