@@ -108,24 +108,31 @@ def _write_legacy_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> 
 
 
 def _write_keras_h5(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    net = net_with_arrays(arrays)
-    layers = _by_layer(arrays, net)
-    counts: dict[str, int] = {}
     with _new_hdf5(path) as file:
         hdf5.write_metadata(file, metadata)
-        for layer, variables in layers.items():
-            if layer not in net.by_name:
-                raise ValueError(
-                    f"{layer} is no layer of MobileNet, and .weights.h5 needs its class. "
-                    "Write .safetensors or .h5 instead."
-                )
-            class_name = KERAS_3_CLASSES[net.by_name[layer].kind]
-            number = counts[class_name] = counts.get(class_name, -1) + 1
-            suffix = f"_{number}" if number else ""
-            group = file.create_group(f"{keras_h5.ROOT}/{class_name}{suffix}/{keras_h5.VARIABLES}")
-            group.attrs["name"] = layer
-            for i, array in enumerate(variables.values()):
-                group.create_dataset(str(i), data=array)
+        add_keras_layers(file, arrays, net_with_arrays(arrays))
+
+
+def add_keras_layers(file: h5py.File, arrays: Arrays, net: Net) -> None:
+    """Write a net's arrays into a file in the layout of Keras 3.
+
+    Raises:
+        ValueError: an array is of none of the net's layers, whose classes the layout needs.
+    """
+    counts: dict[str, int] = {}
+    for layer, variables in _by_layer(arrays, net).items():
+        if layer not in net.by_name:
+            raise ValueError(
+                f"{layer} is no layer of MobileNet, and .weights.h5 needs its class. "
+                "Write .safetensors or .h5 instead."
+            )
+        class_name = KERAS_3_CLASSES[net.by_name[layer].kind]
+        number = counts[class_name] = counts.get(class_name, -1) + 1
+        suffix = f"_{number}" if number else ""
+        group = file.create_group(f"{keras_h5.ROOT}/{class_name}{suffix}/{keras_h5.VARIABLES}")
+        group.attrs["name"] = layer
+        for i, array in enumerate(variables.values()):
+            group.create_dataset(str(i), data=array)
 
 
 def _by_layer(arrays: Arrays, net: Net) -> dict[str, dict[str, np.ndarray[Any, Any]]]:

@@ -11,9 +11,8 @@ from keras_mobilenet.deploy.engines.checks import onnx_check
 from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file
 from keras_mobilenet.formats.keras import zip_files
-from keras_mobilenet.images.model_info import KEY, MAX_BYTES, Label, ModelInfo, info_from
+from keras_mobilenet.images.model_info import KEY, MAX_BYTES, MEMBER, Label, ModelInfo, info_from
 
-_MEMBER = f"{KEY}.json"
 _LABELS = "labels.txt"  # where Android's tools look
 _EXTRA = "assets.extra"  # TensorFlow leaves this folder of a SavedModel to others
 
@@ -23,7 +22,7 @@ def write_info(path: str, info: ModelInfo) -> None:
     if os.path.isdir(path):
         folder = Path(path) / _EXTRA
         folder.mkdir(exist_ok=True)
-        (folder / _MEMBER).write_text(info.to_text(), encoding="utf-8")
+        (folder / MEMBER).write_text(info.to_text(), encoding="utf-8")
     elif path.endswith(".tflite"):
         _append_zip(path, info)
     elif path.endswith(".onnx"):
@@ -71,7 +70,7 @@ def _names(labels: Sequence[Label]) -> list[str]:
 def _append_zip(path: str, info: ModelInfo) -> None:
     """Append a zip archive to a TFLite file, as TensorFlow's metadata are: both can be read."""
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(_MEMBER, info.to_text())
+        archive.writestr(MEMBER, info.to_text())
         if info.labels is not None:
             archive.writestr(_LABELS, "".join(f"{name}\n" for name in _names(info.labels)))
 
@@ -86,7 +85,7 @@ def _write_onnx(path: str, info: ModelInfo) -> None:
 
 def _read(path: str) -> str | None:
     if os.path.isdir(path):
-        return _read_extra(Path(path) / _EXTRA / _MEMBER)
+        return _read_extra(Path(path) / _EXTRA / MEMBER)
     if path.endswith(".tflite"):
         return _read_zip(path)
     if path.endswith(".onnx"):
@@ -106,9 +105,9 @@ def _read_zip(path: str) -> str | None:
     if not zipfile.is_zipfile(path):
         return None
     with zip_files.opened(path) as archive:
-        if _MEMBER not in archive.namelist():
+        if MEMBER not in archive.namelist():
             return None
-        return zip_files.text(archive, archive.getinfo(_MEMBER), MAX_BYTES)
+        return zip_files.text(archive, archive.getinfo(MEMBER), MAX_BYTES)
 
 
 def _read_xml(path: str) -> str | None:

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
-from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder, builder_of, net_weights
+from keras_mobilenet.checkpoints.model_file import write_model_file
+from keras_mobilenet.checkpoints.net_weights import (
+    RANDOM,
+    Builder,
+    NetWeights,
+    builder_of,
+    net_weights,
+)
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
 from keras_mobilenet.deploy.graphs.keras_file import graph_in_keras_file
@@ -23,6 +31,7 @@ from keras_mobilenet.deploy.graphs.net_graph import graph_of_net
 from keras_mobilenet.deploy.graphs.operations import ACTIVATIONS, Graph
 from keras_mobilenet.deploy.metadata import read_info
 from keras_mobilenet.errors import CheckpointError, PrecisionError, about_file
+from keras_mobilenet.formats.keras.model_config import ModelSettings
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.model_info import Label, ModelInfo, check_classes, checked_labels
 from keras_mobilenet.images.pixel_scaling import (
@@ -88,7 +97,7 @@ def is_exported(model: Any) -> bool:
 
 
 def open_model(model: Any) -> Opened:
-    """Open a Keras model, a `.keras` file, a `Builder`, or a file of weights.
+    """Open a Keras model, a `.keras` file, a `Builder`, `NetWeights`, or a file of weights.
 
     What is open stays as it is. Keras is imported for a Keras model, and for a file whose model
     has layers that only Keras knows.
@@ -102,6 +111,8 @@ def open_model(model: Any) -> Opened:
     if isinstance(model, (str, PathLike)):
         path = _existing(model)
         return _open_keras_file(path) if path.endswith(_SUFFIX) else _open_net(builder_of(path))
+    if isinstance(model, NetWeights):
+        return _of_weights(model, lambda: _rebuilt(model))
     return _open_net(model) if isinstance(model, Builder) else _open_keras(model)
 
 
@@ -124,7 +135,10 @@ def _open_net(builder: Builder) -> Opened:
     """Open the net that a builder describes, or a file's, with its weights."""
     if builder.arguments.get("classifier_activation", "softmax") not in (*ACTIVATIONS, None):
         return _open_keras(_built(builder))
-    weights = net_weights(builder)
+    return _of_weights(net_weights(builder), lambda: _built(builder))
+
+
+def _of_weights(weights: NetWeights, load: Callable[[], Any] | None) -> Opened:
     graph = graph_of_net(weights)
     height, width = weights.size
     size = None if height is None or width is None else (height, width)
@@ -133,7 +147,7 @@ def _open_net(builder: Builder) -> Opened:
     of_imagenet = classifier is not None and classifier.channels == len(imagenet_classes())
     labels = imagenet_classes() if of_imagenet else None
     info = ModelInfo(size, preprocessing=scaling, labels=labels)
-    return _of_graph(graph, info, lambda: _built(builder))
+    return _of_graph(graph, info, load)
 
 
 def _built(builder: Builder) -> Any:
@@ -144,7 +158,24 @@ def _built(builder: Builder) -> Any:
     return build_net(builder.net, **{**builder.arguments, "weights": weights})
 
 
-def _of_graph(graph: Graph, info: ModelInfo, load: Callable[[], Any]) -> Opened:
+def _rebuilt(weights: NetWeights) -> Any:
+    """Return the Keras model of a net and its arrays, by way of a file."""
+    height, width = weights.size
+    if height is None or width is None:
+        raise ValueError(f"{weights.name} takes any size, and Keras needs a known one here.")
+    settings = ModelSettings(
+        weights.conventions, weights.family.bn_momentum, weights.classifier_activation or "linear"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.keras")
+        write_model_file(
+            path, weights.net, weights.arrays, name=weights.name, size=(height, width),
+            settings=settings, info=ModelInfo((height, width)),
+        )  # fmt: skip
+        return _loaded(path)
+
+
+def _of_graph(graph: Graph, info: ModelInfo, load: Callable[[], Any] | None) -> Opened:
     scores = graph.shapes[graph.output]
     classes = scores[0] if len(scores) == 1 else None
     dtype = "uint8" if graph.pixels else "float32"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 KEY = "keras_mobilenet"  # under which a file's metadata hold the text
+MEMBER = f"{KEY}.json"  # the name of the text where it is a file in an archive or a folder
 EVALUATION_CROP = 0.875  # what the published accuracies were measured with
 MAX_BYTES = 16 << 20  # of the text in a file: a million classes with short names
 _VERSION = 2  # 1 had a divisor and a shift for all channels

@@ -21,8 +21,8 @@ from keras_mobilenet.files import check_file, replacing
 from keras_mobilenet.formats.keras import zip_files
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.model_info import (
-    KEY,
     MAX_BYTES,
+    MEMBER,
     ModelInfo,
     check_classes,
     info_from,
@@ -38,7 +38,6 @@ from keras_mobilenet.models.input_scaling import net_at_input, preprocessing_in_
 from keras_mobilenet.models.keras_check import check_archive
 
 SUFFIX = ".keras"
-INFO_MEMBER = f"{KEY}.json"  # in the archive
 _infos: weakref.WeakKeyDictionary[Any, ModelInfo] = weakref.WeakKeyDictionary()
 
 
@@ -93,7 +92,7 @@ def save_model(model: Any, path: str | PathLike[str]) -> None:
     with replacing(path) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(INFO_MEMBER, info_of(model).to_text())
+            archive.writestr(MEMBER, info_of(model).to_text())
 
 
 def load_model(path: str | PathLike[str]) -> keras.Model:
@@ -131,9 +130,9 @@ def _freeze_again(model: Any) -> None:
 def _read_info(path: str) -> ModelInfo | None:
     """Return the info in the archive; None in a file that plain Keras wrote."""
     with about_file(path, "Pass a whole .keras file."), zip_files.opened(path) as archive:
-        if INFO_MEMBER not in archive.namelist():
+        if MEMBER not in archive.namelist():
             return None
-        return info_from(zip_files.text(archive, archive.getinfo(INFO_MEMBER), MAX_BYTES))
+        return info_from(zip_files.text(archive, archive.getinfo(MEMBER), MAX_BYTES))
 
 
 def _size_of(model: Any) -> tuple[int, int] | None:

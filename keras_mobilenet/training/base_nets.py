@@ -6,17 +6,17 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
-from keras_mobilenet.checkpoints.net_weights import Builder
+from keras_mobilenet.checkpoints.net_weights import Builder, NetWeights, net_weights
 from keras_mobilenet.checkpoints.published.local_files import copies
-from keras_mobilenet.deploy.graphs.operations import WEIGHTED, Graph, leading_to
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.nets import arguments, pretrained
 from keras_mobilenet.nets.families import registry
-from keras_mobilenet.nets.net import Size
+from keras_mobilenet.nets.net import Net, Size
 from keras_mobilenet.training.checks import check_data_format
 
 WHOLE = 1.0  # crop: users' objects stand near the edges too
@@ -55,7 +55,7 @@ def base_net(
             net,
             (*size, channels),
             alpha,
-            include_top=_takes_top(net, alpha, weights, size, options),
+            include_top=takes_published_top(net, alpha, weights, size, options),
             weights=weights,
             dropout=0.0,
             blocks=blocks,
@@ -68,7 +68,7 @@ def base_net(
     return model
 
 
-def base_features(
+def base_weights(
     *,
     net: str,
     alpha: float,
@@ -77,37 +77,36 @@ def base_features(
     channels: int,
     blocks: Sequence[Any] | None = None,
     **options: Any,
-) -> Opened:
-    """Return the same net up to what its classifier stands on, without Keras.
+) -> NetWeights:
+    """Return the net under the top that `base_net` makes, and its arrays, without Keras.
 
     Raises:
         ValueError: an argument is wrong.
         CheckpointError: the file of weights cannot be read or does not fit.
         DownloadError: the published weights are neither at hand nor to be fetched.
     """
-    takes_top = _takes_top(net, alpha, weights, size, options)
+    takes_top = takes_published_top(net, alpha, weights, size, options)
     arguments = {
         "input_shape": (*size, channels), "alpha": alpha, "weights": weights, "blocks": blocks,
         "include_top": takes_top, "pooling": None if takes_top else "avg", **options,
     }  # fmt: skip
-    opened = open_model(Builder(net, arguments))
-    graph = _before_classifier(opened.graph) if takes_top and opened.graph else opened.graph
-    info = replace(opened.info, size=size, crop=WHOLE, labels=None)
-    return replace(opened, graph=graph, info=info, classes=None)
+    found = net_weights(Builder(net, arguments))
+    return replace(found, net=_before_classifier(found.net))
 
 
-def _before_classifier(graph: Graph) -> Graph:
-    """Return a graph up to what its last layer with a kernel takes."""
-    last = graph.by_name[graph.output]
-    while last.kind not in WEIGHTED:
-        last = graph.by_name[last.inputs[0]]
-    before = graph.by_name[last.inputs[0]]
-    while before.kind == "none" and not before.activation:
-        before = graph.by_name[before.inputs[0]]
-    return replace(graph, operations=leading_to(before.name, graph.by_name))
+def base_features(weights: NetWeights, size: Size) -> Opened:
+    """Return what a net's classifier stands on as a model of its own."""
+    opened = open_model(weights)
+    return replace(opened, info=replace(opened.info, size=size, crop=WHOLE, labels=None))
 
 
-def _takes_top(
+def _before_classifier(net: Net) -> Net:
+    """Return a net up to what its classifier takes; one without a classifier as it is."""
+    before = takewhile(lambda layer: layer.role != "classifier", net)
+    return Net(tuple(layer for layer in before if layer.kind != "Dropout"))
+
+
+def takes_published_top(
     net: str, alpha: float, weights: Any, size: Size, options: Mapping[str, Any]
 ) -> bool:
     """Return whether to begin with published weights that have their top.

@@ -14,7 +14,6 @@ from keras_mobilenet.evaluation.multi_label_metrics import MultiLabelMetrics, ev
 from keras_mobilenet.evaluation.report.report import write_report
 from keras_mobilenet.files import locked as files_locked
 from keras_mobilenet.files import replacing
-from keras_mobilenet.models.model_files import save_model
 from keras_mobilenet.training.run_state import NAME as STATE
 from keras_mobilenet.training.runs import Run
 
@@ -67,7 +66,7 @@ def write_run(folder: Path, run: Run) -> None:
     Raises:
         OSError: one cannot be written, as on a full disk; what was there is as it was.
     """
-    save_model(run.model, folder / MODEL)
+    run.trained.save(folder / MODEL)
     _write_history(folder / HISTORY, run)
     metrics = metrics_of(run)
     _write_metrics(folder / METRICS, run, metrics)

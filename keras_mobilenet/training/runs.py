@@ -3,16 +3,71 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.transfer.heat_maps import ActivationMap, Pixels
+
 _HALF = 0.5
 _PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "pillow")
+
+
+class TrainedModel(Protocol):
+    """What a training leaves: a model, whoever computes with it."""
+
+    @property
+    def crop(self) -> float:
+        """Share of each side of an image that the model sees."""
+
+    def keras(self) -> Any:
+        """Return the `keras.Model`."""
+
+    def save(self, path: Path) -> None:
+        """Write it as a `.keras` file."""
+
+    def maps(self, images: Sequence[Pixels], classes: Sequence[int]) -> list[ActivationMap]:
+        """Return where the model sees a class in each image.
+
+        Raises:
+            ValueError: its top permits no such map.
+        """
+
+
+@dataclass(frozen=True)
+class KerasModel:
+    """A Keras model that was trained."""
+
+    model: Any
+
+    @property
+    def crop(self) -> float:
+        """Share of each side of an image that the model sees."""
+        from keras_mobilenet.models.model_files import info_of  # noqa: PLC0415 - Keras
+
+        return info_of(self.model).crop
+
+    def keras(self) -> Any:
+        """Return it."""
+        return self.model
+
+    def save(self, path: Path) -> None:
+        """Write it as a `.keras` file."""
+        from keras_mobilenet.models.model_files import save_model  # noqa: PLC0415 - Keras
+
+        save_model(self.model, path)
+
+    def maps(self, images: Sequence[Pixels], classes: Sequence[int]) -> list[ActivationMap]:
+        """Return where the model sees a class in each image."""
+        from keras_mobilenet.transfer.activation_maps import cams  # noqa: PLC0415 - Keras
+
+        return cams(self.model, images, classes=classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +85,14 @@ class Run:
     timings: dict[str, float]  # seconds
     versions: dict[str, str]
     weights_hash: str  # SHA-256 of the weights that the training began with
-    model: Any  # keras.Model
+    trained: TrainedModel
     problems: tuple[str, ...]  # each names its image or class
     multi_label: bool = False  # whether an image may be of several classes, or of none
+
+    @cached_property
+    def model(self) -> Any:
+        """The `keras.Model`, which is made when it is first asked for."""
+        return self.trained.keras()
 
     @property
     def accuracy(self) -> float | None:

@@ -58,10 +58,10 @@ class Workers:
 
     def total(self, values: Sequence[float] | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the sums over all workers; each must ask at the same point of its work."""
-        import tensorflow as tf  # noqa: PLC0415 - loads for seconds
-
         if self.count == 1:
             return np.array(values, np.float64)
+        import tensorflow as tf  # noqa: PLC0415 - loads for seconds
+
         here = self.strategy.run(tf.constant, args=(np.array(values, np.float64),))
         # The mean, because a worker with several devices is in the sum that many times.
         mean = self.strategy.reduce(tf.distribute.ReduceOp.MEAN, here, axis=None)

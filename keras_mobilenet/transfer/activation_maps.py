@@ -12,53 +12,23 @@ Source: Zhou et al., 2016, Learning Deep Features for Discriminative Localizatio
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from keras_mobilenet.images.images import as_channels, fit_pixels, read_image
+from keras_mobilenet.images.images import as_channels, fit_pixels
 from keras_mobilenet.images.model_info import Label
 from keras_mobilenet.models.backends import inferred
 from keras_mobilenet.models.cuts import inputs_of
 from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.nets.arguments import as_int
+from keras_mobilenet.transfer.heat_maps import ActivationMap, Pixels, cropped
 from keras_mobilenet.transfer.linear_ends import ClassifierEnd, classifier_end
 
-Pixels = npt.NDArray[np.uint8]
 _BATCH = 4  # images at once: Keras holds all that lies between, 50 MB each
-
-
-@dataclass(frozen=True, eq=False)
-class ActivationMap:
-    """How strongly each place of an image speaks for one class."""
-
-    array: npt.NDArray[
-        np.float32
-    ]  # (height, width) of the net's last features; its mean: the logit
-    class_index: int
-    label: str | None  # None where the model's classes have no names
-    image: Pixels  # (height, width, 3), cropped as the model saw it, of its own resolution
-    exact: bool = True  # False: to first order at the image, behind a top that is not linear
-
-    def overlay(self, *, size: int | tuple[int, int] | None = None, alpha: float = 0.5) -> Pixels:
-        """Return the image with the map over it, dark where it is low and bright where high.
-
-        Args:
-            size: `(height, width)` in pixels, an int for a square, or None for the image's own.
-            alpha: How much of the image the map covers: 0 shows the image, 1 the map.
-
-        Returns:
-            A `uint8` array of shape `(height, width, 3)`.
-
-        Raises:
-            ValueError: `size` or `alpha` is out of range.
-        """
-        return overlaid(fit_pixels(self.image, size=size), self.array, alpha)
 
 
 def cam(
@@ -106,13 +76,13 @@ def cams(
     chosen: list[int | None] = [None] * len(images)
     if classes is not None:
         chosen = [_class_index(class_, end.classes, info.labels) for class_ in classes]
-    cropped = [_pixels(image, info.crop) for image in images]
+    shown = [cropped(image, info.crop) for image in images]
     channels = model.inputs[0].shape[1 if end.channels_first else -1]
     inputs = [
-        info.scaled(as_channels(fit_pixels(pixels, size=info.size), channels)) for pixels in cropped
+        info.scaled(as_channels(fit_pixels(pixels, size=info.size), channels)) for pixels in shown
     ]
     activation_maps = []
-    for values, pixels, index in zip(_features(model, end, inputs), cropped, chosen, strict=True):
+    for values, pixels, index in zip(_features(model, end, inputs), shown, chosen, strict=True):
         weights, bias = end.at(values.mean(axis=(0, 1)))
         maps = values @ weights + bias
         best = int(maps.mean(axis=(0, 1)).argmax()) if index is None else index
@@ -135,12 +105,6 @@ def _features(
         x = batch.transpose(0, 3, 1, 2) if end.channels_first else batch
         values = keras.ops.convert_to_numpy(inferred(net, x)).astype("float32")
         yield from values.transpose(0, 2, 3, 1) if end.channels_first else values
-
-
-def _pixels(image: str | PathLike[str] | Pixels, crop: float) -> Pixels:
-    if isinstance(image, (str, PathLike)):
-        return read_image(image, crop=crop)
-    return fit_pixels(image, crop=crop)
 
 
 def _class_index(class_: int | str, classes: int, labels: Sequence[Label] | None) -> int:
@@ -167,41 +131,3 @@ def _names(label: Label) -> tuple[str, ...]:
 
 def _name(label: Label) -> str:
     return _names(label)[-1]
-
-
-# From the lowest number to the highest, evenly spaced. Their brightness rises all the way, so that
-# the order can be seen in greys, too, and with any kind of colour vision.
-RAMP = np.array(
-    [(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)]
-)
-
-
-def coloured(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Return numbers of any shape as colours, `(..., 3)`: the lowest dark, the highest bright.
-
-    Equal numbers are all dark: none of them stands out.
-    """
-    low, high = numbers.min(), numbers.max()
-    share = (numbers - low) / (high - low) if high > low else np.zeros_like(numbers)
-    stops = np.linspace(0, 1, len(RAMP))
-    channels = [np.interp(share, stops, RAMP[:, i]) for i in range(3)]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
-
-
-def overlaid(
-    image: npt.NDArray[np.uint8], numbers: npt.NDArray[np.float32], alpha: float
-) -> npt.NDArray[np.uint8]:
-    """Return an image, `(height, width, 3)`, with a map of any `(height, width)` over it.
-
-    The map is stretched over the image, bilinear, and covers it with a share of `alpha`.
-
-    Raises:
-        ValueError: `alpha` is not in 0 to 1.
-    """
-    if isinstance(alpha, (bool, str)) or not 0 <= alpha <= 1:
-        raise ValueError(f"`alpha` must be between 0 and 1. Received: alpha={alpha!r}")
-    height, width, _ = image.shape
-    # The numbers are stretched, not their colours, between which there may be colours of others.
-    stretched = Image.fromarray(numbers).resize((width, height), Image.Resampling.BILINEAR)
-    heat = Image.fromarray(coloured(np.asarray(stretched)))
-    return np.array(Image.blend(Image.fromarray(image), heat, alpha))

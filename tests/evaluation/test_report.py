@@ -31,6 +31,7 @@ from keras_mobilenet.evaluation.report.filters import (
 from keras_mobilenet.evaluation.report.report import write_report
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.models.model_files import set_info
+from keras_mobilenet.training.runs import KerasModel
 
 pytestmark = pytest.mark.builds
 HOSTILE = """</td></title></style><script>alert(1)</script>"'&<img src=x onerror='alert(2)'>"""
@@ -48,7 +49,7 @@ class Run:
     timings: dict[str, float]
     versions: dict[str, str]
     weights_hash: str
-    model: Any
+    trained: Any
     problems: tuple[str, ...]
 
 
@@ -84,7 +85,7 @@ def run_of(labels=FLOWERS, n=30, wrong=6, model=None, paths=None, **changes):
         timings={"features": 12.34, "total": 125.0},
         versions={"keras": "3.15.1"},
         weights_hash="0f" * 32,
-        model=model,
+        trained=KerasModel(model),
         problems=(),
     )
     return replace(run, **changes)

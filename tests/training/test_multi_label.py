@@ -14,8 +14,8 @@ from keras_mobilenet.evaluation.report.mistakes import find_wrong_answers
 from keras_mobilenet.models.model_files import info_of, load_model
 from keras_mobilenet.training.data.sources import read_source
 from keras_mobilenet.training.finetune.settings import positive_weights
-from keras_mobilenet.training.finetune.steps import Objective
 from keras_mobilenet.training.finetune.top import Problem, scores, solve
+from keras_mobilenet.training.finetune.with_keras.steps import Objective
 
 NAMES = tuple(COLOURS)
 X = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3)).astype("uint8")

@@ -13,7 +13,7 @@ from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.nets.families import v3
 from keras_mobilenet.nets.families.v1 import BLOCKS, Block
-from keras_mobilenet.transfer.activation_maps import RAMP, coloured
+from keras_mobilenet.transfer.heat_maps import RAMP, coloured
 from keras_mobilenet.transfer.linear_ends import classifier_end
 
 pytestmark = pytest.mark.builds

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,28 @@ from PIL import Image
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.evaluation.multi_label_metrics import THRESHOLD
 from keras_mobilenet.images.images import fit_pixels, read_image
-from keras_mobilenet.models.model_files import info_of
-from keras_mobilenet.transfer.activation_maps import cams
+from keras_mobilenet.transfer.heat_maps import ActivationMap
 
 _MOST = 24
 _SIDE = 224  # pixels of the longer side; a card shows a third of the page or half a phone
 _QUALITY = 72  # of JPEG: 24 pairs stay under 2 MB even where the images are noise
 _Example = tuple[Any, Any]  # an image's path, None for an array; its true class, or several
 _Pixels = npt.NDArray[np.uint8]
+
+
+class TrainedModel(Protocol):
+    """What was trained, as far as the cards ask."""
+
+    @property
+    def crop(self) -> float:
+        """Share of each side of an image that the model sees."""
+
+    def maps(self, images: Sequence[_Pixels], classes: Sequence[int]) -> list[ActivationMap]:
+        """Return where the model sees a class in each image.
+
+        Raises:
+            ValueError: its top permits no such map.
+        """
 
 
 @dataclass(frozen=True)
@@ -112,13 +126,13 @@ def find_wrong_answers(
 
 
 def mistake_cards(
-    mistakes: Sequence[Mistake], labels: Sequence[str], model: Any
+    mistakes: Sequence[Mistake], labels: Sequence[str], trained: TrainedModel
 ) -> tuple[list[Card], list[Mistake]]:
     """Return a card for each mistake whose image can be read, and the other mistakes."""
     pixels = [_read(mistake) for mistake in mistakes]
     readable = [(m, image) for m, image in zip(mistakes, pixels, strict=True) if image is not None]
     rest = [m for m, image in zip(mistakes, pixels, strict=True) if image is None]
-    shown = _seen(readable, model) if readable else []
+    shown = _seen(readable, trained) if readable else []
     return [
         _card(mistake, labels, *images)
         for (mistake, _), images in zip(readable, shown, strict=True)
@@ -140,14 +154,15 @@ def _read(mistake: Mistake) -> _Pixels | None:
         return None
 
 
-def _seen(readable: Sequence[tuple[Mistake, _Pixels]], model: Any) -> list[tuple[_Pixels, ...]]:
+def _seen(
+    readable: Sequence[tuple[Mistake, _Pixels]], trained: TrainedModel
+) -> list[tuple[_Pixels, ...]]:
     """Return each image as the model saw it, and the map over it where its top permits one."""
     images = [image for _, image in readable]
     try:
-        maps = cams(model, images, classes=[mistake.predicted for mistake, _ in readable])
+        maps = trained.maps(images, [mistake.predicted for mistake, _ in readable])
     except ValueError:  # no average pooling
-        crop = info_of(model).crop
-        return [(_small(fit_pixels(image, crop=crop)),) for image in images]
+        return [(_small(fit_pixels(image, crop=trained.crop)),) for image in images]
     return [(_small(cam.image), cam.overlay(size=_fitting(cam.image))) for cam in maps]
 
 

@@ -25,6 +25,7 @@ from keras_mobilenet.evaluation.report.filters import FILTERS, NOTHING
 from keras_mobilenet.evaluation.report.mistakes import (
     Card,
     Mistake,
+    TrainedModel,
     find_mistakes,
     find_wrong_answers,
     mistake_cards,
@@ -68,8 +69,8 @@ class TrainedRun(Protocol):
         """SHA-256 of the weights."""
 
     @property
-    def model(self) -> Any:
-        """The trained `keras.Model`."""
+    def trained(self) -> TrainedModel:
+        """The trained model."""
 
     @property
     def problems(self) -> Sequence[str]:
@@ -166,4 +167,4 @@ def _sections(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> d
 
 def _mistake_cards(run: TrainedRun) -> tuple[list[Card], list[Mistake]]:
     mistakes = find_mistakes(run.validation, run.probabilities)
-    return mistake_cards(mistakes, run.labels, run.model)
+    return mistake_cards(mistakes, run.labels, run.trained)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any
 
-from keras_mobilenet.deploy.engines.choice import AUTO
+from keras_mobilenet.deploy.engines.choice import AUTO, KERAS
 from keras_mobilenet.images.pixel_scaling import Preprocessing
-from keras_mobilenet.models.backends import import_tensorflow
 from keras_mobilenet.training import run_files
 from keras_mobilenet.training.data.sources import read_source
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
 from keras_mobilenet.training.finetune.settings import ClassWeight, checked_settings
 from keras_mobilenet.training.finetune.stages import Training
+from keras_mobilenet.training.finetune.top_only import TopTraining, is_light
 from keras_mobilenet.training.runs import ProgressCallback, Run, unreported
 from keras_mobilenet.training.workers import SINGLE, Workers, count_in_tf_config, workers
 from keras_mobilenet.transfer.trained_parts import TOP
@@ -143,12 +144,22 @@ def finetune(
         multi_label=multi_label,
         preprocessing=preprocessing,
     )
-    training = Training(settings, source, folder, callbacks, progress, engine, together)
+    light = together is SINGLE and not callbacks and engine != KERAS and is_light(settings)
+    make = TopTraining if light else _with_keras(callbacks)
+    training = make(settings, source, folder, progress, engine, together)
     remedy = (
         "Start it again." if folder is None else f"{folder} holds what was done, to be resumed."
     )
     with run_files.locked(folder, together.chief), together.failures_as_errors(remedy):
         return training.run(FeatureCache(place))
+
+
+def _with_keras(callbacks: Sequence[Any]) -> Callable[..., Training]:
+    from keras_mobilenet.training.finetune.with_keras.training import (  # noqa: PLC0415
+        KerasTraining,
+    )
+
+    return partial(KerasTraining, callbacks=callbacks)
 
 
 def _workers() -> Workers:
@@ -160,6 +171,8 @@ def _workers() -> Workers:
     """
     if count_in_tf_config() < 2:
         return SINGLE
+    from keras_mobilenet.models.backends import import_tensorflow  # noqa: PLC0415 - Keras
+
     import_tensorflow("finetune() with the workers of TF_CONFIG")
     together = workers()
     if together.count == 1:

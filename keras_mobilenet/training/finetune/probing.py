@@ -21,7 +21,7 @@ from keras_mobilenet.errors import DownloadError
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.arguments import IMAGENET
 from keras_mobilenet.nets.pretrained import Pretrained
-from keras_mobilenet.training.base_nets import base_features
+from keras_mobilenet.training.base_nets import base_features, base_weights
 from keras_mobilenet.training.checks import check_whole
 from keras_mobilenet.training.data.sources import Image, LabelledImages, read_source
 from keras_mobilenet.training.data.views import View
@@ -122,9 +122,10 @@ def _features(
     progress: ProgressCallback,
 ) -> Features:
     size = (row.size, row.size)
-    model = base_features(
+    weights = base_weights(
         net=row.net, alpha=row.alpha, weights=IMAGENET, size=size, channels=3, **row.options
     )
+    model = base_features(weights, size)
     extractor = Extractor(model, size=size, channels=3, cache=cache, engine=engine)
     try:
         stage = f"{row}, size {row.size}"

@@ -1,56 +1,48 @@
-"""One training from the images to the run: features, then the top, then the tail."""
+"""One training from the images to the run: features, then what trains on them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.choice import engine_for
-from keras_mobilenet.deploy.engines.engine import chunks
-from keras_mobilenet.models.model_files import info_of
 from keras_mobilenet.training import run_files
-from keras_mobilenet.training.base_nets import base_net
 from keras_mobilenet.training.data.sources import LabelledImages
 from keras_mobilenet.training.data.views import views
 from keras_mobilenet.training.finetune.feature_cache import FeatureCache
-from keras_mobilenet.training.finetune.features import Extractor, put_through
+from keras_mobilenet.training.finetune.features import Extractor
 from keras_mobilenet.training.finetune.settings import (
     FinetuneSettings,
     class_weights,
     positive_weights,
 )
-from keras_mobilenet.training.finetune.tail import Plan, UnfrozenTraining
-from keras_mobilenet.training.finetune.top import STEPS, Step, train_top
 from keras_mobilenet.training.run_state import State, load_state, save_state
-from keras_mobilenet.training.runs import Progress, ProgressCallback, Run, versions
+from keras_mobilenet.training.runs import Progress, ProgressCallback, Run, TrainedModel, versions
 from keras_mobilenet.training.workers import SINGLE, Workers
-from keras_mobilenet.transfer import boundaries
-from keras_mobilenet.transfer.freezing import freeze
-from keras_mobilenet.transfer.trained_parts import TOP, frozen_until
 
 
 @dataclass
-class Training:
+class Training(ABC):
     """One training. `run` does it; the other methods stand in the order of the work."""
 
     settings: FinetuneSettings
     source: LabelledImages
     folder: Path | None  # where the run's files go, and its state after each epoch
-    callbacks: Sequence[Any]
     report: ProgressCallback
     engine: str
     workers: Workers = SINGLE  # all have the same images
     timings: dict[str, float] = field(default_factory=dict)
+    weights_hash: str = ""  # of what it begins with
 
     def run(self, cache: FeatureCache) -> Run:
         """Return the finished run, and write its files where it has a folder.
@@ -65,14 +57,7 @@ class Training:
             with self._timed("features"):
                 self._extract(cache)
             state = self._state()
-            with boundaries.classifier_is_linear(self.model):
-                if not state.epochs:
-                    with self._timed("top"):
-                        self._train_top(state)
-                    self._save(state)
-                if self.settings.train_from != TOP:
-                    with self._timed("tail"):
-                        self._train_tail(state)
+            self._learn(state)
             run = self._result(state)
         if self.folder is not None and self.workers.chief:
             run_files.write_run(self.folder, run)
@@ -85,28 +70,18 @@ class Training:
         yield
         self.timings[name] = time.perf_counter() - started
 
+    @abstractmethod
     def _build(self) -> None:
-        settings = self.settings
-        self.model = base_net(
-            net=settings.net, alpha=settings.alpha, weights=settings.weights, size=settings.size,
-            channels=settings.channels, labels=self.source.labels, seed=settings.seed,
-            blocks=settings.blocks,
-            activation="sigmoid" if self.source.multi_label else "softmax",
-        )  # fmt: skip
-        until = frozen_until(settings.train_from, settings.network)
-        freeze(self.model, until=until)
-        self.boundary = boundaries.boundary(self.model, settings.train_from)
-        self.tail = boundaries.submodel(self.model, self.boundary, boundaries.logits(self.model))
-        net = boundaries.submodel(self.model, self.model.inputs[0], boundaries.pooled(self.model))
-        self.weights_hash = boundaries.fingerprint(net)
+        """Make what is trained, and the hash of what it begins with."""
+
+    @abstractmethod
+    def _beneath(self) -> Any:
+        """Return what lies under the part that trains, as a `Predictor` takes it; None: pixels."""
 
     def _extract(self, cache: FeatureCache) -> None:
         """Compute what lies under the boundary: with everything training, the pixels."""
-        pixels = self.model.inputs[0]
         extractor = Extractor(
-            None
-            if self.boundary is pixels
-            else boundaries.submodel(self.model, pixels, self.boundary),
+            self._beneath(),
             size=self.settings.size,
             channels=self.settings.channels,
             cache=cache,
@@ -131,7 +106,7 @@ class Training:
                 replace(features, columns=len(labels)) for features in (self.train, self.validation)
             )
         self._check_classes()
-        self.weights = (
+        self.class_weights = (
             positive_weights(asked, labels, self.train.truth)
             if self.source.multi_label
             else class_weights(asked, labels, list(self.train.classes))
@@ -174,87 +149,17 @@ class Training:
             self.workers.check_alike(facts, f"images, features, settings or {self.folder}")
         return state
 
-    def _train_top(self, state: State) -> None:
-        """Train the classifier on pooled features, and write its history into the state."""
-        train, validation = self.train, self.validation
-        if self.settings.train_from != TOP:
-            net = boundaries.submodel(self.model, self.boundary, boundaries.pooled(self.model))
-            train, validation = put_through(net, (train, validation), self.engine)
-        only = self.settings.train_from == TOP
-        steps = self.settings.epochs if only else STEPS
-        callbacks = self._callbacks(self.tail, steps, 1)
-
-        def each(step: Step, row: dict[str, Any]) -> bool:
-            self._set_top(step)
-            state.history.append(row)
-            self._tell(row, row["epoch"], steps, "steps")
-            callbacks.on_epoch_end(row["epoch"] - 1, _logs(row))
-            return bool(self.tail.stop_training)
-
-        callbacks.on_train_begin()
-        step = train_top(
-            train.flat(), validation.flat() if validation else None,
-            classes=len(self.source.labels), weights=self.weights, steps=steps, each=each,
-        )  # fmt: skip
-        kernel, bias = map(self.workers.broadcast, (step.kernel, step.bias))
-        self._set_top(Step(kernel, bias, step.loss))
-        callbacks.on_train_end()
-
-    def _set_top(self, step: Step) -> None:
-        classifier = boundaries.classifier(self.model)
-        classifier.set_weights([step.kernel.reshape(classifier.kernel.shape), step.bias])
-
-    def _train_tail(self, state: State) -> None:
-        """Train from the boundary on, and leave the best weights in the model."""
-        plan = self._plan()
-        validation = self.validation if self.validation else None
-        training = UnfrozenTraining(self.tail, self.train, validation, plan, self.workers)
-        training.begin(state)
-        callbacks = self._callbacks(training.trained, plan.epochs, plan.steps(len(self.train)))
-        callbacks.on_train_begin()
-        while state.epochs < plan.epochs and not state.stopped:
-            self._epoch(training, state, callbacks)
-        callbacks.on_train_end()
-        training.finish(state)
-
-    def _epoch(self, training: UnfrozenTraining, state: State, callbacks: Any) -> None:
-        number, count = state.epochs, len(self.train)
-        size, epochs = self.settings.batch_size, self.settings.epochs
-
-        def after_batch(batch: int, logs: dict[str, Any]) -> None:
-            callbacks.on_train_batch_end(batch, logs)
-            done = number * count + min((batch + 1) * size, count)
-            self._tell(logs, done, epochs * count, "images")
-
-        callbacks.on_epoch_begin(number)
-        training.epoch(state, after_batch)
-        row = state.history[-1]
-        callbacks.on_epoch_end(number, _logs(row))
-        asked = self.workers.total([training.trained.stop_training])[0]
-        state.stopped = bool(state.stopped or asked)
-        self._save(state)
-        self._tell(row, state.epochs * count, epochs * count, "images")
+    @abstractmethod
+    def _learn(self, state: State) -> None:
+        """Train on the features, from where the state is."""
 
     def _save(self, state: State) -> None:
         if self.folder is not None and self.workers.chief:
             save_state(self.folder, self._identity(), state)
 
-    def _plan(self) -> Plan:
-        settings, info = self.settings, info_of(self.tail)
-        return Plan(
-            settings.epochs, settings.batch_size, settings.learning_rate, settings.label_smoothing,
-            settings.weight_decay, settings.patience, self.weights, settings.seed, info.scaled,
-        )  # fmt: skip
-
-    def _callbacks(self, model: Any, epochs: int, steps: int) -> Any:
-        model.stop_training = False
-        return keras.callbacks.CallbackList(
-            list(self.callbacks), model=model, epochs=epochs, steps=steps, verbose=0
-        )
-
     def _tell(self, values: dict[str, Any], done: int, total: int, unit: str) -> None:
         stage = "training the top" if unit == "steps" else f"training {self.settings.train_from}"
-        self.report(Progress(stage, done, total, unit, _logs(values)))
+        self.report(Progress(stage, done, total, unit, logs(values)))
 
     def _result(self, state: State) -> Run:
         multi_label = self.source.multi_label
@@ -271,21 +176,19 @@ class Training:
             labels=self.source.labels, history=state.history, validation=pairs,
             probabilities=self._probabilities(), settings=settings,
             timings=self.timings, versions=versions(), weights_hash=self.weights_hash,
-            model=self.model, problems=problems, multi_label=multi_label,
+            trained=self._trained(), problems=problems, multi_label=multi_label,
         )  # fmt: skip
 
+    @abstractmethod
     def _probabilities(self) -> npt.NDArray[np.float32]:
         """Return what the finished model puts out for the validation images."""
-        validation, scaled = self.validation, info_of(self.tail).scaled
-        net = boundaries.submodel(self.model, self.boundary, self.model.outputs[0])
-        y = np.empty((len(validation), len(self.source.labels)), np.float32)
-        for rows in chunks(len(validation), self.settings.batch_size):
-            x = validation.take(np.arange(len(validation))[rows])
-            y[rows] = net.predict_on_batch(scaled(x))
-        return y
+
+    @abstractmethod
+    def _trained(self) -> TrainedModel:
+        """Return the finished model."""
 
 
-def _logs(row: dict[str, Any]) -> dict[str, float]:
+def logs(row: dict[str, Any]) -> dict[str, float]:
     """Return the numbers of a row of the history, under Keras' names."""
     names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
     return {name: float(row[name]) for name in names if row.get(name) is not None}

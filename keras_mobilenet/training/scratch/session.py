@@ -19,6 +19,7 @@ from keras_mobilenet.training import run_files
 from keras_mobilenet.training.data.datasets import Dataset, Example
 from keras_mobilenet.training.run_state import State, load_state, save_state
 from keras_mobilenet.training.runs import (
+    KerasModel,
     Progress,
     ProgressCallback,
     Run,
@@ -248,7 +249,7 @@ class Session:
             validation=tuple(example for example, readable in examples if readable),
             probabilities=np.concatenate(rows)[known], settings=self._options.to_json(),
             timings=timings, versions=versions(), weights_hash=self._weights_hash,
-            model=self._model, problems=(*self._dataset.problems, *problems.values()),
+            trained=KerasModel(self._model), problems=(*self._dataset.problems, *problems.values()),
         )  # fmt: skip
 
 

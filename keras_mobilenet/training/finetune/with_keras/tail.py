@@ -18,8 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.training.finetune.features import Features
-from keras_mobilenet.training.finetune.steps import Examples, Objective, OwnSteps, SharedSteps
 from keras_mobilenet.training.finetune.top import scores
+from keras_mobilenet.training.finetune.with_keras.steps import (
+    Examples,
+    Objective,
+    OwnSteps,
+    SharedSteps,
+)
 from keras_mobilenet.training.run_state import State
 from keras_mobilenet.training.runs import Scores, history_row
 from keras_mobilenet.training.workers import SINGLE, Workers

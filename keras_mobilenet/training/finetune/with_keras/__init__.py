@@ -1,0 +1,1 @@
+"""What of a fine-tuning needs Keras: training from a block on, and a caller's callbacks."""
