@@ -13,7 +13,7 @@ import keras_mobilenet
 
 PACKAGE = Path(keras_mobilenet.__file__).parent
 
-FRONTS = ("mobilenet", "mobilenet_v2", "mobilenet_v3")
+FRONTS = ("mobilenet", "mobilenet_v2", "mobilenet_v3", "mobilenet_v4")
 # From the ground up: what a folder or a front of the package imports stands before it in this list.
 ORDER = (
     "nets", "formats", "images", "models", "checkpoints", *FRONTS, "display", "transfer",

@@ -1,4 +1,4 @@
-"""V2 and V3 beside `keras.applications`: what works here, and what says why not."""
+"""V2, V3 and V4: what works here, beside `keras.applications` too, and what says why not."""
 
 import keras
 import numpy as np
@@ -6,16 +6,29 @@ import pytest
 from random_models import randomise
 
 import keras_mobilenet
-from keras_mobilenet import MobileNetV2, MobileNetV3Large, MobileNetV3Small
+from keras_mobilenet import (
+    MobileNetV2,
+    MobileNetV3Large,
+    MobileNetV3Small,
+    MobileNetV4ConvMedium,
+    MobileNetV4ConvSmall,
+)
 from keras_mobilenet.checkpoints.building import build_net
 from keras_mobilenet.mobilenet_v3 import preprocess_input
 from keras_mobilenet.nets import arguments
-from keras_mobilenet.nets.families import v2, v3
+from keras_mobilenet.nets.families import v2, v3, v4
 from keras_mobilenet.nets.families.registry import FAMILIES, family, recognise
 
-BUILDERS = (MobileNetV2, MobileNetV3Small, MobileNetV3Large)
+BY_PARITY = (MobileNetV2, MobileNetV3Small, MobileNetV3Large)
+BUILDERS = (*BY_PARITY, MobileNetV4ConvSmall, MobileNetV4ConvMedium)
 V2_ROWS = (v2.BLOCKS[0], v2.Block(24, stride=2), v2.Block(24))
-ROWS = {"MobileNetV2": V2_ROWS, "MobileNetV3Small": v3.SMALL[:3], "MobileNetV3Large": v3.LARGE[:4]}
+ROWS = {
+    "MobileNetV2": V2_ROWS,
+    "MobileNetV3Small": v3.SMALL[:3],
+    "MobileNetV3Large": v3.LARGE[:4],
+    "MobileNetV4ConvSmall": v4.SMALL[:6],
+    "MobileNetV4ConvMedium": v4.MEDIUM[:3],
+}
 
 
 def build(builder, *arguments, **options):
@@ -78,7 +91,7 @@ def test_any_size_goes_with_a_top(builder):
     assert model(np.zeros((1, 64, 96, 3))).shape == (1, 5)
 
 
-@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize("builder", BY_PARITY)
 @pytest.mark.parametrize("shape", [(65, None, 3), (None, 65, 3)])
 def test_axes_are_padded_apart(builder, shape):
     """Keras takes both as even where the first is unknown, and fails where the second is."""
@@ -88,7 +101,7 @@ def test_axes_are_padded_apart(builder, shape):
     assert {pad[unknown] for pad in pads} <= {(0, 1), (1, 2)}
 
 
-@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize("builder", BY_PARITY)
 def test_same_padding_is_right_at_every_size(builder):
     """A net of unknown size takes lengths as even, as Keras' does; SAME needs no size."""
     options = {"include_top": False}

@@ -16,7 +16,7 @@ from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.families.registry import net_with_arrays, recognise
+from keras_mobilenet.nets.families.registry import family, net_with_arrays, recognise
 from keras_mobilenet.nets.net import Origin, Shape
 
 
@@ -27,7 +27,7 @@ class Inspection:
     path: str
     format: str
     origin: Origin | None  # MobileNet's arguments, where the shapes tell them
-    conventions: Conventions | None  # None where the file does not tell: then Keras' own
+    conventions: Conventions | None  # None where the file does not tell: then its builder's
     background: bool  # whether class 0 is a background class
     dtypes: tuple[str, ...]
     params: int  # values in all arrays
@@ -75,7 +75,8 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
         OSError: the target cannot be written; what was there is as it was.
     """
     with open_checkpoint(source) as checkpoint:
-        if recognise(shapes_of(checkpoint.arrays)) is None:
+        origin = recognise(shapes_of(checkpoint.arrays))
+        if origin is None:
             remedy = "Only files of one whole MobileNet are converted."
             names = ", ".join(shortened(checkpoint.arrays))
             raise CheckpointError(fault(source, f"unexpected arrays: {names}.", remedy))
@@ -90,14 +91,14 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
         except ValueError as error:
             remedy = "The file is damaged. Fetch or export it again."
             raise CheckpointError(fault(source, f"{error}.", remedy)) from error
-        origin = {
+        about = {
             "source": os.path.basename(os.path.normpath(source)),
             "source_format": checkpoint.format,
             "source_sha256": _sha256(source) or "",
             "notes": "; ".join(notes),
         }
-        conventions = checkpoint.conventions or Conventions()
-    write_arrays(target, values, conventions, {k: v for k, v in origin.items() if v})
+        conventions = checkpoint.conventions or family(origin.net).conventions
+    write_arrays(target, values, conventions, {k: v for k, v in about.items() if v})
     return inspect_weights(target)
 
 

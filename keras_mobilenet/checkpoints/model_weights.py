@@ -60,8 +60,9 @@ def conventions_of(model: Any) -> Conventions:
             f"The batch norms of model {model.name!r} have different epsilons, "
             f"{sorted(epsilons)}, of which a file of weights records one only."
         )
-    epsilon = epsilons.pop() if epsilons else Conventions().epsilon
-    padding = _padding(nets[0]) if nets else Conventions().padding
+    default = nets[0].family.conventions if nets else Conventions()
+    epsilon = epsilons.pop() if epsilons else default.epsilon
+    padding = _padding(nets[0]) if nets else default.padding
     return Conventions(epsilon, padding, _activation(nets))
 
 

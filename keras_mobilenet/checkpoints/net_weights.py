@@ -166,9 +166,9 @@ def chosen_conventions(
     size: tuple[Length, Length],
     family: Family,
 ) -> Conventions:
-    """Return the conventions to build with: the caller's, else the file's, else Keras'.
+    """Return the conventions to build with: the caller's, else the file's, else the family's.
 
-    `wanted` is what the caller asks for; `net` is the one of Keras' padding.
+    `wanted` is what the caller asks for; `net` is the one of the family's own padding.
 
     Raises:
         CheckpointError: the file follows others than the caller asks for.
@@ -181,8 +181,8 @@ def chosen_conventions(
     if path is not None:
         with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
             file = _file_conventions(path, checkpoint, wanted, are_one)
-    known = file or Conventions()
-    # Where the two are one function, Keras' own graph serves a file from elsewhere.
+    known = file or family.conventions
+    # Where the two are one function, the family's own graph serves a file from elsewhere.
     padded = replace(known, padding="keras")
     preferred = padded if are_one(known, padded) else known
     chosen = replace(preferred, **wanted)

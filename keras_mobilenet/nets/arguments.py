@@ -98,7 +98,7 @@ def check(
         dropout = share_dropped(dropout, family.dropout)
     else:
         _warn_if_ignored_pooling(pooling, frames)
-    _check_conventions(padding, epsilon, activation)
+    _check_conventions(family, padding, epsilon, activation)
     blocks = checked_blocks(blocks, alpha, family)
     shape, size, channels = _input_shape(input_shape, data_format, include_top, family)
     row = None
@@ -230,8 +230,8 @@ _NEUTRAL = {name: value for known in FAMILIES for name, value in known.options.i
 def _alpha(value: Any, family: Family) -> float:
     alpha = _finite_float(value)
     if alpha is None or alpha <= 0:
-        published = _listed(pretrained.alphas(family.name))
-        remedy = f"Published weights exist for {published}."
+        known = pretrained.alphas(family.name)
+        remedy = f"Published weights exist for {_listed(known)}." if known else "1 is the paper's."
         raise _wrong("alpha", value, "a positive number", remedy)
     if family.width(family.stem, alpha) < 1:
         least = 1 / family.stem
@@ -298,12 +298,13 @@ def checked_blocks(value: Any, alpha: float, family: Family = v1.FAMILY) -> tupl
     return blocks
 
 
-def _check_conventions(padding: Any, epsilon: Any, activation: Any) -> None:
+def _check_conventions(family: Family, padding: Any, epsilon: Any, activation: Any) -> None:
     if padding is not None and padding not in get_args(Padding):
         wanted = f"one of {', '.join(map(repr, get_args(Padding)))} or None"
         raise _wrong("padding", padding, wanted, "None follows the file of weights.")
     if epsilon is not None and ((number := _finite_float(epsilon)) is None or number <= 0):
-        remedy = "None follows the file of weights, and is 0.001 without one."
+        own = family.conventions.epsilon
+        remedy = f"None follows the file of weights, and is {own:g} without one."
         raise _wrong("epsilon", epsilon, "a positive number or None", remedy)
     if activation is not None and activation not in tuple(RELU_MAXIMA):
         wanted = f"one of {', '.join(map(repr, RELU_MAXIMA))} or None"
@@ -384,6 +385,9 @@ def _published(
     frames: int,
 ) -> pretrained.Pretrained:
     """Return the row of the published weights, or raise if there is none of these dimensions."""
+    if not pretrained.rows_of(family.name):
+        wanted = f"None or the path of a file: Keras publishes no weights of {family.name}"
+        raise _wrong("weights", IMAGENET, wanted, "Files of timm's are among those read.")
     remedy = "Pass weights=None or a file of your own for anything else."
     if blocks != family.blocks:
         raise _wrong("blocks", blocks, f"{family.blocks_name} with weights='imagenet'", remedy)

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from keras_mobilenet.nets.conventions import (
     NO_ZEROS,
     Activation,
+    Conventions,
     Length,
     Window,
     Zeros,
@@ -48,6 +49,7 @@ Kind = Literal[  # the Keras class that a layer is made of
 Role = Literal[  # what a layer with a kernel does in its part; "" of the others
     "",
     "stem",
+    "start",
     "expand",
     "depthwise",
     "pointwise",
@@ -272,7 +274,7 @@ def image(channels: int, include_preprocessing: bool) -> Iterator[Layer]:
 
 def convolution(name: str, part: str, role: Role, kernel: Shape, **options: Any) -> Layer:
     """Return a convolution, whose kind and channels follow from its role and its kernel."""
-    depthwise = role == "depthwise"
+    depthwise = role in ("start", "depthwise")
     kind: Kind = "DepthwiseConv2D" if depthwise else "Conv2D"
     channels = kernel[2] * kernel[3] if depthwise else kernel[3]
     return Layer(name, kind, part, channels, kernel, role=role, **options)
@@ -364,8 +366,11 @@ class Family:
     stem: int  # filters
     width: Callable[[int, float], int]  # from filters and alpha
     model_name: Callable[[float, Length], str | None]  # from alpha and the image's height
-    file_name: Callable[..., str]  # of published weights, from alpha, size and `include_top`
-    folder: str  # of these, at their publisher's
+    # Of Keras' published weights, from alpha, size and `include_top`; and where these lie.
+    file_name: Callable[..., str] | None = None
+    folder: str | None = None
+    # Its builder's, which are those of a file that tells none.
+    conventions: Conventions = field(default_factory=Conventions)
     default_size: Length = DEFAULT_SIZE  # pixels, with a top
     options: Mapping[str, Any] = field(default_factory=dict)  # what its builder alone takes
     bn_momentum: float = 0.999

@@ -43,6 +43,8 @@ class Pretrained:
     def file_name(self, include_top: bool) -> str:
         """Return the name that Keras gives the file: `mobilenet_2_5_224_tf_no_top.h5`."""
         name = family(self.net).file_name
+        if name is None:
+            raise LookupError(f"Keras publishes no weights of {self.net}")
         return name(self.alpha, self.size, include_top, **self.options)
 
     def url(self, include_top: bool) -> str:

@@ -1,4 +1,4 @@
-"""Costs of V2 and V3: to the last digit of what was counted in Keras, and against LiteRT."""
+"""Costs of V2, V3 and V4: to the last digit of what others counted, and against LiteRT."""
 
 import pytest
 from litert_arena import arena
@@ -6,13 +6,19 @@ from random_models import randomise
 from test_memory import SLACK, converted
 from typer.testing import CliRunner
 
-from keras_mobilenet import MobileNetV2, MobileNetV3Small, layer_costs, peak_memory
+from keras_mobilenet import (
+    MobileNetV2,
+    MobileNetV3Small,
+    MobileNetV4ConvMedium,
+    layer_costs,
+    peak_memory,
+)
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.display.charts import cost_chart
 from keras_mobilenet.display.cost_tables import cost_table
 from keras_mobilenet.nets.costs.layers import SQUEEZE_EXCITE, cost_shares, kind_of
 from keras_mobilenet.nets.costs.memory import weight_bytes
-from keras_mobilenet.nets.families import v2, v3
+from keras_mobilenet.nets.families import v2, v3, v4
 
 SIZES = (224, 192, 160, 128, 96)
 # Parameters with and without the top, and MACs by size, of keras.applications' nets.
@@ -38,6 +44,23 @@ V3_UNPUBLISHED = {
     ("small", 1.25): (3_660_640, 87_703_648),
     ("large", 0.5): (2_702_512, 73_663_088),
     ("large", 1.25): (8_286_760, 349_904_800),
+}
+# Of timm's nets: parameters, those that train, those without the top; and MACs by size.
+V4 = {
+    ("small", 1.0): (
+        (3_799_112, 3_774_024, 1_284_192),
+        {224: 186_005_568, 256: 242_178_048, 320: 376_992_000},
+    ),
+    ("small", 0.5): ((2_252_808, 2_238_952, 352_288), {224: 64_741_408}),
+    ("small", 0.35): ((1_916_072, 1_905_384, 199_872), {224: 47_723_040}),
+    ("medium", 1.0): (
+        (9_783_416, 9_715_512, 7_268_496),
+        {224: 827_649_984, 256: 1_080_244_224, 320: 1_686_470_400},
+    ),
+    ("large", 1.0): (
+        (32_740_416, 32_590_864, 30_225_496),
+        {256: 2_835_269_632, 384: 6_376_220_672, 448: 8_677_838_848},
+    ),
 }
 
 
@@ -73,6 +96,17 @@ def test_v3_of_other_alphas_has_the_parameters_and_macs_of_keras(size, alpha):
     assert counted(net=f"mobilenet_v3_{size}", alpha=alpha) == expected
 
 
+@pytest.mark.parametrize(("size", "alpha"), V4)
+def test_v4_has_the_parameters_and_macs_of_timm(size, alpha):
+    net = {"net": f"mobilenet_v4_conv_{size}", "alpha": alpha}
+    (params, trainable, no_top), macs = V4[size, alpha]
+    for pixels, expected in macs.items():
+        assert counted(size=pixels, **net) == (params, expected)
+    assert counted(include_top=False, **net)[0] == no_top
+    norms = [cost for cost in layer_costs(**net) if cost.kind == "BatchNormalization"]
+    assert params - sum(norm.params // 2 for norm in norms) == trainable
+
+
 def test_builders_names_are_keys_too():
     assert counted(net="MobileNetV2") == counted(net="mobilenet_v2")
     with pytest.raises(ValueError, match="`net` must be one of mobilenet, .*net='mobilenet_v9'"):
@@ -101,6 +135,10 @@ def test_shares_are_of_all_kinds_and_not_beside_v1s_paper(net):
         ("mobilenet_v3_small", 1.0, "int8", 126_720),
         ("mobilenet_v3_large", 0.75, "float32", 847_872),
         ("mobilenet_v3_large", 0.75, "int8", 211_968),
+        ("mobilenet_v4_conv_small", 1.0, "float32", 1_167_872),
+        ("mobilenet_v4_conv_small", 1.0, "int8", 291_968),
+        ("mobilenet_v4_conv_medium", 0.5, "float32", 1_389_056),
+        ("mobilenet_v4_conv_medium", 0.5, "int8", 347_264),
     ],
 )
 def test_peak_is_the_arena_that_litert_took(net, alpha, dtype, arena):
@@ -113,10 +151,15 @@ def test_peak_is_the_arena_that_litert_took(net, alpha, dtype, arena):
     [
         (MobileNetV2, "mobilenet_v2", v2.BLOCKS[:3]),
         (MobileNetV3Small, "mobilenet_v3_small", (v3.SMALL[0], v3.SMALL[3])),
+        (
+            MobileNetV4ConvMedium,
+            "mobilenet_v4_conv_medium",
+            (v4.MEDIUM[0], v4.MEDIUM[1], v4.MEDIUM[2], v4.MEDIUM[8]),
+        ),
     ],
 )
 def test_litert_takes_what_is_counted(builder, net, blocks, capfd):
-    options = {"include_preprocessing": False} if net != "mobilenet_v2" else {}
+    options = {"include_preprocessing": False} if "v3" in net else {}
     model = builder((64, 64, 3), 0.5, weights=None, classes=10, blocks=blocks, **options)
     content = converted(randomise(model), "float32", 64)
     costs = layer_costs(0.5, net=net, size=64, classes=10, blocks=blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from keras_mobilenet.nets.families import v1, v2, v3
+from keras_mobilenet.nets.families import v1, v2, v3, v4
 from keras_mobilenet.nets.net import (
     Family,
     Net,
@@ -18,6 +18,9 @@ FAMILIES: tuple[Family, ...] = (
     v2.FAMILY,
     v3.SMALL_FAMILY,
     v3.LARGE_FAMILY,
+    v4.SMALL_FAMILY,
+    v4.MEDIUM_FAMILY,
+    v4.LARGE_FAMILY,
 )
 
 

@@ -143,7 +143,7 @@ def network(
     if minimalistic:
         blocks = [minimalistic_block(block) for block in blocks]
     layers = [*image(channels, include_preprocessing)]
-    layers += _stem(channels, padding, activation)
+    layers += stem(channels, STEM, padding, activation)
     moves = steps([(b.kernel, b.stride) for b in blocks], padding, output_stride, size, zeros)
     for number, (block, step) in enumerate(zip(blocks, moves, strict=True)):
         layers += _block(number, block, width(block.filters, alpha), step, layers[-1])
@@ -160,7 +160,7 @@ def network(
 
 def top(channels: int, classes: int, pooling: Pooling = "avg") -> tuple[Layer, ...]:
     """Return a classifier that stands on the pool, without the convolution between the two."""
-    return pool(pooling, channels, keepdims=True), *_classifier(channels, classes)
+    return pool(pooling, channels, keepdims=True), *classifier(channels, classes)
 
 
 def describe(names: Collection[str]) -> Net:
@@ -170,9 +170,8 @@ def describe(names: Collection[str]) -> Net:
     none of V3's are passed over.
     """
     numbers = {int(match[1] or 0) for match in map(_OF_BLOCK.fullmatch, names) if match}
-    layers = _stem(
-        1, "symmetric", _activation_of("conv", names)
-    )  # the padding that has every layer
+    # The padding that has every layer.
+    layers = stem(1, 1, "symmetric", _activation_of("conv", names))
     for number in sorted(numbers):
         before, prefix = layers[-1], _prefix(number)
         block = Block(
@@ -200,21 +199,21 @@ def recognise(
     shapes: Mapping[str, Shape], *, net: str, blocks: Sequence[Block], top_channels: int
 ) -> Origin | None:
     """Return the arguments that lead to arrays of these shapes, None if they are no such net's."""
-    stem = shapes.get("conv/kernel", ())
+    first = shapes.get("conv/kernel", ())
     last = shapes.get(f"{_prefix(len(blocks) - 1)}project/kernel", ())
-    if not len(stem) == len(last) == 4 or f"{_prefix(len(blocks))}project/kernel" in shapes:
+    if not len(first) == len(last) == 4 or f"{_prefix(len(blocks))}project/kernel" in shapes:
         return None
     logits = shapes.get("logits/kernel", ())
     classes = logits[3] if len(logits) == 4 else None
     minimalistic = not any("squeeze_excite" in name for name in shapes)
     for alpha in alphas_of(blocks[-1].filters, last[3], width):
         arrays = network(
-            alpha, stem[2], classes or 1, classes is not None,
+            alpha, first[2], classes or 1, classes is not None,
             blocks=blocks, minimalistic=minimalistic, top_channels=top_channels,
         ).arrays()  # fmt: skip
         if arrays.items() <= shapes.items():
             options = {"minimalistic": True} if minimalistic else {}
-            return Origin(net, alpha, stem[2], classes, classes is not None, options)
+            return Origin(net, alpha, first[2], classes, classes is not None, options)
     return None
 
 
@@ -244,7 +243,7 @@ def _act(convolution: str, part: str, channels: int, activation: str) -> Layer:
     return Layer(f"{convolution}_{activation}", kind, part, channels, activation=activation)
 
 
-def _convolution(
+def normalised(
     name: str, part: str, role: Role, kernel: Shape, activation: str = "", **options: Any
 ) -> Iterator[Layer]:
     """Yield a convolution, its batch norm and its activation, if it has one."""
@@ -255,14 +254,15 @@ def _convolution(
         yield _act(name, part, first.channels, activation)
 
 
-def _stem(channels: int, padding: Padding, activation: str) -> list[Layer]:
+def stem(channels: int, filters: int, padding: Padding, activation: str) -> list[Layer]:
+    """Return the first convolution, with a layer that pads ahead of it where PyTorch pads."""
     pads = padding == "symmetric"
     pad = Layer("conv_pad", "ZeroPadding2D", "stem", channels, pad=(centred_zeros(3),) * 2)
-    stem = _convolution(
-        "conv", "stem", "stem", (3, 3, channels, STEM), activation,
+    layers = normalised(
+        "conv", "stem", "stem", (3, 3, channels, filters), activation,
         stride=STEM_STRIDE, padding="valid" if pads else "same",
     )  # fmt: skip
-    return [pad, *stem] if pads else [*stem]
+    return [pad, *layers] if pads else [*layers]
 
 
 def _block(number: int, block: Block, filters: int, step: Step, before: Layer) -> list[Layer]:
@@ -270,7 +270,7 @@ def _block(number: int, block: Block, filters: int, step: Step, before: Layer) -
     layers: list[Layer] = []
 
     def add(role: Role, kernel: Shape, activation: str = "", **options: Any) -> None:
-        layers.extend(_convolution(f"{prefix}{role}", part, role, kernel, activation, **options))
+        layers.extend(normalised(f"{prefix}{role}", part, role, kernel, activation, **options))
 
     wide = channels
     if block.expansion is not None:
@@ -305,7 +305,7 @@ def _squeeze_excite(name: str, part: str, weighed: Layer) -> Iterator[Layer]:
 
 
 def _head(channels: int, filters: int, activation: str) -> Iterator[Layer]:
-    return _convolution("conv_1", "head", "head", (1, 1, channels, filters), activation)
+    return normalised("conv_1", "head", "head", (1, 1, channels, filters), activation)
 
 
 def _top(channels: int, wide: int, classes: int, activation: str) -> Iterator[Layer]:
@@ -313,10 +313,11 @@ def _top(channels: int, wide: int, classes: int, activation: str) -> Iterator[La
     kernel = (1, 1, channels, wide)
     yield Layer("conv_2", "Conv2D", "top", wide, kernel, bias=True, role="head")
     yield _act("conv_2", "top", wide, activation)
-    yield from _classifier(wide, classes)
+    yield from classifier(wide, classes)
 
 
-def _classifier(channels: int, classes: int) -> Iterator[Layer]:
+def classifier(channels: int, classes: int) -> Iterator[Layer]:
+    """Yield what stands on the last features that are pooled, from the dropout on."""
     yield Layer("dropout", "Dropout", "top", channels, counted=True, optional=True)
     kernel = (1, 1, channels, classes)
     yield Layer("logits", "Conv2D", "top", classes, kernel, bias=True, role="classifier")

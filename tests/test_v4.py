@@ -1,0 +1,160 @@
+"""MobileNetV4, which Keras has not: its builders are as V2's, its graph and weights are timm's."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from random_models import randomise
+
+from keras_mobilenet import (
+    MobileNetV2,
+    MobileNetV4ConvLarge,
+    MobileNetV4ConvMedium,
+    MobileNetV4ConvSmall,
+    inspect_weights,
+    mobilenet_v4,
+    save_weights,
+)
+from keras_mobilenet.nets.families import v4
+from keras_mobilenet.nets.families.registry import family, recognise
+
+BUILDERS = (MobileNetV4ConvSmall, MobileNetV4ConvMedium, MobileNetV4ConvLarge)
+# A full convolution, a fused block, and universal ones with both windows, either, and neither.
+ROWS = (
+    v4.Block(16, 2, expansion=None),
+    v4.Block(24, 2, fused=True),
+    v4.Block(32, 2, 3, start=5, kernel=5),
+    v4.Block(32, start=3, kernel=0),
+    v4.Block(32, start=0, kernel=0),
+    v4.Block(40, 2, start=0),
+    v4.Block(40, start=3),
+)
+
+
+def build(size=64, builder=MobileNetV4ConvSmall, **options):
+    fixed = {"alpha": 0.5, "classes": 5, "blocks": ROWS}
+    return builder((size, size, 3), **fixed | options)
+
+
+def names(model):
+    return [layer.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_signature_begins_with_that_of_v2(builder):
+    v2, ours = (list(inspect.signature(b).parameters.values()) for b in (MobileNetV2, builder))
+    theirs = [p for p in v2 if p.kind is not p.KEYWORD_ONLY]
+    for a, b in zip(ours, theirs, strict=False):
+        default = None if a.name == "weights" else b.default  # Keras publishes none
+        assert (a.name, a.default, a.kind) == (b.name, default, b.kind)
+    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
+
+
+def test_module_offers_the_names_of_keras_modules():
+    assert {b.__name__ for b in BUILDERS} < set(mobilenet_v4.__all__)
+    assert {"preprocess_input", "decode_predictions"} < set(mobilenet_v4.__all__)
+
+
+@pytest.mark.parametrize(("builder", "size"), [*zip(BUILDERS, (224, 256, 384), strict=True)])
+def test_default_size_is_that_of_timms_first_weights(builder, size):
+    model = builder(alpha=0.35)
+    assert model.input_shape == (None, size, size, 3)
+    assert model.name.endswith(f"_0.35_{size}")
+
+
+def test_default_graph_is_timms():
+    model = build()
+    assert {x.epsilon for x in model.layers if hasattr(x, "epsilon")} == {1e-5}
+    pads = {x.name: x.padding for x in model.layers if x.name.endswith("_pad")}
+    assert pads == {
+        "conv_pad": ((1, 1), (1, 1)),
+        "full_0_pad": ((1, 1), (1, 1)),
+        "fused_1_expand_pad": ((1, 1), (1, 1)),
+        "universal_2_depthwise_pad": ((2, 2), (2, 2)),
+        "universal_5_depthwise_pad": ((1, 1), (1, 1)),
+    }
+    assert names(build(padding="symmetric")) == names(build(padding="keras")) == names(model)
+    assert not any(name.endswith("_pad") for name in names(build(padding="same")))
+
+
+def test_a_start_window_has_no_activation_and_strides_where_it_is_alone():
+    model = build(blocks=(v4.Block(24, 2, start=5, kernel=0), v4.Block(24, start=3)))
+    assert model.get_layer("universal_0_start").strides == (2, 2)
+    assert model.get_layer("universal_0_start_pad").padding == ((2, 2), (2, 2))
+    assert "universal_0_start_relu" not in names(model)
+    assert model.get_layer("universal_1_expand_relu").max_value is None
+    assert "universal_1_add" in names(model)
+
+
+def test_names_are_the_same_in_every_model():
+    assert names(build()) == names(build())
+    image = keras.Input((64, 64, 3))
+    nets = [build(input_tensor=image, name_prefix=name) for name in ("a_", "b_")]
+    own = [keras.layers.Dropout(0.1)(net.output) for net in nets]
+    assert keras.Model(image, own)
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+@pytest.mark.parametrize(("size", "stride"), [(64, 16), (97, 8)])
+def test_a_denser_net_gives_what_the_sparse_one_gives_too(padding, size, stride):
+    rows = (*ROWS, v4.Block(48, 2, start=3, kernel=5), v4.Block(48, start=5))
+    options = {"include_top": False, "blocks": rows[1:], "padding": padding}
+    sparse = randomise(build(size, **options))
+    dense = build(size, output_stride=stride, **options)
+    dense.set_weights(sparse.get_weights())
+    x = np.random.default_rng(0).uniform(-1, 1, (1, size, size, 3)).astype("float32")
+    step = 32 // stride
+    # SAME centres a stride of 2 over an even length on odd places.
+    first = step - 1 if padding == "same" and size % 2 == 0 else 0
+    expected = np.asarray(sparse(x))
+    # Depthwise convolutions of one graph are other kernels in the other: sums of float32.
+    found = np.asarray(dense(x))[:, first::step, first::step]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        v4.Block(16, 2, start=0, kernel=0),  # nothing has the stride
+        v4.Block(16, expansion=None, kernel=0),
+        v4.Block(16, expansion=None, start=3),
+        v4.Block(16, fused=True, start=3),
+        v4.Block(16, fused=True, kernel=0),
+        v4.Block(16, expansion=0),
+        v4.Block(16, start=-1),
+        v4.Block(16, kernel=2.5),
+    ],
+    ids=str,
+)
+def test_blocks_of_which_no_net_can_be_made_are_refused(block):
+    with pytest.raises(ValueError, match="`blocks` must be"):
+        build(blocks=[block])
+
+
+def test_weights_of_keras_are_said_not_to_be():
+    with pytest.raises(ValueError, match="Keras publishes no weights of MobileNetV4ConvSmall"):
+        MobileNetV4ConvSmall(weights="imagenet")
+
+
+def test_a_file_that_tells_no_conventions_goes_with_the_default_ones(tmp_path):
+    model = randomise(build(blocks=v4.SMALL, alpha=0.35))
+    path = tmp_path / "a.weights.h5"
+    model.save_weights(path)  # Keras' own
+    again = MobileNetV4ConvSmall((64, 64, 3), 0.35, classes=5, weights=path)
+    x = np.ones((1, 64, 64, 3), "float32")
+    np.testing.assert_array_equal(again(x), model(x))
+
+
+def test_a_file_of_ours_tells_net_and_conventions(tmp_path):
+    model = randomise(build(blocks=v4.SMALL, alpha=0.35))
+    save_weights(model, tmp_path / "a.safetensors")
+    inspection = inspect_weights(tmp_path / "a.safetensors")
+    assert (inspection.origin.net, inspection.origin.alpha) == ("MobileNetV4ConvSmall", 0.35)
+    assert (inspection.conventions.epsilon, inspection.conventions.padding) == (1e-5, "symmetric")
+
+
+def test_a_net_with_a_block_more_is_not_recognised():
+    known = family("mobilenet_v4_conv_small")
+    more = known.network(blocks=(*v4.SMALL, v4.SMALL[-1]))
+    assert recognise(more.arrays()) is None
