@@ -1,14 +1,15 @@
-"""Write what MobileNetV2 and V3 of timm, torchvision and Hugging Face put out, `family.json`.
+"""Write what MobileNetV2, V3 and V4 of timm, torchvision and Hugging Face put out, `family.json`.
 
 Run by hand, with the real libraries; the tests only read what it wrote:
 
     python -m pip install torch==2.13.0 torchvision timm==1.0.31 transformers==5.24.0
-    python tests/make_family_goldens.py
+    python tests/make_family_goldens.py [what the names of the nets begin with]
 
 No array is stored: each is made from its own name and shape, here and in the tests.
 """
 
 import json
+import sys
 from zlib import crc32
 
 import numpy as np
@@ -27,6 +28,11 @@ NETS = {
     "timm/tf_mobilenetv3_large_075": ("MobileNetV3Large", {"alpha": 0.75}),
     "timm/tf_mobilenetv3_small_minimal_100": ("MobileNetV3Small", {"minimalistic": True}),
     "timm/tf_mobilenetv3_large_minimal_100": ("MobileNetV3Large", {"minimalistic": True}),
+    "timm/mobilenetv4_conv_small_035": ("MobileNetV4ConvSmall", {"alpha": 0.35}),
+    "timm/mobilenetv4_conv_small_050": ("MobileNetV4ConvSmall", {"alpha": 0.5}),
+    "timm/mobilenetv4_conv_small": ("MobileNetV4ConvSmall", {}),
+    "timm/mobilenetv4_conv_medium": ("MobileNetV4ConvMedium", {}),
+    "timm/mobilenetv4_conv_large": ("MobileNetV4ConvLarge", {}),
     "torchvision/mobilenet_v2": ("MobileNetV2", {"alpha": 0.5}),
     "torchvision/mobilenet_v3_small": ("MobileNetV3Small", {}),
     "torchvision/mobilenet_v3_large": ("MobileNetV3Large", {}),
@@ -85,14 +91,21 @@ def _hugging_face(kind, alpha):
     return getattr(transformers, kind)(config)
 
 
+def sizes_of(name):
+    """Return the sizes that a net is run at: V4 has weights for 256 pixels as well."""
+    return (*SIZES, 256) if "v4" in name else SIZES
+
+
 def main():
-    found = {}
-    for name in NETS:
+    chosen = tuple(sys.argv[1:]) or ("",)
+    found = json.loads(GOLDENS.read_text()) if GOLDENS.exists() else {}
+    for name in (name for name in NETS if name.startswith(chosen)):
         net = real(name)
-        rows = {str(size): outputs(net, size) for size in SIZES}
+        rows = {str(size): outputs(net, size) for size in sizes_of(name)}
         if name == "hugging_face/MobileNetV2ForImageClassification":
             rows = {size: row[1:] for size, row in rows.items()}  # without the background class
         found[name] = {size: row[:STORED].tolist() for size, row in rows.items()}
+    found = {name: found[name] for name in NETS if name in found}
     GOLDENS.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""MobileNetV2 and V3 of timm, torchvision and Hugging Face, against what the real nets put out.
+"""MobileNetV2, V3 and V4 of timm, torchvision and Hugging Face, against what the real nets put out.
 
 `make_family_goldens.py` wrote the goldens, with arrays that are made of their names alone: an
 array taken for another one, or by a wrong name, changes the outputs.
@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from make_family_goldens import GOLDENS, NETS, SIZES, values
+from make_family_goldens import GOLDENS, NETS, SIZES, sizes_of, values
 from make_goldens import BACKGROUND_CLASSES, CLASSES, image
 from safetensors.numpy import save_file
 
@@ -26,6 +26,7 @@ CONVENTIONS = {"timm/mobilenet": SYMMETRIC, "timm/tf_": SLIM, "hugging_face/": S
 CONVENTIONS |= {"torchvision/mobilenet_v2": SYMMETRIC}
 CONVENTIONS |= {"torchvision/mobilenet_v3": Conventions(1e-3, "symmetric")}
 V2, V3 = "timm/mobilenetv2_035", "timm/mobilenetv3_small_050"
+V4, V4_SMALL = "timm/mobilenetv4_conv_medium", "timm/mobilenetv4_conv_small_035"
 TF_V3, HF = "timm/tf_mobilenetv3_small_075", "hugging_face/MobileNetV2ForImageClassification"
 
 
@@ -102,7 +103,7 @@ def test_a_file_gives_what_its_library_puts_out_at_even_and_odd_sizes(file, name
     expected = next(known for begin, known in CONVENTIONS.items() if name.startswith(begin))
     assert inspect_weights(path).conventions == expected
     model = built(name, path)
-    assert max(difference(model, name, size) for size in SIZES) < CLOSE
+    assert max(difference(model, name, size) for size in sizes_of(name)) < CLOSE
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -114,7 +115,7 @@ def test_a_net_of_one_size_takes_a_slim_file_into_keras_own_graph(file, size):
     assert difference(model, TF_V3, size) < CLOSE
 
 
-def test_every_source_of_v2_and_v3_has_a_golden():
+def test_every_source_behind_v1_has_a_golden():
     rows = [source.name for source in map(source_of, NETS)]
     ours = {source.name for source in pytorch_names.SOURCES if "V1" not in source.name}
     assert ours == set(rows)
@@ -206,4 +207,32 @@ def test_a_squeeze_in_a_v2_of_timm_is_refused(file):
     extra = {"blocks.1.0.se.conv_reduce.weight": values("x", (4, 24, 1, 1))}
     path = file(V2, change=lambda arrays: arrays | extra)
     with pytest.raises(CheckpointError, match="squeeze-and-excitation .*, which MobileNetV2 lacks"):
+        inspect_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("called", "config"),
+    [
+        ("mobilenetv4_conv_aa_medium.e250_r384_in12k", None),
+        ("mobilenetv4_conv_blur_medium.e500_r224_in1k", None),
+        ("model", {"architecture": "mobilenetv4_conv_aa_medium"}),
+    ],
+)
+def test_a_v4_that_filters_at_its_strides_has_the_same_arrays_and_is_refused(file, called, config):
+    with pytest.raises(CheckpointError, match="has the arrays of MobileNetV4ConvMedium, but filte"):
+        inspect_weights(file(V4, called, config))
+
+
+def test_a_v4_that_may_filter_at_its_strides_is_said_to(file):
+    (note,) = inspect_weights(file(V4)).notes
+    assert "nothing tells that it is no mobilenetv4_conv_aa_* or mobilenetv4_conv_blur_*" in note
+    assert inspect_weights(file(V4, "mobilenetv4_conv_medium.e500_r224_in1k")).notes == ()
+    assert inspect_weights(file(V4, config={"architecture": "mobilenetv4_conv_medium"})).notes == ()
+    assert inspect_weights(file(V4_SMALL)).notes == ()  # of which there is none that filters
+
+
+def test_an_attention_block_in_a_v4_of_timm_is_refused(file):
+    extra = {"blocks.2.9.attn.query.proj.weight": values("x", (4, 24, 1, 1))}
+    path = file(V4, change=lambda arrays: arrays | extra)
+    with pytest.raises(CheckpointError, match="hybrid nets have them, which MobileNetV4ConvMedium"):
         inspect_weights(path)

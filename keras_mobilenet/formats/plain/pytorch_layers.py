@@ -19,6 +19,7 @@ _TIMM = {
     "squeeze": "se.conv_reduce",
     "excite": "se.conv_expand",
 }
+_TIMM_V4 = {"start": "dw_start", "expand": "pw_exp", "depthwise": "dw_mid", "project": "pw_proj"}
 _HUGGING_FACE = {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"}
 _WEIGHS = ("squeeze", "excite")  # these have no batch norm
 
@@ -29,6 +30,11 @@ def timm(net: Net) -> Names:
     Blocks that put out the same number of channels are a stage: `blocks.<stage>.<block>`.
     """
     return _named(_timm(net))
+
+
+def timm_v4(net: Net) -> Names:
+    """Return timm's of V4: what a block is made of, and a stage that begins where a stride is."""
+    return _named(_timm_v4(net))
 
 
 def torchvision(net: Net) -> Names:
@@ -99,6 +105,35 @@ def _timm_block(layers: list[Layer], prefix: str) -> Iterator[_Pair]:
         weighs = layer.role in _WEIGHS
         norm += not weighs
         yield layer, f"{prefix}.{names[layer.role]}", "" if weighs else f"{prefix}.bn{norm}"
+
+
+def _timm_v4(net: Net) -> Iterator[_Pair]:
+    yield net.stem, "conv_stem", "bn1"
+    stage, number = -1, 0
+    for part in net.blocks:
+        layers = _convolutions(net, part)
+        strides = any(layer.stride > 1 for layer in layers)
+        stage, number = (stage + 1, 0) if strides else (stage, number + 1)
+        yield from _timm_v4_block(layers, f"blocks.{stage}.{number}")
+    for layer in _convolutions(net, "head"):
+        yield layer, f"blocks.{stage + 1}.0.conv", f"blocks.{stage + 1}.0.bn1"
+    wide, classifier = _convolutions(net, "top")
+    yield wide, "conv_head", "norm_head"
+    yield classifier, _CLASSIFIER, ""
+
+
+def _timm_v4_block(layers: list[Layer], prefix: str) -> Iterator[_Pair]:
+    first, *others = layers
+    if not others:
+        yield first, f"{prefix}.conv", f"{prefix}.bn1"
+    elif first.role == "expand" and first.window != (1, 1):
+        (project,) = others
+        yield first, f"{prefix}.conv_exp", f"{prefix}.bn1"
+        yield project, f"{prefix}.conv_pwl", f"{prefix}.bn2"
+    else:
+        for layer in layers:
+            theirs = f"{prefix}.{_TIMM_V4[layer.role]}"
+            yield layer, f"{theirs}.conv", f"{theirs}.bn"
 
 
 def _torchvision(net: Net) -> Iterator[_Pair]:

@@ -4,7 +4,7 @@ A file is told by its array names alone. One source is one row of `SOURCES`; wha
 cannot show, the padding and the epsilon, is a convention of the source.
 
 Sources: timm 1.0.31, `models/efficientnet.py`, `_gen_mobilenet_v1` and `_gen_mobilenet_v2`, and
-`models/mobilenetv3.py`; torchvision 0.29, `models/mobilenetv2.py` and `mobilenetv3.py`;
+`models/mobilenetv3.py`, with V4; torchvision 0.29, `models/mobilenetv2.py` and `mobilenetv3.py`;
 transformers 5.24, `models/mobilenet_v1` and `mobilenet_v2`; TF-slim's padding as these repeat it.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from keras_mobilenet.formats.plain import pytorch_layers
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.families import v1, v2, v3
+from keras_mobilenet.nets.families import v1, v2, v3, v4
 from keras_mobilenet.nets.net import Layer, Net
 
 Axes = tuple[int | None, ...]  # theirs in our order; None is a new axis of length 1
@@ -49,6 +49,8 @@ class Source:
         linear: The parts and roles of convolutions of 1 x 1 that they keep as a matrix.
         model_type: In the `config.json` that may lie beside the file, and can say otherwise.
         background_classes: The number of classes of which the first is a background class.
+        unlike: What the library's nets do whose names begin so: they have the same arrays, and
+            are none of ours.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Source:
     linear: Collection[str] = ("classifier",)
     model_type: str | None = None
     background_classes: int | None = None
+    unlike: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(init=False)  # of each of our arrays
     axes: Mapping[str, Axes] = field(init=False)  # how each is put in Keras' order
     counters: frozenset[str] = field(init=False)  # arrays of theirs that hold no weight
@@ -134,6 +137,7 @@ def _check_net(source: Source, names: Collection[str]) -> None:
 _OTHER_NETS = {
     "conv_pwl": "belongs to an inverted residual, as MobileNetV2, V3 and EfficientNet have them",
     "se": "belongs to a squeeze-and-excitation block",
+    "attn": "belongs to an attention block, as MobileNetV4's hybrid nets have them",
     "conv_head": "is an extra 1x1 convolution before the pool, as mobilenetv1_100h has it",
 }
 
@@ -142,6 +146,8 @@ _PYTORCH = Conventions(epsilon=1e-5, padding="symmetric")
 _SLIM = Conventions(epsilon=1e-3, padding="same")
 # timm's own nets, and those that it took over from TensorFlow: the same arrays.
 _TIMM_V3 = {"mobilenetv3": _PYTORCH, "tf_mobilenetv3": _SLIM}
+_FILTERS = "filters the image at each stride"
+_TIMM_V4_UNLIKE = {"mobilenetv4_conv_aa": _FILTERS, "mobilenetv4_conv_blur": _FILTERS}
 
 
 def _timm(name: str, net: Net, conventions: Mapping[str, Conventions]) -> Source:
@@ -179,6 +185,12 @@ def _sources() -> Iterator[Source]:
         yield _timm(f"{family.name}, minimalistic", minimalistic, {"": _SLIM})
         # torchvision has V3 with alpha=1 only: it scales other widths than Keras does.
         yield _torchvision(family.name, net, replace(_PYTORCH, epsilon=1e-3))
+    for family in (v4.SMALL_FAMILY, v4.MEDIUM_FAMILY, v4.LARGE_FAMILY):
+        net = family.network()
+        yield Source(
+            f"timm, {family.name}", family.name, net, pytorch_layers.timm_v4(net),
+            {"": _PYTORCH}, unlike={} if family == v4.SMALL_FAMILY else _TIMM_V4_UNLIKE,
+        )  # fmt: skip
 
 
 SOURCES = (*_sources(),)

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -83,6 +83,8 @@ def _conventions(source: Source, path: str) -> tuple[Mapping[str, Conventions], 
     """Return the conventions that may be the file's, and notes; one if something tells it."""
     if len(source.conventions) > 1:
         return _of_named_net(source, path)
+    if source.unlike:
+        return source.conventions, _told_from(source, path)
     if source.model_type is None:
         return source.conventions, ()
     (defaults,) = source.conventions.values()
@@ -98,16 +100,42 @@ def _conventions(source: Source, path: str) -> tuple[Mapping[str, Conventions], 
 
 def _of_named_net(source: Source, path: str) -> tuple[Mapping[str, Conventions], tuple[str, ...]]:
     """Return the conventions of the net that a configuration or the file's own name tells."""
-    config = _config(_beside(path))
-    named = config.get("architecture") if isinstance(config, dict) else None
-    file = os.path.basename(path)
-    for where, name in ((f"{CONFIG} beside the file", named), ("the file's name", file)):
+    for where, name in _net_names(path):
         for beginning, conventions in source.conventions.items():
-            if isinstance(name, str) and name.startswith(f"{beginning}_"):
+            if name.startswith(f"{beginning}_"):
                 note = f"{where} tells that it is one of timm's {beginning}_*"
                 return {beginning: conventions}, (note,)
     nets = " and ".join(f"{beginning}_*" for beginning in source.conventions)
     return source.conventions, (f"its names are those of {nets} alike, which compute differently",)
+
+
+def _told_from(source: Source, path: str) -> tuple[str, ...]:
+    """Return notes, of a net whose arrays others have too.
+
+    Raises:
+        CheckpointError: a configuration or the file's own name tells that it is one of these.
+    """
+    names = [*_net_names(path)]
+    for where, name in names:
+        for beginning, what in source.unlike.items():
+            if name.startswith(f"{beginning}_"):
+                raise CheckpointError(
+                    f"{where} tells that it is one of timm's {beginning}_*: that has the arrays "
+                    f"of {source.net_name}, but {what}, which no net here does"
+                )
+    if any(name.startswith("mobilenetv") for _, name in names):
+        return ()
+    nets = " or ".join(f"{beginning}_*" for beginning in source.unlike)
+    return (f"its names are those of {source.net_name}; nothing tells that it is no {nets}",)
+
+
+def _net_names(path: str) -> Iterator[tuple[str, str]]:
+    """Yield where a name may stand that timm gave the net, and what stands there."""
+    config = _config(_beside(path))
+    named = config.get("architecture") if isinstance(config, dict) else None
+    if isinstance(named, str):
+        yield f"{CONFIG} beside the file", named
+    yield "the file's name", os.path.basename(path)
 
 
 def _beside(path: str) -> str:
