@@ -32,7 +32,7 @@ import keras_mobilenet
 from keras_mobilenet import Predictor, export, fold_batch_norm, replace_top
 from keras_mobilenet.deploy.engines.choice import ENGINES, engine_module
 from keras_mobilenet.deploy.graphs.traced import bias_correction, conversion, copies, folding
-from keras_mobilenet.nets.families import v1, v2, v3
+from keras_mobilenet.nets.families import v1, v2, v3, v4
 from keras_mobilenet.nets.families.v1 import Block
 
 CLASSES = 5
@@ -165,6 +165,15 @@ SMALL = Way(
 )  # fmt: skip
 LARGE = replace(SMALL, blocks=LARGE_BLOCKS, net="MobileNetV3Large")
 MINIMALISTIC = {"minimalistic": True}
+V4_BLOCKS = (
+    v4.Block(24, 2, fused=True),
+    v4.Block(24, expansion=2, start=5, kernel=3),
+    v4.Block(24, start=3, kernel=0),
+    v4.Block(40, expansion=None, kernel=1),
+)
+V4 = Way(
+    blocks=V4_BLOCKS, net="MobileNetV4ConvSmall", freezes=("block_1", "universal_1_project_bn")
+)
 FAMILY = {
     "V2": V2,
     "V2, prefixed": replace(V2, options={"name_prefix": "left_"}),
@@ -187,6 +196,12 @@ FAMILY = {
     "V3 Small, saved and opened": replace(SMALL, wrap=saved_and_opened),
     "V3 Large, unknown size": replace(LARGE, size=None),
     "V3 Large, minimalistic, cloned": replace(LARGE, options=MINIMALISTIC, wrap=cloned),
+    "V4": V4,
+    "V4, prefixed, preprocessing inside": replace(
+        V4, options={"name_prefix": "left_", "include_preprocessing": True}, takes_pixels=True
+    ),
+    "V4, folded": replace(V4, wrap=fold_batch_norm, freezes=("block_1", "universal_1_project")),
+    "V4, re-topped, saved and opened": replace(V4, wrap=lambda x: saved_and_opened(retopped(x))),
 }
 WAYS |= FAMILY
 
@@ -194,7 +209,7 @@ WAYS |= FAMILY
 OTHER_GRAPHS = (
     "flat", "preprocessing inside", "user's Rescaling", "in Sequential", "1 channel",
     "output stride 16", "own blocks", "sigmoid top", "unknown size", "V2", "V3 Small",
-    "V3 Large, minimalistic, cloned",
+    "V3 Large, minimalistic, cloned", "V4",
 )  # fmt: skip
 
 # Blocks are converted one by one, and all thirteen by the tests with published weights.
@@ -204,7 +219,8 @@ CONVERTED = [name for name in WAYS if name != "flat, thirteen blocks"]
 SAME_GRAPHS = (
     "V2, prefixed", "V2, in Sequential", "V2, re-topped", "V2, saved and opened",
     "V3 Small, takes -1 to 1", "V3 Small, folded", "V3 Small, re-topped",
-    "V3 Small, saved and opened",
+    "V3 Small, saved and opened", "V4, prefixed, preprocessing inside", "V4, folded",
+    "V4, re-topped, saved and opened",
 )  # fmt: skip
 CONVERTED_SLOWLY = [name for name in CONVERTED if name not in SAME_GRAPHS]
 
