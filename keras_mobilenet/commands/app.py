@@ -13,6 +13,7 @@ import typer
 from keras_mobilenet.commands import classify, nets, weights
 from keras_mobilenet.commands.deploy import bench_command, export_command, latency_command
 from keras_mobilenet.commands.options import ClassifyCommand, note, own_streams
+from keras_mobilenet.commands.progress import waits_told
 from keras_mobilenet.commands.quiet import native_notes_hidden
 from keras_mobilenet.commands.train import finetune, train
 
@@ -41,7 +42,7 @@ def main() -> None:
     """Run the command; an error of the user's is one message on stderr and exit code 1."""
     own_streams()
     try:
-        with native_notes_hidden():
+        with native_notes_hidden(), waits_told():
             app()
     except (ArithmeticError, ImportError, OSError, ValueError) as error:  # the first: it diverged
         note(f"error: {error}")

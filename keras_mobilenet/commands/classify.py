@@ -27,7 +27,7 @@ from keras_mobilenet.commands.options import (
     say,
     with_signature,
 )
-from keras_mobilenet.commands.progress import bars, interruptible
+from keras_mobilenet.commands.progress import bars, doing, interruptible
 from keras_mobilenet.errors import plain_line
 from keras_mobilenet.nets.arguments import IMAGENET
 
@@ -114,7 +114,7 @@ def _into_file(job: Job, out: str) -> FolderReport:
     }  # fmt: skip
     check_output(out, **writing)  # before the seconds that it takes to compile
     _check_sources(job)
-    with _predictor(job) as predictor, _progress(job) as progress:
+    with _progress(job) as progress, _predictor(job) as predictor:
         return write_results(
             predictor, job.images, out, top=job.top, workers=job.workers, progress=progress,
             **writing,
@@ -167,9 +167,14 @@ def _progress(job: Job) -> Iterator[Callable[[int], None]]:
     totals: list[int] = []
     if sys.stderr.isatty():
         _count_meanwhile(job.images, totals.append)
-    with bars() as show:
-        show("classifying", 0)
+    with bars(first=_opening(job)) as show:
         yield lambda done: show("classifying", done, totals[0] if totals else None, "images")
+
+
+def _opening(job: Job) -> str:
+    net = NetOptions(job.net, job.alpha, job.minimalistic)
+    file = os.path.basename((job.model or job.weights).rstrip("/"))
+    return plain_line(f"opening {file if job.model else f'{net}, {file}'}")
 
 
 def _count_meanwhile(sources: list[str], tell: Callable[[int], None]) -> None:
@@ -195,21 +200,18 @@ def _show(job: Job) -> None:
     paths = list(list_images(job.images))
     if not paths:
         raise no_image(job.images)
-    failed = _print(_with_progress(_results(job, paths), len(paths)), as_json=job.as_json)
+    failed = _print(_results(job, paths), as_json=job.as_json)
     if failed:
         note(f"{failed} of {len(paths)} images could not be read")
         raise typer.Exit(1)
 
 
 def _results(job: Job, paths: list[str]) -> Iterator[Classified]:
-    with _predictor(job, len(paths)) as predictor:
-        yield from predictor.classify(paths, top=job.top)
-
-
-def _with_progress(results: Iterable[Classified], total: int) -> Iterator[Classified]:
-    with bars(hidden=total == 1) as show:
-        for done, result in enumerate(results):
-            show("classifying", done, total, "images")
+    with doing(_opening(job)):
+        predictor = _predictor(job, len(paths))
+    with predictor, bars(hidden=len(paths) == 1) as draw:
+        for done, result in enumerate(predictor.classify(paths, top=job.top)):
+            draw("classifying", done, len(paths), "images")
             yield result
 
 

@@ -29,7 +29,7 @@ from keras_mobilenet.commands.options import (
     note,
     say,
 )
-from keras_mobilenet.commands.progress import interruptible, progress_line
+from keras_mobilenet.commands.progress import doing, drawing, interruptible, progress_line
 from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.files import replacing
 from keras_mobilenet.nets import pretrained
@@ -115,7 +115,6 @@ def bench_command(
     timed = _Timed.of(model, NetOptions(net, alpha, minimalistic), size)
     note(plan.estimate(timed.macs, **_counted(images)))  # before the seconds that the imports take
     with interruptible(None), progress_line() as progress:
-        progress("importing Keras")
         from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
 
         with _rows(table, json_file, progress) as show:
@@ -129,10 +128,10 @@ def bench_command(
                 show=show,
             )
     if chart is not None:
-        from keras_mobilenet.deploy.bench.bench_output import bench_chart  # noqa: PLC0415
+        with drawing(chart):
+            from keras_mobilenet.deploy.bench.bench_output import bench_chart  # noqa: PLC0415
 
-        bench_chart(report, chart)
-        note(f"wrote {chart}")
+            bench_chart(report, chart)
 
 
 def _counted(images: Path | None) -> dict[str, int]:
@@ -286,20 +285,21 @@ def export_command(
     size: AnySize = DEFAULT_SIZE,
 ) -> None:
     """Write a model for another runtime, and compare it there before it counts."""
-    from keras_mobilenet.deploy.exporting import export  # noqa: PLC0415 - loads Keras
+    from keras_mobilenet.deploy.exporting import export  # noqa: PLC0415 - loads NumPy
 
     names = names_in(labels)
-    report = export(
-        _model(model, NetOptions(net, alpha, minimalistic), size, names),
-        to,
-        quantize=quantize,
-        calibration=calibration,
-        include_preprocessing=include_preprocessing,
-        labels=names,
-        tolerance=tolerance,
-        preprocessing=preprocessing,
-        batch=1 if batch == "1" else None,
-    )
+    with doing(f"writing {to}, and comparing it with {model}"):
+        report = export(
+            _model(model, NetOptions(net, alpha, minimalistic), size, names),
+            to,
+            quantize=quantize,
+            calibration=calibration,
+            include_preprocessing=include_preprocessing,
+            labels=names,
+            tolerance=tolerance,
+            preprocessing=preprocessing,
+            batch=1 if batch == "1" else None,
+        )
     counts = (f"{count} {name}" for name, count in report.operators.items())
     note(f"operators: {', '.join(counts)}")
     say(str(report))
@@ -326,7 +326,7 @@ def latency_command(
     ] = None,
 ) -> None:
     """Time the published nets on this machine, an image at a time, and write the table."""
-    from keras_mobilenet.deploy.bench.latencies import (  # noqa: PLC0415 - loads Keras
+    from keras_mobilenet.deploy.bench.latencies import (  # noqa: PLC0415 - loads NumPy
         measure_latencies,
         published,
     )

@@ -23,11 +23,11 @@ from keras_mobilenet.commands.options import (
     NoTop,
     bytes_in,
     image_size,
-    note,
     parameters_of,
     say,
     with_signature,
 )
+from keras_mobilenet.commands.progress import drawing
 from keras_mobilenet.display import paper_tables, sizes
 from keras_mobilenet.display.cost_tables import By, cost_table, device_table, selection_table
 from keras_mobilenet.display.summaries import summary as model_summary
@@ -115,10 +115,10 @@ def plot_command(
 
 
 def _draw(model: Any, to_file: Path, *, full: bool) -> None:
-    from keras_mobilenet.display.diagrams import plot_model  # noqa: PLC0415
+    with drawing(to_file):
+        from keras_mobilenet.display.diagrams import plot_model  # noqa: PLC0415
 
-    plot_model(model, to_file, compact=not full, show_shapes=full, show_layer_names=full)
-    note(f"wrote {to_file}")
+        plot_model(model, to_file, compact=not full, show_shapes=full, show_layer_names=full)
 
 
 @takes_net
@@ -144,12 +144,12 @@ def cost(
         text = cost_table(layers, by=by, format=table)
     say(text)
     if chart is not None:
-        from keras_mobilenet.display.charts import cost_chart  # noqa: PLC0415 - loads matplotlib
-
         height, width = net.size.known()
         name = NetOptions(net.net, net.alpha, net.minimalistic)
-        cost_chart(layers, chart, title=f"{name}, {height} x {width}: ")
-        note(f"wrote {chart}")
+        with drawing(chart):
+            from keras_mobilenet.display.charts import cost_chart  # noqa: PLC0415 - matplotlib
+
+            cost_chart(layers, chart, title=f"{name}, {height} x {width}: ")
 
 
 def sizes_command(
@@ -219,7 +219,7 @@ def paper(
     tables = [paper_tables.paper_table(n, net) for n in (titles if number is None else (number,))]
     say(paper_tables.written(tables, net=net, format=table))
     if figure is not None:
-        from keras_mobilenet.display.charts import accuracy_chart  # noqa: PLC0415 - loads matplotlib
+        with drawing(figure):
+            from keras_mobilenet.display.charts import accuracy_chart  # noqa: PLC0415 - matplotlib
 
-        accuracy_chart(figure)
-        note(f"wrote {figure}")
+            accuracy_chart(figure)

@@ -144,7 +144,7 @@ def validation(text: str) -> Any:
 @contextmanager
 def drawn() -> Iterator[ProgressCallback]:
     """Yield a report of the training that draws a bar a stage."""
-    with bars() as show:
+    with bars(first="reading the images") as show:
         yield lambda now: show(now.stage, now.done, now.total, now.unit, _values(now.values))
 
 

@@ -28,7 +28,7 @@ from keras_mobilenet.commands.options import (
     note,
     say,
 )
-from keras_mobilenet.commands.progress import bars
+from keras_mobilenet.commands.progress import bars, doing
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.nets import pretrained
@@ -164,7 +164,9 @@ def verify(
     bad = 0
     for path in paths:
         try:
-            say(f"ok   {path}: {_verified(path)}")
+            with doing(f"checking {path}"):
+                verdict = _verified(path)
+            say(f"ok   {path}: {verdict}")
         except (DownloadError, CheckpointError) as error:
             bad += 1
             say("BAD  " + "\n     ".join(str(error).splitlines()))
@@ -204,7 +206,8 @@ def inspect(
     records, bad = [], 0
     for file in files:
         try:
-            inspection = inspect_weights(file)
+            with doing(f"reading {file}"):
+                inspection = inspect_weights(file)
             records.append({"file": file} | _inspected(inspection))
         except CheckpointError as error:
             bad += 1
@@ -241,9 +244,10 @@ def convert(
     target: Annotated[Path, typer.Argument(help="A .safetensors, .weights.h5 or .h5 file.")],
 ) -> None:
     """Write the same values into another format, read back before the file appears."""
-    from keras_mobilenet.checkpoints.inspection import convert_weights  # noqa: PLC0415
+    with doing(f"writing {target}"):
+        from keras_mobilenet.checkpoints.inspection import convert_weights  # noqa: PLC0415
 
-    inspection = convert_weights(source, target)
+        inspection = convert_weights(source, target)
     say(f"wrote {target}: {inspection.format}, {inspection.origin}, SHA-256 {inspection.sha256}")
 
 
