@@ -12,6 +12,7 @@ from PIL import Image
 from keras_mobilenet.nets.net import Shape
 
 Floats = npt.NDArray[np.floating[Any]]
+COMPARED = 100  # images at most that an agreement is measured on: a few seconds
 _COARSE = 7  # pixels: generated images are that many colours wide and high, smoothly joined
 
 
@@ -52,6 +53,14 @@ def difference(reference: npt.ArrayLike, outputs: npt.ArrayLike) -> Difference:
     rows = len(a)
     same = a.reshape(rows, -1).argmax(1) == b.reshape(rows, -1).argmax(1)
     return Difference(error, error / largest, rms, float(same.mean()))
+
+
+def agreement_of(reference: npt.NDArray[Any], outputs: npt.NDArray[Any]) -> float:
+    """Return the share of rows, of shape `(count, classes)`, for which both name the same class."""
+    if reference.shape[1] == 1:  # one of two classes: which side of the middle
+        middle = 0.5 if reference.min() >= 0 and reference.max() <= 1 else 0.0
+        return float(np.mean((reference > middle) == (outputs > middle)))
+    return difference(reference, outputs).top1_agreement
 
 
 def variation(outputs: npt.ArrayLike) -> float:

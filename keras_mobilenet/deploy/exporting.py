@@ -22,7 +22,7 @@ from keras_mobilenet.deploy.engines.runtimes import import_openvino
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.deploy.graphs.reference import reference_outputs
 from keras_mobilenet.deploy.graphs.staging import check_place, staged
-from keras_mobilenet.deploy.graphs.writers.files import QUANTIZE, write_graph
+from keras_mobilenet.deploy.graphs.writers.files import write_graph, writes
 from keras_mobilenet.deploy.metadata import write_info
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.errors import AccuracyError
@@ -169,7 +169,7 @@ def export(
     check_place(order.path, folder=order.format is _FORMATS[_FOLDER])
     if include_preprocessing:
         opened.info.known_preprocessing()  # before the seconds that follow
-    direct = opened.graph is not None and quantize in QUANTIZE.get(order.format.suffix, ())
+    direct = writes(opened.graph, order.format.suffix, quantize)
     opened = _comparable(opened if direct else opened.in_keras())
     samples = _samples(opened, order, calibration)
     with staged(order.path) as temporary:
@@ -199,8 +199,11 @@ def _write_graph(
     assert graph is not None  # noqa: S101 - asked by the caller
     if pixels:
         file, samples = _of_pixels(opened, order, samples)
-        graph = graph.taking_pixels(opened.info.known_preprocessing())
-    write_graph(graph, path, order.quantize, file.info, batch=order.batch)
+        if not _codes_are_pixels(order):
+            graph = graph.taking_pixels(opened.info.known_preprocessing())
+    write_graph(
+        graph, path, order.quantize, file.info, batch=order.batch, samples=samples.converter
+    )
     return file, samples
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.checkpoints.net_weights import DEFAULT_NET, Builder
+from keras_mobilenet.deploy.comparison import COMPARED, agreement_of, evenly_spaced
 from keras_mobilenet.deploy.engines.choice import (
     AUTO,
     KERAS,
@@ -24,6 +25,8 @@ from keras_mobilenet.deploy.engines.choice import (
 )
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, Precision
 from keras_mobilenet.deploy.folders.classification import Classified, classify_pixels
+from keras_mobilenet.deploy.graphs.calibration import calibration_samples
+from keras_mobilenet.deploy.graphs.operations import Graph
 from keras_mobilenet.deploy.opened import Opened, is_exported, open_exported, open_model
 from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.images.images import as_channels, read_image
@@ -333,13 +336,35 @@ def _compiled(
     opened: Opened, engine: str, settings: EngineSettings, calibration: Any
 ) -> tuple[Opened, float | None]:
     """Return a model in an engine, and how often the two agree if that is to be known."""
+    graph = opened.graph
     exact = settings.precision != "int8" and calibration is None
-    if opened.graph is not None and exact and engine != KERAS:
-        compiled = engine_module(engine).compile_graph(opened.graph, settings)
+    if graph is not None and exact and engine != KERAS:
+        compiled = engine_module(engine).compile_graph(graph, settings)
         return replace(opened, model=compiled), None
+    if graph is not None and settings.precision == "int8" and _quantizes(engine, graph):
+        return _in_int8(opened, graph, engine, settings, calibration)
     from keras_mobilenet.deploy.graphs.traced.compiling import compiled_keras  # noqa: PLC0415
 
     return compiled_keras(opened.in_keras(), engine, settings, calibration)
+
+
+def _quantizes(engine: str, graph: Graph) -> bool:
+    """Return whether an engine takes a graph in int8 without Keras."""
+    return engine == "litert" and bool(engine_module(engine).quantizes(graph))
+
+
+def _in_int8(
+    opened: Opened, graph: Graph, engine: str, settings: EngineSettings, calibration: Any
+) -> tuple[Opened, float | None]:
+    samples = calibration_samples(calibration, opened.info, opened.input_shape)
+    compiled = engine_module(engine).compile_graph(graph, settings, samples)
+    agreed = None
+    if len(graph.shapes[graph.output]) == 1 and graph.classifies:
+        some = np.ascontiguousarray(evenly_spaced(samples, COMPARED))
+        exact = engine_module(engine).compile_graph(graph, replace(settings, precision=None))
+        agreed = agreement_of(exact.run(some), compiled.run(some))
+        exact.close()
+    return replace(opened, model=compiled), agreed
 
 
 def _is_array(x: Any) -> bool:

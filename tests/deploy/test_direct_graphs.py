@@ -19,6 +19,7 @@ from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder, net_weights
 from keras_mobilenet.deploy.comparison import difference, variation
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import EngineSettings
+from keras_mobilenet.deploy.engines.litert_engine import LiteRTEngine, int8_of
 from keras_mobilenet.deploy.graphs.keras_file import graph_in_keras_file
 from keras_mobilenet.deploy.graphs.keras_graph import UnknownLayerError, graph_of_model
 from keras_mobilenet.deploy.graphs.net_graph import graph_of_net
@@ -97,9 +98,7 @@ def test_a_living_model_has_the_graph_of_its_builder(made):
     found = difference(reference_outputs(ours, x), reference_outputs(keras_own, x))
     assert found.relative_error < ROUNDING
     kinds = [Counter(x.kind for x in simplified(g).operations) for g in (ours, keras_own)]
-    scales = kinds[1].pop("scale", 0)  # Keras' hard sigmoid is a ReLU between an add and a multiply
     assert kinds[0] == kinds[1]
-    assert scales == (9 if builder.net == "mobilenet_v3_small" else 0)
 
 
 def operators(content):
@@ -126,6 +125,25 @@ def test_batch_and_half_precision_are_the_callers():
     assert tensor.shape == (1, 32, 32, 3)
     assert 0.4 < len(half) / len(whole) < 0.7  # the weights are half as large, the names are not
     assert operators(half)["DEQUANTIZE"] == 2 * (4 + 2)  # kernels and biases of six
+
+
+# Of the outputs' own: 0.03 to 0.3 were measured, as through TensorFlow's converter, of nets that
+# amplify what they round; a wrong scale makes 1 and more.
+INT8 = 0.5
+
+
+def test_int8_is_near_and_all_int8(made):
+    model, builder = made("even")
+    graph, x = graph_of_net(net_weights(builder)), images(model, "even")
+    content = int8_of(graph, x, batch=1)
+    engine = LiteRTEngine(content, EngineSettings(1))
+    assert engine.precision == "int8"
+    found = difference(reference_outputs(graph, x), engine.run(x))
+    assert 1e-3 < found.rms_error < INT8
+    tensors = tflite_model.parse(content).tensors
+    # The input before it is quantised, and the output behind.
+    assert [t.name for t in tensors if t.type == "FLOAT32"] == ["input", "output"]
+    engine.close()
 
 
 SMALL = {
@@ -276,6 +294,18 @@ COMMANDS = [
         *OF_WEIGHTS[:6],
         "--labels",
         "labels.txt",
+    ],
+    [
+        "export",
+        "weights.safetensors",
+        "8.tflite",
+        *OF_WEIGHTS[:6],
+        "--labels",
+        "labels.txt",
+        "--quantize",
+        "int8",
+        "--calibration",
+        ".",
     ],
     ["export", "model.keras", "of_model.onnx"],
     ["export", "model.keras", "of_model.xml", "--quantize", "float16"],

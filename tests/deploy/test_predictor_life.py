@@ -16,7 +16,7 @@ from keras_mobilenet.deploy import predictor as rooms
 from keras_mobilenet.deploy.comparison import difference
 from keras_mobilenet.deploy.engines.processor import adds_int8_products, instructions
 from keras_mobilenet.deploy.exporting import export
-from keras_mobilenet.deploy.graphs.traced import agreement, compiling
+from keras_mobilenet.deploy.graphs.traced import agreement
 from keras_mobilenet.errors import AgreementWarning, PrecisionError
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.images.model_info import info_for
@@ -101,7 +101,7 @@ def test_agreement_is_that_of_the_calibration_images(model, engine):
 
 
 def test_an_int8_engine_that_names_other_classes_is_warned_about(model, monkeypatch):
-    monkeypatch.setattr(compiling, "agreement", lambda *_: 0.9)
+    monkeypatch.setattr(rooms, "agreement_of", lambda *_: 0.9)
     with pytest.warns(AgreementWarning, match="litert the first class is that of float32 on 90%"):
         Predictor(model, engine="litert", precision="int8", calibration=CALIBRATION).close()
 

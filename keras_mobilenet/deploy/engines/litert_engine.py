@@ -153,11 +153,37 @@ def _preprocessing(details: Any) -> Preprocessing | None:
     return scaling if any(scaling.is_close(x, _ROUNDING) for x in NAMED.values()) else None
 
 
-def compile_graph(graph: Graph, settings: EngineSettings) -> Engine:
-    """Return the engine of a graph, in float32."""
+def compile_graph(graph: Graph, settings: EngineSettings, samples: Any = None) -> Engine:
+    """Return the engine of a graph; for int8 its ranges are taken from `samples`."""
+    if settings.precision == "int8":
+        return LiteRTEngine(int8_of(graph, samples), settings)
     from keras_mobilenet.deploy.graphs.writers.tflite import tflite_content  # noqa: PLC0415
 
     return LiteRTEngine(tflite_content(simplified(graph)), settings)
+
+
+def quantizes(graph: Graph) -> bool:
+    """Return whether a graph is written in int8 here; of others TensorFlow's converter is asked."""
+    from keras_mobilenet.deploy.graphs.writers.tflite_int8 import can_quantize  # noqa: PLC0415
+
+    return can_quantize(simplified(graph))
+
+
+def int8_of(
+    graph: Graph, samples: Any, *, batch: int | None = None, takes: str = "float32",
+    gives: str = "float32",
+) -> bytes:  # fmt: skip
+    """Return the content of a `.tflite` file in int8, its ranges taken from `samples`.
+
+    `takes` and `gives` are the types of the input and of the output.
+    """
+    from keras_mobilenet.deploy.graphs.writers.quantization import (  # noqa: PLC0415
+        quantized_graph,
+    )
+    from keras_mobilenet.deploy.graphs.writers.tflite_int8 import int8_content  # noqa: PLC0415
+
+    known: Any = {"takes": takes, "gives": gives}
+    return int8_content(quantized_graph(simplified(graph), samples), batch=batch, **known)
 
 
 def compile_model(model: Any, settings: EngineSettings, samples: Any) -> Engine:

@@ -11,7 +11,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from math import prod
+from math import isclose, prod
 from typing import Any
 
 import numpy as np
@@ -160,8 +160,21 @@ class _Walk:
             taken = [made[_history(x)] for x in arguments]
             return self._put(name, "add" if kind == "Add" else "multiply", taken)
         source = made[_history(tensor)]
+        if kind == "Multiply" and (gated := self._hard_sigmoid_at(source, float(number))):
+            return self._put(name, "none", [gated], activation="hard_sigmoid")
         scale, offset = _ARITHMETIC[kind](float(number), tensor_first)
         return self._scale(name, source, scale, offset)
+
+    def _hard_sigmoid_at(self, name: str, share: float) -> str | None:
+        """Return x where a tensor is relu6(x + 3), to be multiplied by 1 / 6; None elsewhere."""
+        clipped = self._operations.get(name)
+        if clipped is None or clipped.activation != "relu6" or clipped.kind != "none":
+            return None
+        moved = self._operations.get(clipped.inputs[0])
+        if moved is None or moved.kind != "scale" or not isclose(share, 1 / 6, rel_tol=1e-6):
+            return None
+        by_three = bool((moved.kernel == 1).all() and (moved.bias == 3).all())
+        return moved.inputs[0] if by_three else None
 
     def _layer(self, layer: _Config, taken: list[str]) -> str:
         """Add a layer that is called on tensors, and return the one that comes out."""

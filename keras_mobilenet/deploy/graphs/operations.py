@@ -128,6 +128,14 @@ class Graph:
             shapes[operation.name] = operation.shape_behind(taken)
         return shapes
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the output's largest value names a class: a net of features ends elsewhere."""
+        last = self.by_name.get(self.output)
+        features = ("average", "maximum", "flatten")
+        plain = last is not None and last.activation not in ("relu", "relu6")
+        return last is not None and plain and last.kind not in features
+
     def fingerprint(self) -> str:
         """Return a SHA-256 of what is computed: names are left out, every value goes in."""
         places = {INPUT: -1} | {x.name: place for place, x in enumerate(self.operations)}

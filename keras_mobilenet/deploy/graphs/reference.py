@@ -6,31 +6,43 @@ shares no code with the runtimes: an image at a time, some tenths of a second ea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.graphs.operations import INPUT, Array, Graph, Operation
+from keras_mobilenet.deploy.graphs.operations import INPUT, Activation, Array, Graph, Operation
 from keras_mobilenet.nets.conventions import NO_ZEROS, Zeros
 
 
 def reference_outputs(graph: Graph, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return the outputs for images of shape `(count, height, width, channels)`."""
-    return np.stack([_outputs(graph, image) for image in images])
+    outputs = []
+    for image in images:
+        made = np.asarray(image, np.float32)
+        for operation, _, after in computed(graph, image):
+            if operation.name == graph.output:
+                made = after
+        outputs.append(made)
+    return np.stack(outputs)
 
 
-def _outputs(graph: Graph, image: Array) -> Array:
+def computed(graph: Graph, image: Array) -> Iterator[tuple[Operation, Array, Array]]:
+    """Yield each operation with what it puts out for an image, before its activation and after.
+
+    What is no longer needed is not kept.
+    """
     made = {INPUT: np.asarray(image, np.float32)}
     left = graph.uses.copy()
     for operation in graph.operations:
-        taken = [made[name] for name in operation.inputs]
-        made[operation.name] = _activated(operation, _computed(operation, taken))
+        before = _computed(operation, [made[name] for name in operation.inputs])
+        made[operation.name] = activated(operation.activation, before)
+        yield operation, before, made[operation.name]
         for name in operation.inputs:
             left[name] -= 1
             if not left[name]:
                 del made[name]
-    return made[graph.output]
 
 
 def _computed(operation: Operation, taken: list[Array]) -> Array:
@@ -95,8 +107,9 @@ def _depthwise(operation: Operation, x: Array) -> Array:
     return np.asarray(several).reshape(*np.shape(several)[:2], -1)
 
 
-def _activated(operation: Operation, x: Array) -> Array:
-    match operation.activation:
+def activated(activation: Activation, x: Array) -> Array:
+    """Return what an activation makes of values."""
+    match activation:
         case "relu":
             return np.maximum(x, 0)
         case "relu6":

@@ -8,11 +8,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.comparison import difference, evenly_spaced
+from keras_mobilenet.deploy.comparison import COMPARED, agreement_of, evenly_spaced
 from keras_mobilenet.deploy.engines.engine import Engine, chunks
 from keras_mobilenet.models.backends import inferred
 
-_IMAGES = 100  # compared at most: a few seconds
 _BATCH = 16
 # What ends a net of features, whose largest value is no class.
 _NO_CLASSIFIER = (
@@ -33,7 +32,7 @@ def agreement(model: Any, engine: Engine, samples: npt.NDArray[Any]) -> float | 
     """
     if len(model.outputs[0].shape) != 2 or isinstance(_last_layer(model), _NO_CLASSIFIER):
         return None
-    some = evenly_spaced(samples, _IMAGES)
+    some = evenly_spaced(samples, COMPARED)
     inputs = some.astype(model.inputs[0].dtype)
     reference = np.concatenate(
         [
@@ -42,10 +41,7 @@ def agreement(model: Any, engine: Engine, samples: npt.NDArray[Any]) -> float | 
         ]
     )
     outputs = engine.run(np.ascontiguousarray(some, engine.input_dtype))
-    if reference.shape[1] == 1:  # one of two classes: which side of the middle
-        middle = 0.5 if reference.min() >= 0 and reference.max() <= 1 else 0.0
-        return float(np.mean((reference > middle) == (outputs > middle)))
-    return difference(reference, outputs).top1_agreement
+    return agreement_of(reference, outputs)
 
 
 def _last_layer(model: Any) -> Any:

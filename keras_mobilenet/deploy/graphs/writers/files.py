@@ -5,33 +5,54 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from keras_mobilenet.deploy.engines import onnx_engine, openvino_engine
+from keras_mobilenet.deploy.engines import litert_engine, onnx_engine, openvino_engine
 from keras_mobilenet.deploy.engines.runtimes import import_openvino
 from keras_mobilenet.deploy.graphs.operations import Graph, simplified
 from keras_mobilenet.deploy.metadata import openvino_info
 from keras_mobilenet.images.model_info import KEY, ModelInfo
 
-QUANTIZE = {".tflite": (None, "float16"), ".onnx": (None,), ".xml": (None, "float16")}
+_INT8 = ("int8", "full_int8")
+_QUANTIZE = {".tflite": (None, "float16", *_INT8), ".onnx": (None,), ".xml": (None, "float16")}
+
+
+def writes(graph: Graph | None, suffix: str, quantize: str | None) -> bool:
+    """Return whether a graph is written in a format, quantised so, without Keras."""
+    if graph is None or quantize not in _QUANTIZE.get(suffix, ()):
+        return False
+    return quantize not in _INT8 or litert_engine.quantizes(graph)
 
 
 def write_graph(
-    graph: Graph, path: Path, quantize: str | None, info: ModelInfo, *, batch: int | None
+    graph: Graph,
+    path: Path,
+    quantize: str | None,
+    info: ModelInfo,
+    *,
+    batch: int | None,
+    samples: Any = None,
 ) -> None:
     """Write a graph as a `.tflite`, `.onnx` or `.xml` file; batch norms are folded.
 
     Args:
         graph: What it computes.
         path: Its suffix says the format.
-        quantize: None or, where the format has it, `"float16"`.
+        quantize: None or, where the format has it, `"float16"`, `"int8"` or `"full_int8"`.
         info: What goes with the model, for the format that keeps it in its graph.
         batch: How many images a `.tflite` takes at once, None for any number.
+        samples: Inputs that int8 ranges are taken from.
 
     Raises:
         MissingExtraError: the format's package is not installed.
         AccuracyError: a batch norm cannot be folded.
     """
     float16 = quantize == "float16"
-    if path.suffix == ".tflite":
+    if quantize in _INT8:
+        whole = quantize == "full_int8"
+        takes = "uint8" if info.takes_pixels else "int8" if whole else "float32"
+        gives = "int8" if whole else "float32"
+        content = litert_engine.int8_of(graph, samples, batch=batch, takes=takes, gives=gives)
+        path.write_bytes(content)
+    elif path.suffix == ".tflite":
         from keras_mobilenet.deploy.graphs.writers.tflite import tflite_content  # noqa: PLC0415
 
         path.write_bytes(tflite_content(simplified(graph), batch=batch, float16=float16))

@@ -20,6 +20,7 @@ from keras_mobilenet.deploy.graphs.operations import (
     OUTPUT,
     SIGNATURE,
     Activation,
+    Array,
     Graph,
     Operation,
 )
@@ -28,7 +29,7 @@ from keras_mobilenet.nets.conventions import NO_ZEROS, Length, same_zeros
 _IDENTIFIER = b"TFL3"
 _VERSION = 3
 _ALIGNMENT = 16  # bytes: LiteRT reads constants where they lie in the file
-_TYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "uint8": "UINT8", "int32": "INT32"}
+_TYPES = {name: name.upper() for name in ("float32", "float16", "uint8", "int8", "int32")}
 _VERSIONS = {"DEQUANTIZE": 3}  # of operators that came later than others' first; this: float16
 _FUSED = {"": "NONE", "relu": "RELU", "relu6": "RELU6"}
 _FUSING = {  # operators that clip what they put out, and their options
@@ -56,6 +57,19 @@ _OPERATORS = {
 }
 
 
+def fuses(operation: Operation) -> bool:
+    """Return whether an operation and its activation are one operator."""
+    clips = _OPERATORS.get(operation.kind, "") in _FUSING
+    return clips and operation.activation in _FUSED
+
+
+def tensor_behind(operation: Operation) -> str:
+    """Return the name of the tensor that an operation's result is."""
+    own = not operation.activation or fuses(operation)
+    gate = operation.activation == "hard_sigmoid" and operation.kernel is not None
+    return operation.name if own or gate else f"{operation.name}/{operation.activation}"
+
+
 def tflite_content(graph: Graph, *, batch: int | None = None, float16: bool = False) -> bytes:
     """Return the content of a `.tflite` file.
 
@@ -64,13 +78,13 @@ def tflite_content(graph: Graph, *, batch: int | None = None, float16: bool = Fa
         batch: How many images it takes at once, None for any number.
         float16: Whether kernels are stored in half precision, and widened when it is opened.
     """
-    return _Writer(graph, batch, float16).content()
+    return Writer(graph, batch, float16=float16).content()
 
 
-class _Writer:
+class Writer:
     """The tables of one file, as they fill up."""
 
-    def __init__(self, graph: Graph, batch: int | None, float16: bool) -> None:
+    def __init__(self, graph: Graph, batch: int | None, *, float16: bool = False) -> None:
         self._graph, self._batch, self._float16 = graph, batch, float16
         self._tensors: list[Any] = []
         self._buffers: list[Any] = [schema.BufferT()]  # the first one is no one's values
@@ -80,6 +94,7 @@ class _Writer:
         self._made: dict[str, int] = {}  # tensors by the names of what put them out
 
     def content(self) -> bytes:
+        """Return the file's content."""
         graph = self._graph
         first = self._tensor(INPUT, graph.input_shape, "uint8" if graph.pixels else "float32")
         self._made[INPUT] = first
@@ -114,21 +129,21 @@ class _Writer:
         if operation.kind in ("scale", "flatten", "pad", "none"):
             made = getattr(self, f"_{operation.kind}")(operation, taken[0], shape)
             return self._activated(operation, made, shape)
+        if operation.activation == "hard_sigmoid" and operation.kernel is not None:
+            return self._weighted_gate(operation, shape)
         if operation.kernel is not None:
             padding, taken = self._padded(operation, taken)
             taken += [self._kernel(operation), self._bias(operation)]
         else:
             padding = ""
-        if operation.activation == "hard_sigmoid" and operation.kernel is not None:
-            return self._weighted_gate(operation, shape)
         name = _OPERATORS[operation.kind]
-        fuses = name in _FUSING and operation.activation in _FUSED
-        clip = _FUSED[operation.activation if fuses else ""]
+        fused = fuses(operation)
+        clip = _FUSED[operation.activation if fused else ""]
         options = self._options(operation, padding, clip)
         if operation.kind in ("average", "maximum"):
             taken.append(self._constant(np.array([1, 2], np.int32)))
         made = self._operator(name, taken, operation.name, shape, options)
-        return made if fuses else self._activated(operation, made, shape)
+        return made if fused else self._activated(operation, made, shape)
 
     def _weighted_gate(self, operation: Operation, shape: Sequence[Length]) -> int:
         """Add a convolution with relu6(x + 3) / 6 behind it, the 3 in its bias."""
@@ -225,14 +240,7 @@ class _Writer:
         return self._operator("CAST", [taken], "floats", self._graph.input_shape, options)
 
     def _kernel(self, operation: Operation) -> int:
-        kernel = operation.kernel
-        if operation.kind == "dense":
-            values = kernel.T
-        elif operation.kind == "depthwise":
-            values = kernel.reshape(1, *kernel.shape[:2], -1)
-        else:
-            values = kernel.transpose(3, 0, 1, 2)
-        values = np.ascontiguousarray(values)
+        values = laid_out(operation.kind, operation.kernel)
         if not self._float16:
             return self._constant(values, f"{operation.name}/kernel")
         half = self._constant(values.astype(np.float16), f"{operation.name}/kernel/half")
@@ -295,6 +303,17 @@ class _Writer:
         if key:
             self._constants[key] = number
         return number
+
+
+def laid_out(kind: str, kernel: Array) -> Array:
+    """Return a kernel with its axes in TFLite's order."""
+    if kind == "dense":
+        values = kernel.T
+    elif kind == "depthwise":
+        values = kernel.reshape(1, *kernel.shape[:2], -1)
+    else:
+        values = kernel.transpose(3, 0, 1, 2)
+    return np.ascontiguousarray(values)
 
 
 def _same(operation: Operation, axis: int, length: int) -> tuple[int, int]:
