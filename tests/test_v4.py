@@ -16,6 +16,8 @@ from keras_mobilenet import (
     mobilenet_v4,
     save_weights,
 )
+from keras_mobilenet.display.paper_tables import paper_table
+from keras_mobilenet.display.sizes import size_table
 from keras_mobilenet.nets.families import v4
 from keras_mobilenet.nets.families.registry import family, recognise
 
@@ -135,6 +137,23 @@ def test_blocks_of_which_no_net_can_be_made_are_refused(block):
 def test_weights_of_keras_are_said_not_to_be():
     with pytest.raises(ValueError, match="Keras publishes no weights of MobileNetV4ConvSmall"):
         MobileNetV4ConvSmall(weights="imagenet")
+
+
+def test_what_is_not_known_of_v4_is_said_so():
+    with pytest.raises(ValueError, match="of the others no table is here. .*v4_conv_small"):
+        paper_table(1, "mobilenet_v4_conv_small")
+    with pytest.raises(ValueError, match="`alpha` must be a positive number. 1 is the paper's"):
+        MobileNetV4ConvSmall(alpha=0)
+
+
+def test_sizes_are_beside_timms_net():
+    header, *rows = size_table((224, 225), net="mobilenet_v4_conv_small").splitlines()
+    assert header.split()[-2:] == ["as", "timm"]
+    same = {tuple(row.split()[i] for i in (0, 3)): row.split()[-1] for row in rows if "x" in row}
+    assert same == {
+        ("224", "keras"): "yes", ("224", "same"): "no", ("224", "symmetric"): "yes",
+        ("225", "keras"): "yes", ("225", "same"): "yes", ("225", "symmetric"): "yes",
+    }  # fmt: skip
 
 
 def test_a_file_that_tells_no_conventions_goes_with_the_default_ones(tmp_path):

@@ -36,7 +36,6 @@ from keras_mobilenet.nets.costs import latency
 from keras_mobilenet.nets.costs import layers as costs
 from keras_mobilenet.nets.costs.memory import DType, Runtime
 from keras_mobilenet.nets.costs.selection import select_variant
-from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import Pooling
 
 
@@ -215,7 +214,7 @@ def paper(
     ] = None,
 ) -> None:
     """Print a paper's tables beside what the architecture gives, and why they differ."""
-    titles = paper_tables.PAPERS[family(net).key].titles
+    titles = paper_tables.paper_of(net).titles
     tables = [paper_tables.paper_table(n, net) for n in (titles if number is None else (number,))]
     say(paper_tables.written(tables, net=net, format=table))
     if figure is not None:

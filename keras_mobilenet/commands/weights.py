@@ -261,6 +261,8 @@ def _row(net: str, alpha: float, size: int, minimalistic: bool) -> Pretrained:
     try:
         return pretrained.find(alpha, size, name, **options)
     except LookupError as error:
+        if not pretrained.rows_of(name):
+            raise ValueError(f"{error}: Keras has none of this net.") from error
         there = pretrained.alphas(name, **options), pretrained.sizes(name)
         alphas, sizes = (", ".join(map(str, values)) for values in there)
         raise ValueError(f"{error}. There are alpha {alphas} and size {sizes}.") from error

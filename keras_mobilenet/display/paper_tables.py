@@ -218,6 +218,21 @@ class Table:
     notes: tuple[str, ...]  # why the two differ
 
 
+def paper_of(net: str) -> Paper:
+    """Return the paper of a net.
+
+    Raises:
+        ValueError: there is no such net, or none of its paper's tables is here.
+    """
+    key = family(net).key
+    if key not in PAPERS:
+        raise ValueError(
+            f"`net` must be one of {', '.join(PAPERS)}: of the others no table is here. "
+            f"Received: net={net!r}"
+        )
+    return PAPERS[key]
+
+
 def paper_table(number: int, net: str = "mobilenet") -> Table:
     """Return the table of that number in a net's paper beside what is derived.
 
@@ -226,7 +241,7 @@ def paper_table(number: int, net: str = "mobilenet") -> Table:
     Raises:
         ValueError: there is no such table, or nothing in it can be derived, or no such net.
     """
-    paper = PAPERS[family(net).key]
+    paper = paper_of(net)
     if number not in paper.titles:
         raise ValueError(
             f"`number` must be one of {', '.join(map(str, paper.titles))}: in the others nothing "
@@ -262,7 +277,7 @@ def written(
         sections.append(f"## {title}" if format == "markdown" else title)
         sections.append(text_tables.written(list(table.rows[0]), cells, format))
         sections += table.notes
-    paper = PAPERS[family(net).key]
+    paper = paper_of(net)
     if len(tables) == len(paper.titles) and paper.rest:
         sections.append(paper.rest)
     return "\n\n".join(sections)

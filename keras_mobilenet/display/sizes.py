@@ -63,7 +63,8 @@ def stage_sizes(
     Args:
         size: Height and width of the image in pixels, each at least 32, or None where unknown;
             one number for a square.
-        net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or `"mobilenet_v3_large"`.
+        net: Which MobileNet, as `"mobilenet"`, `"mobilenet_v3_small"` or
+            `"mobilenet_v4_conv_medium"`; `nets.families.registry` lists them.
         minimalistic: Whether V3 goes without 5 x 5 kernels.
         padding: That of the strided convolutions, as in `MobileNet`.
         output_stride: 32, or 16 or 8, where the strides after it become dilations.
@@ -114,9 +115,9 @@ def size_table(
 ) -> str:
     """Return a table with a row for each size and padding, and a column for each stage.
 
-    The last column says whether the net is, at that size, the same function as Keras' with the same
-    weights: then a file of the one may be loaded into the other. A net that pads by the parity of
-    its size has a row of its own for being built for any size.
+    The last column says whether the net is, at that size, the same function as Keras', of V4 as
+    timm's, with the same weights: then a file of the one may be loaded into the other. A net that
+    pads by the parity of its size has a row of its own for being built for any size.
 
     Raises:
         ValueError: a size, a padding, `net`, `output_stride` or `format` is wrong.
@@ -129,7 +130,7 @@ def size_table(
         "minimalistic": minimalistic,
         "output_stride": output_stride,
     }
-    records = []
+    records, whole = [], f"as {known.publisher}"
     for size in sizes:
         lengths = (size, size) if isinstance(size, int) else size
         exact = build(size=lengths)
@@ -137,14 +138,13 @@ def size_table(
             same = Conventions(padding=padding).fits(
                 Conventions(), exact.windows(lengths), known.zeros
             )
-            records.append(
-                _record(lengths, padding, same, stage_sizes(lengths, padding=padding, **options))
-            )
+            stages = stage_sizes(lengths, padding=padding, **options)
+            records.append(_record(lengths, padding, stages) | {whole: _yes_or_no(same)})
             if padding == "keras" and _goes_by_parity(known) and None not in lengths:
                 pads = zip(exact, build(), strict=True)
                 same = all(layer.pad == taken_as_even.pad for layer, taken_as_even in pads)
                 stages = stage_sizes(lengths, any_size=True, **options)
-                records.append(_record(lengths, ANY_SIZE, same, stages))
+                records.append(_record(lengths, ANY_SIZE, stages) | {whole: _yes_or_no(same)})
     if format == "json":
         return json.dumps(records, indent=2)
     cells = [list(map(str, record.values())) for record in records]
@@ -161,13 +161,13 @@ def _goes_by_parity(known: Family) -> bool:
     return known.zeros("keras", window, MIN_SIZE + 1) != known.zeros("keras", window, None)
 
 
-def _record(
-    size: tuple[Length, Length], padding: str, same: bool, stages: Sequence[Stage]
-) -> dict[str, str]:
+def _record(size: tuple[Length, Length], padding: str, stages: Sequence[Stage]) -> dict[str, str]:
     shown = {stage.part: _times(stage.size) for stage in stages}
-    return {"input": _times(size), "padding": padding} | shown | {
-        "as Keras": "yes" if same else "no"
-    }  # fmt: skip
+    return {"input": _times(size), "padding": padding} | shown
+
+
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _times(size: tuple[Length, Length]) -> str:

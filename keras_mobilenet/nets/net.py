@@ -366,6 +366,7 @@ class Family:
     stem: int  # filters
     width: Callable[[int, float], int]  # from filters and alpha
     model_name: Callable[[float, Length], str | None]  # from alpha and the image's height
+    publisher: str = "Keras"  # whose net its builder's own is
     # Of Keras' published weights, from alpha, size and `include_top`; and where these lie.
     file_name: Callable[..., str] | None = None
     folder: str | None = None

@@ -7,11 +7,12 @@ import keras
 import numpy as np
 import pytest
 import typer
+from coloured_shapes import write_shapes
 from image_files import write_images
 from test_cli import run
 
 import keras_mobilenet
-from keras_mobilenet import MobileNetV2, save_weights, summary
+from keras_mobilenet import MobileNetV2, MobileNetV4ConvSmall, save_weights, summary
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.train import _score_table
 from keras_mobilenet.deploy.bench import benchmarking
@@ -21,6 +22,7 @@ from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.training.finetune.probing import ProbeScore
 
 V2 = ("--net", "mobilenet_v2", "--alpha", 0.35, "--size", 32)
+SUFFIXES = (".tflite", ".onnx", ".xml")
 SMALL = ("--net", "mobilenet_v3_small", "--minimalistic", "--size", 32)
 
 
@@ -84,6 +86,31 @@ def test_classify_takes_the_net_and_its_weights(tmp_path, weights):
     assert all(c["name"] in names for image in told for c in image["classes"])
     wrong = run("classify", tmp_path / "images", *V2[:2], "--model", "net.keras")
     assert "--model knows its own net" in wrong.output
+
+
+def test_v4_is_fine_tuned_exported_and_asked(tmp_path):
+    net = ("--net", "mobilenet_v4_conv_small", "--alpha", 0.35, "--size", 32)
+    weights = tmp_path / "net.safetensors"
+    save_weights(MobileNetV4ConvSmall((32, 32, 3), 0.35), weights)
+    images = write_shapes(tmp_path / "images", 24)
+    run_folder = tmp_path / "run"
+    refused = run("finetune", images, "--out", run_folder, *net)
+    assert "Keras publishes no weights of MobileNetV4ConvSmall" in str(refused.exception)
+    done = run("finetune", images, "--out", run_folder, *net, "--weights", weights)
+    assert done.exit_code == 0, done.output
+    asked = []
+    for file in (run_folder / "model.keras", *(tmp_path / f"m{s}" for s in SUFFIXES)):
+        if file.suffix != ".keras":
+            assert run("export", run_folder / "model.keras", file).exit_code == 0
+        told = run("classify", images, "--model", file, "--json")
+        asked.append([c["score"] for image in json.loads(told.stdout) for c in image["classes"]])
+    for scores in asked[1:]:
+        assert scores == pytest.approx(asked[0], abs=1e-4)
+
+
+def test_published_weights_of_v4_are_said_to_be_none():
+    result = run("weights", "where", "--net", "mobilenet_v4_conv_small")
+    assert "Keras has none of this net" in str(result.output) + str(result.exception)
 
 
 def test_bench_and_export_take_the_net(tmp_path, weights, monkeypatch):

@@ -69,7 +69,8 @@ def layer_costs(
 
     Args:
         alpha: Width multiplier.
-        net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or `"mobilenet_v3_large"`.
+        net: Which MobileNet, as `"mobilenet"`, `"mobilenet_v3_small"` or
+            `"mobilenet_v4_conv_medium"`; `nets.families.registry` lists them.
         depth_multiplier: Depthwise filters for each input channel, of V1 only.
         minimalistic: Whether V3 goes without squeeze-excite, 5 x 5 kernels and hard-swish.
         size: Height and width of the image in pixels; one number for a square.

@@ -348,6 +348,7 @@ def _family(kind: str, blocks: tuple[Block, ...], stem_filters: int, size: int) 
         stem=stem_filters,
         width=width,
         model_name=lambda alpha, height: f"mobilenetv4_conv_{kind}_{alpha:0.2f}_{height}",
+        publisher="timm",
         conventions=Conventions(epsilon=1e-5),
         default_size=size,
         bn_momentum=0.9,  # as PyTorch's 0.1, with which timm trains
@@ -355,7 +356,7 @@ def _family(kind: str, blocks: tuple[Block, ...], stem_filters: int, size: int) 
     )
 
 
-# The sizes are the paper's, of table 5.
+# The sizes are those of the weights that timm lists first of each net.
 SMALL_FAMILY = _family("small", SMALL, STEM, 224)
 MEDIUM_FAMILY = _family("medium", MEDIUM, STEM, 256)
 LARGE_FAMILY = _family("large", LARGE, LARGE_STEM, 384)

@@ -77,7 +77,8 @@ def finetune(
             Classes are numbers from 0, of any type and also of shape `(count, 1)`; one-hot or
             multi-hot rows; or names. The model takes pixels from -1 to 1, whatever the data's
             range is.
-        net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or `"mobilenet_v3_large"`.
+        net: Which MobileNet, as `"mobilenet"`, `"mobilenet_v3_small"` or
+            `"mobilenet_v4_conv_medium"`; `nets.families.registry` lists them.
         alpha: Width multiplier.
         weights: What to begin with: `"imagenet"`, a file of weights, or None for random values.
         size: `(height, width)` in pixels that whole images are resized to, or an int.

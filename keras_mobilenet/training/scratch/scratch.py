@@ -62,8 +62,10 @@ def train(
         data: A folder with a folder of images for each class; a CSV file with the columns
             `path` and `label`; or pairs of these.
         out: A folder for the model, its history, metrics and report, and the state.
-        net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or `"mobilenet_v3_large"`. The
-            recipe is V1's for all: V3's own has another schedule, and more augmentation.
+        net: Which MobileNet, as `"mobilenet"`, `"mobilenet_v3_small"` or
+            `"mobilenet_v4_conv_medium"`; `nets.families.registry` lists them. The recipe is V1's
+            for all: V3's own has another schedule, and more augmentation; timm's files of V4 are of
+            500 to 3600 epochs, as their names say.
         alpha: Width multiplier.
         size: `(height, width)` in pixels of the input, or an int.
         validation: The share to validate with, or other data of the same kind, or None. Of each
