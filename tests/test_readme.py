@@ -1,5 +1,6 @@
 """The examples of the README and of docs/ run as they stand, and print what the page says."""
 
+import os
 import re
 import shlex
 import shutil
@@ -38,14 +39,15 @@ MADE = {  # what the examples of some pages write
     "README.md": {"mobilenet.tflite"},
     "look.md": {"mobilenet.png"},
     "ship.md": {"mobilenet.tflite", "mobilenet.onnx", "mobilenet.xml", "mobilenet"},
-    "weights.md": {"base.safetensors"},
+    "weights.md": {"base.safetensors", "parrots.tflite"},
 }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_print_what_the_page_says(page, shared_data, tmp_path, monkeypatch, capfd):
     weights = shared_data / "weights" / "keras"
-    monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", str(weights))
+    folders = (weights, shared_data / "weights" / "v2")
+    monkeypatch.setenv("KERAS_MOBILENET_WEIGHTS", os.pathsep.join(map(str, folders)))
     for name in ("parrot.jpg", "cat.bmp", "hot_dog.jpg"):
         shutil.copy(shared_data / "images" / "pictures" / name, tmp_path)
     shutil.copy(weights / "mobilenet_2_5_224_tf.h5", tmp_path)
