@@ -201,6 +201,7 @@ def _write_graph(
         file, samples = _of_pixels(opened, order, samples)
         if not _codes_are_pixels(order):
             graph = graph.taking_pixels(opened.info.known_preprocessing())
+            samples = replace(samples, converter=samples.file)
     write_graph(
         graph, path, order.quantize, file.info, batch=order.batch, samples=samples.converter
     )

@@ -350,7 +350,7 @@ def _compiled(
 
 def _quantizes(engine: str, graph: Graph) -> bool:
     """Return whether an engine takes a graph in int8 without Keras."""
-    return engine == "litert" and bool(engine_module(engine).quantizes(graph))
+    return engine in ("litert", "openvino") and bool(engine_module(engine).quantizes(graph))
 
 
 def _in_int8(

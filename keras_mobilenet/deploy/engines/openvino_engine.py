@@ -117,13 +117,36 @@ def _lengths(shape: Any) -> tuple[int | None, ...]:
     return known(n.get_length() if n.is_static else None for n in shape)
 
 
-def compile_graph(graph: Graph, settings: EngineSettings) -> Engine:
-    """Return the engine of a graph, in float32 or bfloat16.
+def compile_graph(graph: Graph, settings: EngineSettings, samples: Any = None) -> Engine:
+    """Return the engine of a graph; for int8 its ranges are taken from `samples`.
 
     Raises:
-        MissingExtraError: OpenVINO is not installed.
+        MissingExtraError: OpenVINO, or for int8 NNCF, is not installed.
     """
+    if settings.precision == "int8":
+        return OpenVINOEngine(int8_of(graph, samples), settings)
     return OpenVINOEngine(openvino_of(graph), settings)
+
+
+def quantizes(_: Graph) -> bool:
+    """Return True: every graph goes in int8."""
+    return True
+
+
+def int8_of(graph: Graph, samples: npt.NDArray[Any]) -> Any:
+    """Return the OpenVINO model of a graph in int8, its biases made up for rounded kernels.
+
+    Raises:
+        MissingExtraError: OpenVINO or NNCF is not installed.
+    """
+    from keras_mobilenet.deploy.graphs.writers.quantization import (  # noqa: PLC0415
+        quantized_graph,
+    )
+
+    if graph.pixels:
+        samples = samples.astype(np.uint8)
+    corrected = quantized_graph(simplified(graph), samples).graph
+    return quantized(openvino_of(corrected), samples)
 
 
 def openvino_of(graph: Graph) -> Any:

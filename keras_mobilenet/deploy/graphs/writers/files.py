@@ -12,14 +12,18 @@ from keras_mobilenet.deploy.metadata import openvino_info
 from keras_mobilenet.images.model_info import KEY, ModelInfo
 
 _INT8 = ("int8", "full_int8")
-_QUANTIZE = {".tflite": (None, "float16", *_INT8), ".onnx": (None,), ".xml": (None, "float16")}
+_QUANTIZE = {
+    ".tflite": (None, "float16", *_INT8),
+    ".onnx": (None,),
+    ".xml": (None, "float16", "int8"),
+}
 
 
 def writes(graph: Graph | None, suffix: str, quantize: str | None) -> bool:
     """Return whether a graph is written in a format, quantised so, without Keras."""
     if graph is None or quantize not in _QUANTIZE.get(suffix, ()):
         return False
-    return quantize not in _INT8 or litert_engine.quantizes(graph)
+    return quantize not in _INT8 or suffix == ".xml" or litert_engine.quantizes(graph)
 
 
 def write_graph(
@@ -46,7 +50,13 @@ def write_graph(
         AccuracyError: a batch norm cannot be folded.
     """
     float16 = quantize == "float16"
-    if quantize in _INT8:
+    if path.suffix == ".xml":
+        int8 = quantize == "int8"
+        model = (
+            openvino_engine.int8_of(graph, samples) if int8 else openvino_engine.openvino_of(graph)
+        )
+        save_openvino(model, path, info, float16=float16)
+    elif quantize in _INT8:
         whole = quantize == "full_int8"
         takes = "uint8" if info.takes_pixels else "int8" if whole else "float32"
         gives = "int8" if whole else "float32"
@@ -56,10 +66,8 @@ def write_graph(
         from keras_mobilenet.deploy.graphs.writers.tflite import tflite_content  # noqa: PLC0415
 
         path.write_bytes(tflite_content(simplified(graph), batch=batch, float16=float16))
-    elif path.suffix == ".onnx":
-        path.write_bytes(onnx_engine.onnx_of(graph))
     else:
-        save_openvino(openvino_engine.openvino_of(graph), path, info, float16=float16)
+        path.write_bytes(onnx_engine.onnx_of(graph))
 
 
 def save_openvino(model: Any, path: Path, info: ModelInfo, *, float16: bool) -> None:
