@@ -12,6 +12,7 @@ from keras_mobilenet import (
     MobileNetV4ConvLarge,
     MobileNetV4ConvMedium,
     MobileNetV4ConvSmall,
+    export,
     inspect_weights,
     mobilenet_v4,
     save_weights,
@@ -171,6 +172,18 @@ def test_a_file_of_ours_tells_net_and_conventions(tmp_path):
     inspection = inspect_weights(tmp_path / "a.safetensors")
     assert (inspection.origin.net, inspection.origin.alpha) == ("MobileNetV4ConvSmall", 0.35)
     assert (inspection.conventions.epsilon, inspection.conventions.padding) == (1e-5, "symmetric")
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+def test_a_tflite_file_gives_its_net_back(tmp_path, padding):
+    options = {"alpha": 0.35, "blocks": v4.MEDIUM, "builder": MobileNetV4ConvMedium}
+    model = randomise(build(padding=padding, **options))
+    export(model, tmp_path / "m.tflite")
+    assert inspect_weights(tmp_path / "m.tflite").origin.net == "MobileNetV4ConvMedium"
+    again = build(weights=tmp_path / "m.tflite", **options)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    expected = np.asarray(model(x))
+    assert abs(np.asarray(again(x)) - expected).max() < 1e-4 * expected.max()  # batch norms folded
 
 
 def test_a_net_with_a_block_more_is_not_recognised():
