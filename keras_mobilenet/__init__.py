@@ -26,6 +26,7 @@ _MODULES = {
     "finetune": "training.finetune.finetuning",
     "fold_batch_norm": "deploy.graphs.traced.folding",
     "freeze": "transfer.freezing",
+    "from_pretrained": "checkpoints.building",
     "inspect_weights": "checkpoints.inspection",
     "layer_costs": "nets.costs.layers",
     "load_weights": "checkpoints.loading",

@@ -1,5 +1,6 @@
 # What type checkers see; __init__.py loads each name when it is first used.
 
+from keras_mobilenet.checkpoints.building import from_pretrained as from_pretrained
 from keras_mobilenet.checkpoints.inspection import convert_weights as convert_weights
 from keras_mobilenet.checkpoints.inspection import inspect_weights as inspect_weights
 from keras_mobilenet.checkpoints.loading import load_weights as load_weights

@@ -7,9 +7,15 @@ import logging
 from typing import Any
 
 from keras_mobilenet.checkpoints.loading import load_weights
-from keras_mobilenet.checkpoints.net_weights import chosen_conventions, wanted_conventions
-from keras_mobilenet.checkpoints.published.weights import weights_file
+from keras_mobilenet.checkpoints.net_weights import (
+    chosen_conventions,
+    published_builder,
+    wanted_conventions,
+)
+from keras_mobilenet.checkpoints.published.weights import path_of
+from keras_mobilenet.images.model_info import as_published
 from keras_mobilenet.models import graph
+from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import Length
 from keras_mobilenet.nets.families import registry
@@ -53,9 +59,7 @@ def build_model(
     if checked.include_top:
         graph.check_classifier(classifier_activation, published=checked.published is not None)
     graph.check_initializer(initializer)
-    path = checked.weights
-    if checked.published:
-        path = weights_file(checked.published, checked.include_top)
+    path = path_of(checked)
     inputs, x = graph.inputs(input_tensor, checked.input_shape, checked.name_prefix)
     size, channels = graph.image_shape(x)
     layers = functools.partial(checked.layers, size=size, channels=channels)
@@ -74,7 +78,33 @@ def build_model(
     model = graph.model(inputs, graph.build(net, x, settings), checked.name or default_name)
     if path is not None:
         logger.info("%s", load_weights(model, path, adapt_channels=True))
+    if checked.hub:
+        set_info(model, as_published(info_of(model), checked.hub, channels))
     return model
+
+
+def from_pretrained(name: str, **arguments: Any) -> Any:
+    """Return a Keras model of a MobileNet by the name of its published weights.
+
+    `keras-mobilenet weights list` shows the names. The model knows how pixels become its input,
+    the crop and, of ImageNet's classes, their names: `Predictor`, `export` and `finetune` go by
+    them, and `preprocessing_of(model)` tells the first.
+
+    Args:
+        name: A repository of the hub, as in `"timm/mobilenetv1_100.ra4_e3600_r224_in1k"`. It is
+            fetched with `huggingface_hub` into that package's cache, unless it is there.
+        arguments: Those of the net's builder in place of the row's: `input_shape`, by default
+            of the size that the publisher tests with, `include_top`, `pooling`,
+            `classifier_activation` and others.
+
+    Raises:
+        ValueError: no such weights are known, or an argument is wrong.
+        CheckpointError: the file does not fit.
+        DownloadError: it is neither at hand nor to be fetched.
+        MissingExtraError: `huggingface_hub` is not installed.
+    """
+    builder = published_builder(name, arguments)
+    return build_net(builder.net, **builder.arguments)
 
 
 def build_net(

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_mobilenet.checkpoints.load_errors import other_conventions, undecided
 from keras_mobilenet.checkpoints.loading import read_values
-from keras_mobilenet.checkpoints.published.weights import weights_file
+from keras_mobilenet.checkpoints.published.weights import path_of
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import shapes_of, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
@@ -23,6 +23,8 @@ from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import Conventions, Length
 from keras_mobilenet.nets.families import registry
 from keras_mobilenet.nets.net import DEFAULT_SIZE, Family, Net, Shape
+from keras_mobilenet.nets.published import table
+from keras_mobilenet.nets.published.rows import Published
 
 CONVENTIONS = tuple(field.name for field in fields(Conventions))
 DEFAULT_NET = registry.FAMILIES[0].key
@@ -54,6 +56,7 @@ class NetWeights:
     size: tuple[Length, Length]  # (height, width) of the image, None where any length goes
     classifier_activation: str | None
     includes_preprocessing: bool
+    published: Published | None = None  # the row of weights from the hub
 
 
 def builder_of(path: str | PathLike[str]) -> Builder:
@@ -78,6 +81,20 @@ def builder_of(path: str | PathLike[str]) -> Builder:
     return Builder(family.key, {**given, "weights": fspath(path)})
 
 
+def published_builder(name: str, arguments: Mapping[str, Any]) -> Builder:
+    """Return the builder of the net whose published weights have a name on the hub.
+
+    Its images are of the size that the publisher tests with, unless `arguments` say otherwise.
+
+    Raises:
+        ValueError: no such weights are known.
+    """
+    row = table.get(name)
+    size = row.test.size
+    given = {"input_shape": (size, size, 3), **row.arguments, **arguments, "weights": name}
+    return Builder(row.net, given)
+
+
 def net_weights(builder: Builder) -> NetWeights:
     """Return the net that a builder describes, with the values of its file of weights.
 
@@ -98,9 +115,7 @@ def net_weights(builder: Builder) -> NetWeights:
     if random:
         given["weights"] = None
     checked = arguments.check(family, **given, data_format="channels_last", frames=2)
-    path = checked.weights
-    if checked.published:
-        path = weights_file(checked.published, checked.include_top)
+    path = path_of(checked)
     channels = checked.input_shape[-1]
     layers = functools.partial(checked.layers, size=checked.size, channels=channels)
     wanted = wanted_conventions(given)
@@ -109,7 +124,7 @@ def net_weights(builder: Builder) -> NetWeights:
     return NetWeights(
         family, net, random_arrays(net) if path is None else _read(path, net.arrays()), conventions,
         checked.name or family.name, checked.size, activation,
-        bool(given.get("include_preprocessing")),
+        bool(given.get("include_preprocessing")), checked.hub,
     )  # fmt: skip
 
 

@@ -33,7 +33,13 @@ from keras_mobilenet.deploy.metadata import read_info
 from keras_mobilenet.errors import CheckpointError, PrecisionError, about_file
 from keras_mobilenet.formats.keras.model_config import ModelSettings
 from keras_mobilenet.images.labels import imagenet_classes
-from keras_mobilenet.images.model_info import Label, ModelInfo, check_classes, checked_labels
+from keras_mobilenet.images.model_info import (
+    Label,
+    ModelInfo,
+    as_published,
+    check_classes,
+    checked_labels,
+)
 from keras_mobilenet.images.pixel_scaling import (
     MINUS_ONE_TO_ONE,
     PIXELS,
@@ -139,7 +145,10 @@ def _open_net(builder: Builder) -> Opened:
 
 
 def _of_weights(weights: NetWeights, load: Callable[[], Any] | None) -> Opened:
-    graph = graph_of_net(weights)
+    return _of_graph(graph_of_net(weights), _info_of(weights), load)
+
+
+def _info_of(weights: NetWeights) -> ModelInfo:
     height, width = weights.size
     size = None if height is None or width is None else (height, width)
     scaling = PIXELS if weights.includes_preprocessing else MINUS_ONE_TO_ONE
@@ -147,7 +156,9 @@ def _of_weights(weights: NetWeights, load: Callable[[], Any] | None) -> Opened:
     of_imagenet = classifier is not None and classifier.channels == len(imagenet_classes())
     labels = imagenet_classes() if of_imagenet else None
     info = ModelInfo(size, preprocessing=scaling, labels=labels)
-    return _of_graph(graph, info, load)
+    if weights.published:
+        info = as_published(info, weights.published, weights.net.layers[0].channels)
+    return info
 
 
 def _built(builder: Builder) -> Any:
@@ -170,7 +181,7 @@ def _rebuilt(weights: NetWeights) -> Any:
         path = os.path.join(folder, "model.keras")
         write_model_file(
             path, weights.net, weights.arrays, name=weights.name, size=(height, width),
-            settings=settings, info=ModelInfo((height, width)),
+            settings=settings, info=_info_of(weights),
         )  # fmt: skip
         return _loaded(path)
 

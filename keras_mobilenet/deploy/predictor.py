@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.checkpoints.net_weights import DEFAULT_NET, Builder
+from keras_mobilenet.checkpoints.net_weights import DEFAULT_NET, Builder, published_builder
 from keras_mobilenet.deploy.comparison import COMPARED, agreement_of, evenly_spaced
 from keras_mobilenet.deploy.engines.choice import (
     AUTO,
@@ -146,7 +146,8 @@ class Predictor:
 
         Args:
             net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or
-                `"mobilenet_v3_large"`.
+                `"mobilenet_v3_large"`; or the name of published weights, such as
+                `"timm/mobilenetv1_100.ra4_e3600_r224_in1k"`, which tells net, size and scaling.
             engine: As for `Predictor`, and so are those that follow.
             precision: What to compute in.
             calibration: Images for int8.
@@ -161,8 +162,10 @@ class Predictor:
             CheckpointError: the file of weights cannot be read, or does not fit.
             DownloadError: the published weights are neither at hand nor to be fetched.
         """
+        by_name = "/" in net
+        builder = published_builder(net, arguments) if by_name else Builder(net, arguments)
         return cls(
-            Builder(net, arguments), engine=engine, precision=precision, calibration=calibration,
+            builder, engine=engine, precision=precision, calibration=calibration,
             threads=threads, batch_size=batch_size, labels=labels,
         )  # fmt: skip
 

@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS, TEXTS, Preprocessing
+from keras_mobilenet.images.pixel_scaling import (
+    MINUS_ONE_TO_ONE,
+    PIXELS,
+    TEXTS,
+    WHITE,
+    Preprocessing,
+)
 from keras_mobilenet.nets.net import Size
+from keras_mobilenet.nets.published.rows import Published
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,6 +121,26 @@ def info_for(
         ValueError: there are not as many labels as classes.
     """
     return ModelInfo(size, labels=checked_labels(labels, classes))
+
+
+def as_published(info: ModelInfo, row: Published, channels: int) -> ModelInfo:
+    """Return a net's info with the crop and the scaling of the published weights in it.
+
+    A net that scales its input itself goes on taking pixels. Where the weights are for other
+    channels, and each has its own scaling, that of the net's is not known.
+    """
+    height = info.size[0] if info.size and len({*info.size}) == 1 else None
+    info = replace(info, crop=row.crop_at(height))
+    if info.preprocessing != MINUS_ONE_TO_ONE or row.takes_minus_one_to_one:
+        return info
+    return replace(info, preprocessing=_scaling(row, channels))
+
+
+def _scaling(row: Published, channels: int) -> Preprocessing | None:
+    mean, std = ([WHITE * x for x in numbers] for numbers in (row.mean, row.std))
+    if len({*mean}) == len({*std}) == 1:
+        return Preprocessing.from_mean_std(mean[0], std[0])
+    return Preprocessing.from_mean_std(mean, std) if channels == len(mean) else None
 
 
 def checked_labels(labels: Sequence[Label] | None, classes: int | None) -> tuple[Label, ...] | None:

@@ -28,6 +28,8 @@ from keras_mobilenet.nets.net import (
     OutputStride,
     Size,
 )
+from keras_mobilenet.nets.published import table
+from keras_mobilenet.nets.published.rows import Published
 
 DataFormat = Literal["channels_last", "channels_first"]
 IMAGENET = "imagenet"
@@ -46,6 +48,7 @@ class Arguments:
     include_top: bool
     name: str | None
     published: pretrained.Pretrained | None  # the row of `weights="imagenet"`
+    hub: Published | None  # the row of weights that a repository's name stands for
     weights: str | None  # a file of the user's own
     name_prefix: str
 
@@ -104,6 +107,13 @@ def check(
     row = None
     if path == IMAGENET:
         row = _published(family, alpha, options, include_top, classes, blocks, size, frames)
+    include_preprocessing = _flag(
+        "include_preprocessing", include_preprocessing, "True makes the net take pixels."
+    )
+    hub = None if path is None or os.path.exists(path) else table.find(path)
+    if hub:
+        given = {"alpha": alpha, **options} | ({"classes": classes} if include_top else {})
+        _check_hub(hub, family, given, blocks, include_preprocessing)
     layers = functools.partial(
         family.network,
         alpha=alpha,
@@ -113,9 +123,7 @@ def check(
         pooling=pooling if pooling in ("avg", "max") else None,
         output_stride=_output_stride(output_stride),
         blocks=blocks,
-        include_preprocessing=_flag(
-            "include_preprocessing", include_preprocessing, "True makes the net take pixels."
-        ),
+        include_preprocessing=include_preprocessing,
         name_prefix=_name_prefix(name_prefix),
         **options,
     )
@@ -129,7 +137,8 @@ def check(
         include_top=include_top,
         name=_name(name) or family.model_name(alpha, row.size if row else size[0]),
         published=row,
-        weights=None if row else path,
+        hub=hub,
+        weights=None if row or hub else path,
         name_prefix=name_prefix,
     )
 
@@ -321,11 +330,20 @@ def _weights(value: Any) -> str | None:
         path = None
     # A TensorFlow checkpoint goes by what its files' names begin with.
     if isinstance(path, str) and (
-        path == IMAGENET or any(map(os.path.exists, (path, f"{path}.index")))
+        path == IMAGENET
+        or any(map(os.path.exists, (path, f"{path}.index")))
+        or table.find(path) is not None
     ):
         return path
     remedy = "No file of that name exists." if isinstance(path, str) else "Pass a path as text."
-    wanted = "None (random values), 'imagenet' (published ones) or the path of a file"
+    if isinstance(path, str) and table.looks_like_repository(path):
+        remedy = (
+            f"No file of that name exists, nor are such weights known. {table.why_unknown(path)}"
+        )
+    wanted = (
+        "None (random values), 'imagenet' (published ones), the name of published ones such as "
+        f"{table.ROWS[0].repository!r}, or the path of a file"
+    )
     raise _wrong("weights", value, wanted, remedy)
 
 
@@ -413,3 +431,30 @@ def _published(
             stacklevel=frames + 3,  # the line that calls the builder
         )
     return pretrained.find(alpha, nearest, family.name, **options)
+
+
+def _check_hub(
+    row: Published,
+    family: Family,
+    given: Mapping[str, Any],
+    blocks: tuple[Any, ...],
+    include_preprocessing: bool,
+) -> None:
+    """Raise unless a builder's arguments are those of a row's net."""
+    by_name = f"weights={row.repository!r}"
+    if family is not row.family:
+        remedy = f"These weights are of {row.family.name}; `from_pretrained` picks the builder."
+        raise _wrong("weights", row.repository, f"those of a {family.name}", remedy)
+    remedy = "`from_pretrained` passes the right ones. Or pass a file of your own."
+    if blocks != family.blocks:
+        raise _wrong("blocks", blocks, f"{family.blocks_name} with {by_name}", remedy)
+    wanted = {**family.options, **row.arguments}
+    for argument, value in given.items():
+        if value != wanted[argument]:
+            raise _wrong(argument, value, f"{wanted[argument]} with {by_name}", remedy)
+    if include_preprocessing and not row.takes_minus_one_to_one:
+        remedy = (
+            "The layer would scale to -1..1, and these weights take another range. Pixels are "
+            "scaled right by `Predictor`, and by `preprocessing_of(model).scaled`."
+        )
+        raise _wrong("include_preprocessing", True, f"False with {by_name}", remedy)

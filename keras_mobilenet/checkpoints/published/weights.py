@@ -6,12 +6,27 @@ from functools import partial
 
 from keras_mobilenet.checkpoints.load_errors import mismatch_message
 from keras_mobilenet.checkpoints.published.download import Progress, find_or_fetch
+from keras_mobilenet.checkpoints.published.hub import hub_file
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import compare, shapes_of
 from keras_mobilenet.formats.registry import MAX_BYTES, open_checkpoint, unpacked_limit
+from keras_mobilenet.nets.arguments import Arguments
 from keras_mobilenet.nets.families.registry import recognise
 from keras_mobilenet.nets.net import Net
 from keras_mobilenet.nets.pretrained import Pretrained
+
+
+def path_of(checked: Arguments) -> str | None:
+    """Return the path of the file that a builder's `weights` ask for; None for random values.
+
+    Raises:
+        DownloadError: published weights are neither at hand nor to be fetched.
+        CheckpointError: a file in one of the user's own folders does not hold the row's arrays.
+        MissingExtraError: they are on the hub, and its client is not installed.
+    """
+    if checked.published:
+        return weights_file(checked.published, checked.include_top)
+    return hub_file(checked.hub) if checked.hub else checked.weights
 
 
 def weights_file(

@@ -69,6 +69,11 @@ class Published:
         return next(fitting, self.training.crop)
 
     @property
+    def takes_minus_one_to_one(self) -> bool:
+        """Whether its net takes what Keras' MobileNets take: pixels scaled to -1 to 1."""
+        return {*self.mean, *self.std} == {0.5}
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """What to pass to the builder, but for the image's size and the weights."""
         return {"alpha": self.alpha, **self.options, "classes": self.classes}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 
-from keras_mobilenet.nets.families.registry import BY_KEY
 from keras_mobilenet.nets.published import google_rows, timm_rows
 from keras_mobilenet.nets.published.rows import Published
 
-_ALL = (*timm_rows.V1, *timm_rows.V2, *timm_rows.V3, *timm_rows.V4, *google_rows.ROWS)
-ROWS = tuple(row for row in _ALL if row.net in BY_KEY)
+ROWS = (*timm_rows.V1, *timm_rows.V2, *timm_rows.V3, *timm_rows.V4, *google_rows.ROWS)
 BY_NAME = {row.repository: row for row in ROWS}
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

@@ -1,0 +1,103 @@
+"""A local server that answers as Hugging Face's hub does, for the client that asks the real one."""
+
+import hashlib
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+from safetensors.numpy import save
+
+from keras_mobilenet.checkpoints.net_weights import random_arrays
+from keras_mobilenet.formats.plain import pytorch_names
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def timm_file(row, seed=0):
+    """Return the bytes of random weights of a row's net, under timm's names and in its axes."""
+    net = row.network()
+    source = next(
+        x
+        for x in pytorch_names.SOURCES
+        if x.name.startswith("timm") and x.net.arrays().keys() == net.arrays().keys()
+    )
+    theirs = {}
+    for name, values in random_arrays(net, seed).items():
+        order = [axis for axis in source.axes[name] if axis is not None]
+        kept = [n for n, axis in zip(values.shape, source.axes[name], strict=True)
+                if axis is not None]  # fmt: skip
+        moved = values.reshape(kept).transpose(np.argsort(order))
+        theirs[source.names[name]] = np.ascontiguousarray(moved)
+    return save(theirs)
+
+
+def config(row):
+    """Return the bytes of timm's `config.json`."""
+    return json.dumps({"architecture": row.repository.split("/")[1].split(".")[0]}).encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Gives the files of the server's repositories, or the error that one is set to."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.answer(with_body=True)
+
+    def do_HEAD(self):
+        self.answer(with_body=False)
+
+    def answer(self, with_body):
+        server = self.server
+        if not self.path.startswith("/api/"):  # what the client asks for its own ends
+            server.asked.append(f"{self.command} {self.path}")
+        owner, name, _, revision, file = (*self.path.strip("/").split("/", 4), *[""] * 5)[:5]
+        files = server.repositories.get(f"{owner}/{name}")
+        if files is None:
+            self.refuse(404, "RepoNotFound")
+        elif isinstance(files, tuple):
+            self.refuse(*files)
+        elif revision not in ("main", *server.commits):
+            self.refuse(404, "RevisionNotFound")
+        elif file not in files:
+            self.refuse(404, "EntryNotFound")
+        else:
+            self.give(files[file], revision, with_body)
+
+    def give(self, body, revision, with_body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        commit = COMMIT if revision == "main" else revision
+        self.send_header("X-Repo-Commit", commit)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def refuse(self, status, code):
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def hub(repositories, commits=(COMMIT,)):
+    """Serve `{"owner/name": {"file": bytes}}`; a pair of status and code in place of the files."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.repositories, server.commits, server.asked = repositories, commits, []
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
