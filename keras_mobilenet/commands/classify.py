@@ -21,10 +21,12 @@ from keras_mobilenet.commands.options import (
     Job,
     NetOptions,
     check,
+    classes_of_weights,
     names_in,
     note,
     parameters_of,
     say,
+    size_of_weights,
     with_signature,
 )
 from keras_mobilenet.commands.progress import bars, doing, interruptible
@@ -61,11 +63,12 @@ def _net(job: Job) -> Any:
 
     With --features it is a Keras model where only Keras can cut it.
     """
-    net = NetOptions(job.net, job.alpha, job.minimalistic)
+    net = NetOptions(job.net, job.alpha, job.minimalistic).of_weights(job.weights)
+    size = size_of_weights(job.size, job.weights)
     top: dict[str, Any] = {"classes": _classes(job)}
     if job.features and job.weights != IMAGENET:
         top = {"include_top": False, "pooling": "avg"}  # whatever classes the file has, or none
-    model = job.model or net.builder((*job.size.known(), 3), weights=job.weights, **top)
+    model = job.model or net.builder((*size.known(), 3), weights=job.weights, **top)
     if not job.features:
         return model
     from keras_mobilenet.deploy.folders.embedding import features_of  # noqa: PLC0415
@@ -88,7 +91,7 @@ def _keras_net(job: Job) -> Any:
 
 def _classes(job: Job) -> int:
     names = names_in(job.labels)
-    return 1000 if names is None else len(names)
+    return classes_of_weights(job.weights) if names is None else len(names)
 
 
 def _predictor(job: Job, images: int | None = None) -> Predictor:

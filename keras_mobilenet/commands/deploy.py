@@ -15,6 +15,7 @@ from keras_mobilenet.checkpoints.published.local_files import copies
 from keras_mobilenet.commands.options import (
     DEFAULT_NET,
     DEFAULT_SIZE,
+    PUBLISHED_NAME,
     Alpha,
     AnySize,
     FormatOption,
@@ -25,9 +26,11 @@ from keras_mobilenet.commands.options import (
     NetOptions,
     Precision,
     PreprocessingOption,
+    classes_of_weights,
     names_in,
     note,
     say,
+    size_of_weights,
 )
 from keras_mobilenet.commands.progress import doing, drawing, interruptible, progress_line
 from keras_mobilenet.display.text_tables import Format
@@ -260,7 +263,10 @@ def _weights_are_here(builder: NetOptions, size: tuple[int, int]) -> bool:
 
 
 def export_command(
-    model: Annotated[str, typer.Argument(help="A .keras file, 'imagenet', or a file of weights.")],
+    model: Annotated[
+        str,
+        typer.Argument(help=f"A .keras file, 'imagenet', {PUBLISHED_NAME}, or a file of weights."),
+    ],
     to: Annotated[
         str, typer.Argument(help="Ends in .tflite, .onnx, .xml, or a slash for a SavedModel.")
     ],
@@ -308,8 +314,9 @@ def export_command(
 def _model(model: str, builder: NetOptions, size: ImageSize, names: list[str] | None) -> Any:
     if model.endswith(_SUFFIX):
         return model
-    classes = len(names) if names and model != IMAGENET else 1000
-    return builder.builder((*size.lengths, 3), weights=model, classes=classes)
+    classes = len(names) if names and model != IMAGENET else classes_of_weights(model)
+    shape = (*size_of_weights(size, model).lengths, 3)
+    return builder.of_weights(model).builder(shape, weights=model, classes=classes)
 
 
 def latency_command(

@@ -25,6 +25,8 @@ from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.families.registry import BY_KEY, family
 from keras_mobilenet.nets.net import Size as PixelSize
 from keras_mobilenet.nets.pretrained import label
+from keras_mobilenet.nets.published import table
+from keras_mobilenet.nets.published.rows import IMAGENET_CLASSES
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,13 @@ class NetOptions:
     def __str__(self) -> str:
         return label(family(self.net).name, self.alpha, minimalistic=self.minimalistic)
 
+    def of_weights(self, weights: str | None) -> NetOptions:
+        """Return those of published weights where `weights` names them, and no option a net."""
+        row = None if weights is None else table.find(weights)
+        if row is None or self != NetOptions(DEFAULT_NET, 1.0):
+            return self
+        return NetOptions(row.net, row.alpha, bool(row.options.get("minimalistic")))
+
     @property
     def options(self) -> dict[str, Any]:
         """What the net alone takes."""
@@ -151,6 +160,21 @@ class NetOptions:
         return Builder(self.net, arguments)
 
 
+def size_of_weights(size: ImageSize, weights: str) -> ImageSize:
+    """Return the size that published weights are tested at, where no other one was given."""
+    row = table.find(weights)
+    if row is None or size is not DEFAULT_SIZE:
+        return size
+    return ImageSize(row.test.size, row.test.size)
+
+
+def classes_of_weights(weights: str) -> int:
+    """Return how many classes weights have: published ones as their row says, others 1000."""
+    row = table.find(weights)
+    return IMAGENET_CLASSES if row is None else row.classes
+
+
+PUBLISHED_NAME = "the name of published ones (`weights list`)"
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
 NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 
@@ -235,7 +259,9 @@ class Job:
     alpha: Alpha = 1.0
     minimalistic: Minimalistic = False
     size: AnySize = DEFAULT_SIZE
-    weights: Annotated[str, typer.Option(help="'imagenet', or a file of weights.")] = "imagenet"
+    weights: Annotated[
+        str, typer.Option(help=f"'imagenet', {PUBLISHED_NAME}, or a file of weights.")
+    ] = "imagenet"
     top: Annotated[int, typer.Option(help="How many classes an image.", min=1)] = 5
     crop: Annotated[
         float | None,

@@ -15,9 +15,11 @@ import typer
 
 from keras_mobilenet.commands.options import (
     DEFAULT_NET,
+    PUBLISHED_NAME,
     Alpha,
     FormatOption,
     NetKey,
+    NetOptions,
     Size,
     note,
     say,
@@ -45,7 +47,7 @@ def finetune(
     size: Size = DEFAULT_SIZE,
     grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
     weights: Annotated[
-        str, typer.Option(help="'imagenet', a file of weights, or 'none'.")
+        str, typer.Option(help=f"'imagenet', {PUBLISHED_NAME}, a file of weights, or 'none'.")
     ] = "imagenet",
     epochs: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.", min=1)] = 32,
@@ -81,11 +83,12 @@ def finetune(
     from keras_mobilenet.training.finetune.finetuning import AUTO_CACHE  # noqa: PLC0415
     from keras_mobilenet.training.finetune.finetuning import finetune as train  # noqa: PLC0415
 
+    chosen = NetOptions(net, alpha).of_weights(weights)
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train(
-            folder, out=out, validation=validation(val), train_from=train_from, net=net,
-            alpha=alpha, size=size, channels=1 if grey else 3,
+            folder, out=out, validation=validation(val), train_from=train_from, net=chosen.net,
+            alpha=chosen.alpha, size=size, channels=1 if grey else 3,
             weights=None if weights == "none" else weights,
             epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, views=views,
             class_weight=None if class_weight == "none" else class_weight, seed=seed,

@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from keras_mobilenet.checkpoints.published.download import expected_hash
 from keras_mobilenet.checkpoints.published.hashes import published, sha256_of
+from keras_mobilenet.checkpoints.published.hub import at_hand
 from keras_mobilenet.checkpoints.published.local_files import copies, keras_cache, weights_folders
 from keras_mobilenet.commands.options import (
     DEFAULT_NET,
@@ -32,9 +33,12 @@ from keras_mobilenet.commands.progress import bars, doing
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.costs.layers import net_costs
 from keras_mobilenet.nets.families.registry import family
-from keras_mobilenet.nets.net import DEFAULT_SIZE
-from keras_mobilenet.nets.pretrained import Pretrained
+from keras_mobilenet.nets.net import DEFAULT_SIZE, Net
+from keras_mobilenet.nets.pretrained import LICENCE, Pretrained
+from keras_mobilenet.nets.published.rows import Published
+from keras_mobilenet.nets.published.table import ROWS
 
 if TYPE_CHECKING:
     from keras_mobilenet.checkpoints.inspection import Inspection
@@ -46,22 +50,45 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_command(table: FormatOption = "text") -> None:
-    """Print the 88 published files, and where each lies if it is here."""
-    records = [_record(row, include_top) for row, include_top in _every_file()]
-    if table == "json":
+def list_command(
+    table: FormatOption = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
+    sort: Annotated[
+        Literal["top-1", "params", "macs"] | None,
+        typer.Option(help="Best top-1 first, or the smallest count first."),
+    ] = None,
+    max_params: Annotated[
+        int | None, typer.Option(help="Only files of at most so many values.", min=1)
+    ] = None,
+) -> None:
+    """Print every published file, Google's for Keras and the hub's, and where each lies if here.
+
+    Top-1 and MACs are those at `size`, the one that the publisher tests with.
+    """
+    records = [*(_record(row, top) for row, top in _every_file()), *map(_hub_record, ROWS)]
+    if max_params is not None:
+        records = [record for record in records if record["params"] <= max_params]
+    if sort is not None:
+        records.sort(key=partial(_rank, sort))
+    if as_json or table == "json":
         say(json.dumps(records, indent=2))
         return
-    headers = list(records[0])
+    headers = list(_hub_record(ROWS[0]))
     cells = [[_cell(value) for value in record.values()] for record in records]
     if table == "markdown":
         say(markdown_table(headers, cells))
         return
-    widest = max(len(row[-1]) for row in cells)
+    widest = max((len(row[-1]) for row in cells), default=0)
     for row in (headers, *cells):
         row[-1] = row[-1].ljust(widest)  # paths are flush left
     lines = text_table(headers, cells).splitlines()
     say("\n".join(line.rstrip() for line in lines))
+
+
+def _rank(key: str, record: dict[str, Any]) -> tuple[bool, float]:
+    """Return what sorts a record: the unknown last."""
+    value = record[key]
+    return value is None, 0.0 if value is None else -value if key == "top-1" else value
 
 
 def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
@@ -74,11 +101,34 @@ def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
         "minimalistic": row.minimalistic,
         "size": row.size,
         "top": include_top,
-        "params": row.network(include_top).count_params(),
+        **_counts(row.network(include_top), row.size),
         "top-1": row.top_1,
         "top-5": row.top_5,
+        "licence": LICENCE,
         "where": str(path.parent) if path else None,
     }
+
+
+def _hub_record(row: Published) -> dict[str, Any]:
+    path = at_hand(row)
+    return {
+        "file": row.repository,
+        "net": row.net,
+        "alpha": row.alpha,
+        "minimalistic": bool(row.options.get("minimalistic")),
+        "size": row.test.size,
+        "top": True,
+        **_counts(row.network(), row.test.size),
+        "top-1": row.test.top_1,
+        "top-5": row.test.top_5,
+        "licence": row.licence,
+        "where": os.path.dirname(path) if path else None,
+    }
+
+
+def _counts(net: Net, size: int) -> dict[str, int]:
+    macs = sum(cost.macs for cost in net_costs(net, (size, size)))
+    return {"params": net.count_params(), "macs": macs}
 
 
 def _cell(value: Any) -> str:

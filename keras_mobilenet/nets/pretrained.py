@@ -21,6 +21,7 @@ from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import DEFAULT_SIZE, Net
 
 CLASSES = 1000
+LICENCE = "apache-2.0"  # of the repository of TF-slim, where the checkpoints come from
 _BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 

@@ -1,16 +1,21 @@
 """Published weights by name: the hub's own client, asked of a server on this machine."""
 
 import builtins
+import json
 import sys
 
 import numpy as np
 import pytest
 from hub_server import COMMIT, config, hub, timm_file
+from PIL import Image
+from typer.testing import CliRunner
 
 import keras_mobilenet
 from keras_mobilenet import Predictor, preprocessing_of
 from keras_mobilenet.checkpoints.net_weights import Builder, published_builder
 from keras_mobilenet.checkpoints.published.hub import at_hand, hub_file
+from keras_mobilenet.commands.app import app
+from keras_mobilenet.commands.options import DEFAULT_SIZE, ImageSize, NetOptions, size_of_weights
 from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import DownloadError, MissingExtraError
 from keras_mobilenet.images.labels import imagenet_classes
@@ -218,3 +223,34 @@ def test_name_that_no_row_has_is_told_what_is_near():
         open_model(Builder("mobilenet_v2", {"weights": "timm/mobilenetv2_050"}))
     with pytest.raises(ValueError, match="No published weights are known as 'timm/resnet'"):
         Predictor.from_pretrained("timm/resnet")
+
+
+# by name, as a user types it
+
+
+def test_classify_takes_net_size_and_scaling_from_the_name(served, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    path = str(tmp_path / "noise.png")
+    Image.fromarray(pixels).save(path)
+    result = CliRunner().invoke(
+        app, ["classify", path, "--weights", PINNED.repository, "--json", "--engine", "litert"]
+    )
+    assert result.exit_code == 0, result.output
+    [expected] = Predictor.from_pretrained(PINNED.repository, engine="litert").classify(path)
+    assert expected.predictions[0][0] in str(json.loads(result.stdout))
+
+
+def test_options_that_say_another_net_stay_and_are_refused_later():
+    name = "timm/tf_mobilenetv3_small_minimal_100.in1k"
+    default = NetOptions("mobilenet", 1.0)
+    assert default.of_weights(name) == NetOptions("mobilenet_v3_small", 1.0, minimalistic=True)
+    assert default.of_weights("imagenet") is default
+    other = NetOptions("mobilenet_v2", 1.0)
+    assert other.of_weights(name) is other
+
+
+def test_size_that_was_typed_counts_and_else_the_publishers_own():
+    name = "timm/mobilenetv1_100.ra4_e3600_r224_in1k"
+    assert size_of_weights(DEFAULT_SIZE, name) == ImageSize(256, 256)
+    assert size_of_weights(ImageSize(224, 224), name) == ImageSize(224, 224)
+    assert size_of_weights(DEFAULT_SIZE, "imagenet") is DEFAULT_SIZE

@@ -11,10 +11,12 @@ from checkpoint_files import random_arrays, write_keras_2, write_safetensors
 from faulty_server import serving, status
 from typer.testing import CliRunner
 
+from keras_mobilenet import layer_costs
 from keras_mobilenet.checkpoints.published import hashes
 from keras_mobilenet.commands.app import app, main
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.families import registry
+from keras_mobilenet.nets.published.table import ROWS
 
 # requests leaves the connection of a bad answer to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(r"ignore:unclosed <socket:ResourceWarning")
@@ -71,8 +73,15 @@ def served(tmp_path, monkeypatch):
 
 def test_list_is_the_manifest_and_where_each_file_lies(cached):
     records = json.loads(run("list", "--format", "json").stdout)
-    for record, entry in zip(records, pretrained.manifest(), strict=True):
+    assert [record["file"] for record in records[88:]] == [row.repository for row in ROWS]
+    for record, entry in zip(records[:88], pretrained.manifest(), strict=True):
+        costs = layer_costs(
+            entry["alpha"], net=entry["net"], size=entry["size"],
+            include_top=entry["include_top"], minimalistic=entry["minimalistic"],
+        )  # fmt: skip
         assert record == {
+            "macs": sum(cost.macs for cost in costs),
+            "licence": "apache-2.0",
             **{key: entry[key] for key in ("file", "alpha", "minimalistic", "size", "params")},
             "net": registry.family(entry["net"]).key,
             "top": entry["include_top"],
@@ -82,14 +91,36 @@ def test_list_is_the_manifest_and_where_each_file_lies(cached):
         }
 
 
-@pytest.mark.parametrize(("written", "lines"), [("text", 89), ("markdown", 90)])
+@pytest.mark.parametrize(("written", "lines"), [("text", 1), ("markdown", 2)])
 def test_list_has_a_line_a_file(cached, written, lines):
     table = run("list", "--format", written).stdout.splitlines()
-    assert len(table) == lines
+    assert len(table) == lines + 88 + len(ROWS)
     [line] = [line for line in table if NAME in line]
     for cell in ("0.25", "160", " no ", "218,544", "45.5", "70.3", str(cached.parent)):
         assert cell in line
     assert all(line == line.rstrip() for line in table)
+
+
+def test_list_names_the_hubs_files_with_what_their_publishers_state():
+    records = {record["file"]: record for record in json.loads(run("list", "--json").stdout)}
+    record = records["timm/mobilenetv1_100.ra4_e3600_r224_in1k"]
+    assert (record["size"], record["top-1"], record["licence"]) == (256, 76.088, "apache-2.0")
+    assert record["macs"] == sum(cost.macs for cost in layer_costs(1.0, size=256))
+    assert record["where"] is None
+    assert records["google/mobilenet_v2_1.0_224"]["licence"] == "other"
+    assert records["google/mobilenet_v2_1.0_224"]["top-1"] is None
+
+
+def test_list_sorts_and_leaves_out_what_is_too_large():
+    arguments = ("--sort", "top-1", "--max-params", 5_000_000)
+    records = json.loads(run("list", "--json", *arguments).stdout)
+    accuracies = [record["top-1"] for record in records]
+    known = [value for value in accuracies if value is not None]
+    assert known == sorted(known, reverse=True)
+    assert set(accuracies[len(known) :]) == {None}  # what is not stated comes last
+    assert max(record["params"] for record in records) <= 5_000_000
+    smallest = json.loads(run("list", "--json", "--sort", "macs").stdout)
+    assert smallest == sorted(smallest, key=lambda record: record["macs"])
 
 
 def test_where_prints_the_folders_in_order_and_the_one_that_gives_the_file(cached, mine):
