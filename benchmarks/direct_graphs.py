@@ -62,7 +62,7 @@ import numpy as np
 from process_memory import peak_bytes, resident_bytes
 from keras_mobilenet import Predictor
 with Predictor({path!r}) as predictor:
-    predictor.predict(np.zeros((1, 224, 224, 3), np.uint8))
+    predictor.predict(np.zeros((1, 224, 224, 3), np.float32))
     print(resident_bytes(), peak_bytes())
 """
 
