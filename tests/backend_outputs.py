@@ -8,6 +8,7 @@ under each of them run: all in one process, as Keras takes long to import and JA
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 from functools import partial
@@ -30,8 +31,12 @@ from keras_mobilenet import (
     load_weights,
     save_weights,
 )
+from keras_mobilenet.deploy.comparison import difference
+from keras_mobilenet.deploy.graphs.traced import conversion
+from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import BackendError
 from keras_mobilenet.images.images import read_image
+from keras_mobilenet.models import backends
 from keras_mobilenet.models.frozen import batch_norms_of
 from keras_mobilenet.models.model_files import load_model, save_model
 from keras_mobilenet.nets.families import v2, v3
@@ -151,6 +156,27 @@ def finetuned(folder):
     yield "finetune outputs", run.probabilities
 
 
+def exported(folder):
+    """What a net's files and engines answer, which are made without a second process."""
+    model = randomise(build(input_shape=(32, 32, 3)))
+    x = np.ascontiguousarray(X[:, ::2, ::2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backends, "in_tensorflow", refused)
+        patch.setattr(conversion, "in_tensorflow", refused)
+        patch.setattr(subprocess, "Popen", refused)  # which `subprocess.run` calls
+        for end in ("tflite", "onnx", "xml"):
+            export(model, folder / f"net.{end}")
+            with Predictor(folder / f"net.{end}") as predictor:
+                yield f"exported {end}", predictor.predict(x)
+        for engine in ("litert", "onnxruntime", "openvino"):
+            with Predictor(model, engine=engine) as predictor:
+                yield f"compiled {engine}", predictor.predict(x)
+
+
+def refused(*arguments, **_):
+    raise AssertionError(f"a second process was to be started: {arguments}")
+
+
 def real(data):
     """The published net of alpha 0.25 on four photographs."""
     model = MobileNet(alpha=0.25, weights=data / "weights/keras/mobilenet_2_5_224_tf.h5")
@@ -177,6 +203,7 @@ def outputs(folder, data):
     yield from fitted(folder)
     yield from finetuned(folder)
     yield from family(folder)
+    yield from exported(folder)
     for name in ("plain", "multiplied"):
         yield f"folded {name}", fold_batch_norm(models[name]).predict_on_batch(X)
     if data is not None:
@@ -199,12 +226,13 @@ def said(call, *arguments, **options):
 
 def borrowed(folder):
     """What is done in a process with TensorFlow, and what is not."""
-    model = build(input_shape=(32, 32, 3))
-    export(model, folder / "net.tflite")
-    with Predictor(folder / "net.tflite") as predictor:
+    model = randomise(build(input_shape=(32, 32, 3), classifier_activation="selu"))
+    assert open_model(model).graph is None  # no writer knows that activation
+    export(model, folder / "other.tflite")
+    with Predictor(folder / "other.tflite") as predictor:
         x = np.ascontiguousarray(X[:, ::2, ::2])
-        apart = predictor.predict(x) - model.predict_on_batch(x)
-    assert np.abs(apart).max() < 1e-5
+        found, expected = predictor.predict(x), model.predict_on_batch(x)
+    assert difference(np.asarray(expected), found).relative_error < 1e-5
     yield "says keras engine", said(Predictor, model, engine="keras")
     inputs = keras.Input((32, 32, 3))
     own = keras.Model(inputs, Own()(inputs))

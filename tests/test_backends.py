@@ -82,7 +82,7 @@ def test_outputs_are_those_of_tensorflow(backend, expected, computed):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_export_borrows_tensorflow_and_a_traced_engine_says_it_cannot(backend, computed):
+def test_other_models_borrow_tensorflow_and_a_traced_engine_says_it_cannot(backend, computed):
     assert str(computed(backend)["says keras engine"]).startswith(
         f"The engine 'keras' needs TensorFlow as Keras' backend. Found: '{backend}'. Pass engine="
     )
