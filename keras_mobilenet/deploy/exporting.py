@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.comparison import Difference, difference, generated_images, variation
+from keras_mobilenet.deploy.comparison import (
+    Difference,
+    difference,
+    evenly_spaced,
+    generated_images,
+    variation,
+)
 from keras_mobilenet.deploy.engines.checks import saved_models
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
@@ -333,8 +339,9 @@ def _black_and_white(samples: npt.NDArray[np.float32], info: ModelInfo) -> Any:
 def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -> ExportReport:
     """Return how far what was written is from the Keras model, on some of the samples."""
     known = samples.outputs
-    reference = _outputs(opened, samples.keras[:_COMPARED]) if known is None else known
-    outputs = _run(order.format, written, samples.file[:_COMPARED])
+    some = evenly_spaced(samples.keras, _COMPARED)
+    reference = _outputs(opened, some) if known is None else known
+    outputs = _run(order.format, written, evenly_spaced(samples.file, _COMPARED))
     return ExportReport(
         path=os.fspath(order.path),
         quantize=order.quantize,

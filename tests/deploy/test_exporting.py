@@ -352,6 +352,13 @@ def test_export_of_a_constant_net_says_that_nothing_is_told(tmp_path):
     assert "first class the same" not in str(report)
 
 
+def test_images_that_are_compared_are_from_all_classes_of_a_sorted_folder(tmp_path):
+    one, *others = random_images(65)
+    sorted_by_class = np.stack([one] * 64 + others)
+    report = export(net(), tmp_path / "m.tflite", calibration=sorted_by_class)
+    assert (report.images, report.tells) == (64, True)
+
+
 @pytest.mark.parametrize("name", ["input", "rescaling"])
 def test_models_own_name_is_not_that_of_a_layer_around_it(tmp_path, name):
     inputs = keras.Input((SIZE, SIZE, 3))
