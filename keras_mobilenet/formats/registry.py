@@ -18,7 +18,8 @@ from keras_mobilenet.formats.arrays import ArrayLike, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.keras import keras_archive, keras_h5, legacy_h5, zip_files
 from keras_mobilenet.formats.plain import npz_file, safetensors_file
-from keras_mobilenet.formats.runtimes import onnx_file, tfjs, tflite_file
+from keras_mobilenet.formats.runtimes import tfjs, tflite_file
+from keras_mobilenet.formats.runtimes.onnx import onnx_file
 from keras_mobilenet.formats.tensorflow import frozen_graph, slim_checkpoint
 from keras_mobilenet.nets.families.registry import name_prefix, todays_names
 from keras_mobilenet.nets.net import Shape

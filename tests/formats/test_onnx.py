@@ -305,28 +305,40 @@ def pad_of(**options):
 
 BAD_GRAPHS = [
     (external, HF, "lies in another file, which is never opened: .*external_data=False"),
-    (with_clip(0, 3), HF, "conv1's activation clips at 0 to 3"),
-    (with_clip(-1, 6), HF, "conv1's activation clips at -1 to 6"),
-    (with_node("Conv", 3, node=["Relu"]), HF, "the activation of conv_dw_2, Clip, .* a Relu node"),
-    (with_node("Clip", 26, node=["Mul"]), HF, "the classifier, .*, the graph has a Mul node"),
-    (with_node("Gemm", 0, node=["Relu"]), HF, "after the classifier comes Relu"),
-    (set_attribute("Conv", 3, "strides", [1, 1]), HF, r"conv_dw_2 has the strides \(1, 1\)"),
-    (set_attribute("Conv", 3, "group", 1), HF, "conv_dw_2 has 1 groups, MobileNet V1 6"),
-    (set_attribute("Conv", 2, "group", 3), HF, "conv_pw_1 has 3 groups, MobileNet V1 1"),
-    (set_attribute("Conv", 1, "dilations", [2, 2]), HF, "conv_dw_1 is dilated"),
+    (with_clip(0, 3), HF, "conv1 is followed by another activation, not by MobileNet's ReLU6"),
+    (with_clip(-1, 6), HF, "conv1 is followed by another activation, not by"),
+    (with_node("Conv", 3, node=["Sigmoid"]), HF, "conv_dw_2 is followed by sigmoid, not by"),
+    (with_node("Clip", 26, node=["Mul"]), HF, "the node behind 27 convolutions is Mul, so this"),
+    (
+        with_node("Gemm", 0, node=["Relu"]),
+        HF,
+        "conv_preds is followed by relu, not by MobileNet's none",
+    ),
+    (
+        set_attribute("Conv", 3, "strides", [1, 1]),
+        HF,
+        "convolution 4 is .* with a stride of 1, where",
+    ),
+    (
+        set_attribute("Conv", 3, "group", 1),
+        HF,
+        "convolution 4 is Conv2D with .* has DepthwiseConv2D",
+    ),
+    (set_attribute("Conv", 2, "group", 3), HF, "conv_pw_1 has 3 groups of channels"),
+    (set_attribute("Conv", 1, "dilations", [2, 2]), HF, "convolution 2 is .* dilated by 2, where"),
     (set_attribute("Conv", 1, "pads", [1, 1]), HF, r"conv_dw_1 has the pads \(1, 1\)"),
-    (set_attribute("Gemm", 0, "alpha", 0.5), HF, "the classifier scales its inputs"),
+    (set_attribute("Gemm", 0, "alpha", 0.5), HF, "conv_preds scales its inputs"),
     (set_attribute("BatchNormalization", 3, "epsilon", 0.1), UNFOLDED, "batch norms differ"),
     (set_attribute("BatchNormalization", 3, "training_mode", 1), UNFOLDED, "in training mode"),
-    (branch, HF, "the graph is not one line, as MobileNet is: Clip, Relu"),
+    (branch, HF, "conv1 is followed by relu and relu6"),
     (second_input, HF, "the graph has 2 inputs, a MobileNet has 1"),
-    (lambda graph: graph.node.pop(0), HF, "the graph has the graph's end"),
+    (lambda graph: graph.node.pop(0), HF, "the net has 0 convolutions"),
     (loop, HF, "the graph runs in a circle"),
     (computed_kernel, HF, "'negated' is computed in the graph, not stored"),
     (without_bias, HF, "conv_pw_2 has neither a bias nor a batch norm"),
     (pad_of(value=1), HF, "Pad node ahead of conv1 does not simply add zeros"),
     (pad_of(axes=(0, 1, 1, 1)), HF, "Pad node ahead of conv1 pads the channels"),
-    (lambda graph: graph.ClearField("node"), HF, "where MobileNet V1 has conv1, Conv, the graph"),
+    (lambda graph: graph.ClearField("node"), HF, "the net has 0 convolutions, MobileNet V1 28"),
 ]
 
 
@@ -343,7 +355,10 @@ def test_a_graph_that_is_no_mobilenet_is_refused(refuse, edited, change, name, m
         (set_array("classifier.bias", lambda a: a * np.nan), "conv_preds/bias .*NaN"),
         (set_array("classifier.bias", lambda a: a.astype("int64")), "int64, not floats"),
         (set_array("classifier.weight", lambda a: a[:, :-1]), r"file \(1, 1, 95, 5\)"),
-        (set_array("classifier.weight", lambda a: a[0]), r"kernel has the shape \(96,\)"),
+        (
+            set_array("classifier.weight", lambda a: a[0]),
+            r"kernel of conv_preds has the shape \(96,\)",
+        ),
     ],
 )
 def test_values_that_do_not_fit_are_refused(edited, change, match):

@@ -249,7 +249,7 @@ def test_an_unchanged_copy_is_read(int8, tmp_path, target):
         (no_buffer, "truncated or damaged"),
         (without_a_block, "so this is another net"),
         (other_activation, "not by MobileNet's ReLU6"),
-        (other_stride, "CONV_2D with a stride of 1, where MobileNet V1 has"),
+        (other_stride, "Conv2D with a stride of 1, where MobileNet V1 has"),
         (two_subgraphs, "2 subgraphs"),
         (skip_connection, "so this is another net"),
         (short_bias, "conv1 has 8 filters and bias"),

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import pairwise
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.files import bounded_content
 from keras_mobilenet.formats.arrays import ArrayLike, Lazy, folded_batch_norm, shapes_of
 from keras_mobilenet.formats.checkpoint import Checkpoint
+from keras_mobilenet.formats.runtimes.known_nets import Candidate, activations_of, held_net
 from keras_mobilenet.formats.runtimes.tflite_model import (
     Graph,
     Quantization,
@@ -28,12 +28,9 @@ from keras_mobilenet.formats.runtimes.tflite_model import (
     parse,
 )
 from keras_mobilenet.formats.runtimes.tflite_walk import (
-    CONVOLUTIONS,
     FULLY_CONNECTED,
     Step,
     Walk,
-    activations_of,
-    taken_by,
     walked,
 )
 from keras_mobilenet.formats.tensorflow.slim_net import BACKGROUND_CLASSES
@@ -45,15 +42,13 @@ from keras_mobilenet.nets.conventions import (
     Zeros,
     same_zeros,
 )
-from keras_mobilenet.nets.families import v1
-from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.nets.net import (
     HARD_SIGMOID,
     RELU_MAX,
     RELU_MAXIMA,
-    Family,
     Layer,
     Net,
+    Shape,
 )
 
 NAME = "TFLite"
@@ -97,93 +92,17 @@ def _checkpoint(graph: Graph) -> Checkpoint:
     )
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A net that a file may hold."""
-
-    family: Family
-    options: Mapping[str, Any]
-    padding: Padding = "same"
-    size: tuple[int, int] | tuple[None, None] = (None, None)
-
-    @cached_property
-    def net(self) -> Net:
-        return self.family.network(padding=self.padding, size=self.size, **self.options)
-
-    @property
-    def name(self) -> str:
-        return "MobileNet V1" if self.family is v1.FAMILY else self.family.name
-
-
-def _candidates() -> Iterator[_Candidate]:
-    for family in FAMILIES:
-        yield _Candidate(family, {})
-        if "minimalistic" in family.options:
-            yield _Candidate(family, {"minimalistic": True})
-
-
-def _net(walk: Walk) -> tuple[_Candidate, tuple[Layer, ...]]:
+def _net(walk: Walk) -> tuple[Candidate, tuple[Layer, ...]]:
     """Return the net that the file holds, and its layers that the file's convolutions are."""
-    reasons = []
-    for candidate in _candidates():
-        layers = candidate.net.convolutions[: len(walk.steps)]
-        reason = _difference(candidate, walk.steps)
-        if reason is None:
-            # Which blocks add depends on their widths.
-            shapes = shapes_of(_all_arrays(walk, candidate, layers))
-            if origin := candidate.family.recognise(shapes):
-                options = {**candidate.options, "alpha": origin.alpha}
-                exact = replace(candidate, options=options)
-            else:
-                exact = candidate
-            _check_wiring(exact, walk.steps)
-            return exact, exact.net.convolutions[: len(walk.steps)]
-        reasons.append(reason)
-    # The net that is alike the longest says best what differs.
-    raise CheckpointError(max(reasons, key=lambda reason: reason[0])[1])
 
+    def shapes(candidate: Candidate, layers: Sequence[Layer]) -> Mapping[str, Shape]:
+        return shapes_of(_all_arrays(walk, candidate, layers))
 
-def _difference(candidate: _Candidate, steps: Sequence[Step]) -> tuple[int, str] | None:
-    """Return how many convolutions are alike, and what differs then; None where nothing does."""
-    layers = candidate.net.convolutions
-    for number, (layer, step) in enumerate(zip(layers, steps, strict=False), start=1):
-        found, options = step.operator.name, step.operator.options
-        if layer.role == "classifier" and found == FULLY_CONNECTED:
-            continue
-        strides = {options.get("StrideH"), options.get("StrideW")}
-        dilations = {options.get("DilationHFactor"), options.get("DilationWFactor")}
-        kind = CONVOLUTIONS.get(layer.kind, "CONV_2D")
-        width = (layer.window or (1,))[0]
-        if found != kind or strides != {layer.stride} or dilations != {1} or step.kernel != width:
-            sizes = (f" and a kernel of {n} x {n}" for n in (step.kernel, width))
-            own, net = ("", "") if step.kernel == width else sizes
-            return number, (
-                f"convolution {number} is {found} with a stride of {options.get('StrideH')}{own}, "
-                f"where {candidate.name} has {kind} with a stride of {layer.stride}{net}, so this "
-                "is another net"
-            )
-    tops = sum(layer.part == "top" for layer in layers)
-    if not len(layers) - tops <= len(steps) <= len(layers):
-        return len(steps), (
-            f"the net has {len(steps)} convolutions, {candidate.name} {len(layers)} with its top, "
-            "so this is another net"
-        )
-    return None
-
-
-def _check_wiring(candidate: _Candidate, steps: Sequence[Step]) -> None:
-    """Raise unless each convolution takes what it takes in the net: sums, and weighed images."""
-    taken = taken_by(candidate.net)
-    for layer, step, value in zip(candidate.net.convolutions, steps, taken, strict=False):
-        pools = layer.role in ("squeeze", "excite") or layer.part == "top"
-        if step.takes != value or (pools and not step.pooled):
-            raise CheckpointError(
-                f"{layer.name} takes another image than in {candidate.name}, so this is another net"
-            )
+    return held_net(walk.steps, shapes)
 
 
 def _padding(
-    graph: Graph, candidate: _Candidate, layers: Sequence[Layer], steps: Sequence[Step]
+    graph: Graph, candidate: Candidate, layers: Sequence[Layer], steps: Sequence[Step]
 ) -> Padding:
     """Return the convention that leads to the zeros that the file adds, at the file's own size.
 
@@ -196,9 +115,9 @@ def _padding(
     order: tuple[Padding, ...] = ("same", "keras", "symmetric")
     explicit = any(step.pads for step in steps)
     for padding in sorted(order, key=lambda p: explicit and p == "same"):
-        network = replace(candidate, padding=padding, size=sizes[0]).net
-        pads = {x.name: before.pad for before, x in pairwise(network) if x.padding == "valid"}
-        convolutions = [network.by_name[name] for name in names]
+        padded = replace(candidate, padding=padding, size=sizes[0])
+        pads = padded.zeros
+        convolutions = [padded.net.by_name[name] for name in names]
         expected = [
             pads[layer.name]
             if layer.name in pads
@@ -288,7 +207,7 @@ def _ends_at_6(tensor: Tensor) -> bool:
     return low == 0 and abs(high - RELU_MAX) <= float(q.scale[0])
 
 
-def _all_arrays(walk: Walk, candidate: _Candidate, layers: Sequence[Layer]) -> dict[str, ArrayLike]:
+def _all_arrays(walk: Walk, candidate: Candidate, layers: Sequence[Layer]) -> dict[str, ArrayLike]:
     norms = candidate.net.batch_norm_names()
     arrays: dict[str, ArrayLike] = {}
     for layer, step in zip(layers, walk.steps, strict=True):

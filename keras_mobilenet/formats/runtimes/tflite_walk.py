@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from math import isclose, prod
 
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.formats.runtimes.known_nets import (
+    ADDED,
+    DENSE,
+    INPUT,
+    MULTIPLIED,
+    RESCALED,
+    Value,
+)
 from keras_mobilenet.formats.runtimes.tflite_model import Graph, Operator, Tensor
 from keras_mobilenet.nets.conventions import Zeros
-from keras_mobilenet.nets.net import Net
 
-CONVOLUTIONS = {"Conv2D": "CONV_2D", "DepthwiseConv2D": "DEPTHWISE_CONV_2D"}
 FULLY_CONNECTED = "FULLY_CONNECTED"
-WEIGHTED = {*CONVOLUTIONS.values(), FULLY_CONNECTED}
-INPUT = "input"
-# An image as what it is made of: the input, a convolution's number, or a pair of such, joined.
-Value = Hashable
-_JOINING = {"ADD": "Add", "MUL": "Multiply"}
+_KINDS = {"CONV_2D": "Conv2D", "DEPTHWISE_CONV_2D": "DepthwiseConv2D", FULLY_CONNECTED: DENSE}
+_JOINING = {ADDED, MULTIPLIED}
 _ACTIVATIONS = {"RELU", "RELU6", "HARD_SWISH", "SOFTMAX", "LOGISTIC"}
 _MOVING = {"QUANTIZE", "DEQUANTIZE"}  # changes no value
 _POOLS = {"MEAN", "AVERAGE_POOL_2D"}
 _FLATTENING = {"RESHAPE", "SQUEEZE"}
 _SHAPES = {"SHAPE", "STRIDED_SLICE", "PACK"}  # work out the shape of a RESHAPE
 _RESCALING = {"MUL": 1 / 127.5, "ADD": -1.0}  # of pixels, in the graph of a net that takes them
-RESCALED = "its graph scales pixels to -1 to 1 itself: its weights take what that makes"
 
 
 @dataclass
@@ -37,6 +38,24 @@ class Step:
     pads: tuple[Zeros, Zeros] | None  # of a PAD ahead of it
     pooled: bool  # whether its input is of 1 x 1
     behind: list[str] = field(default_factory=list)  # operators of their own; "MUL 0.166667"
+
+    @property
+    def kind(self) -> str:
+        """The Keras class."""
+        return _KINDS[self.operator.name]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Along height and width."""
+        return self._options("StrideH", "StrideW")
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Along height and width."""
+        return self._options("DilationHFactor", "DilationWFactor")
+
+    def _options(self, *names: str) -> tuple[int, ...]:
+        return tuple(self.operator.options.get(name, -1) for name in names)
 
 
 @dataclass
@@ -73,7 +92,7 @@ def _value(walk: Walk, operator: Operator) -> Value:
     computed = [number for number in operator.inputs if number in walk.values]
     if not computed or (operator.name not in _JOINING and len(computed) > 1):
         raise _another(walk, operator)
-    if operator.name in WEIGHTED:
+    if operator.name in _KINDS:
         return _step(walk, operator)
     if any(number in walk.pads for number in computed):
         raise CheckpointError(f"{_place(walk)} is {operator.name} on a padded image")
@@ -149,37 +168,3 @@ def _pads(walk: Walk, operator: Operator) -> tuple[Zeros, Zeros]:
     if len(rows) != 4 or rows[0] != [0, 0] or rows[3] != [0, 0]:
         raise CheckpointError(f"{_place(walk)} pads by {rows}, which no MobileNet does")
     return (rows[1][0], rows[1][1]), (rows[2][0], rows[2][1])
-
-
-def taken_by(net: Net) -> list[Value]:
-    """Return what each convolution of a net takes, as `Step.takes` is."""
-    numbers = {layer.name: number for number, layer in enumerate(net.convolutions)}
-    operators = {kind: name for name, kind in _JOINING.items()}
-    values: dict[str, Value] = {}
-    found: list[Value] = []
-    for layer in net:
-        inputs = [values[before.name] for before in net.inputs[layer.name]] or [INPUT]
-        if layer.kernel:
-            found.append(inputs[0])
-        joined = operators.get(layer.kind)
-        values[layer.name] = (joined, frozenset(inputs)) if joined else inputs[0]
-        values[layer.name] = numbers.get(layer.name, values[layer.name])
-    return found
-
-
-def activations_of(net: Net) -> dict[str, str | None]:
-    """Return the activation behind each convolution, by its name.
-
-    "" where there is none, None where a net leaves it to its caller.
-    """
-    found: dict[str, str | None] = {layer.name: "" for layer in net.convolutions}
-    behind: dict[str, str] = {}  # layers on the way to an activation
-    for layer in net:
-        before = net.inputs[layer.name]
-        if layer.kernel:
-            behind[layer.name] = layer.name
-        elif layer.kind == "BatchNormalization" and before[0].name in behind:
-            behind[layer.name] = behind[before[0].name]
-        elif layer.kind in ("ReLU", "Activation") and before[0].name in behind:
-            found[behind[before[0].name]] = layer.activation
-    return found

@@ -7,13 +7,14 @@ three paddings is walked at that size; those that give the graph's numbers remai
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.formats.runtimes.onnx_graph import Operation
+from keras_mobilenet.formats.runtimes.known_nets import Candidate
+from keras_mobilenet.formats.runtimes.onnx.onnx_graph import Operation
+from keras_mobilenet.formats.runtimes.onnx.onnx_walk import Pad
 from keras_mobilenet.nets.conventions import Padding, same_zeros
-from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.net import Layer
 
 Amount = tuple[int, int] | Literal["same"]  # zeros before and after, or as many as SAME takes
@@ -33,7 +34,7 @@ class Pads:
     def check_none(self, name: str) -> None:
         """Raise if anything is padded."""
         if {self.height, self.width} - {(0, 0), "same"}:
-            raise CheckpointError(f"{name} pads its input, MobileNet V1's does not")
+            raise CheckpointError(f"{name} pads its input, no MobileNet's does")
 
 
 def size(shape: tuple[int, ...], *, channels_last: bool) -> KnownSize:
@@ -44,13 +45,13 @@ def size(shape: tuple[int, ...], *, channels_last: bool) -> KnownSize:
     return height or None, width or None
 
 
-def pads_of(name: str, node: Operation, pad: Operation | None) -> Pads:
+def pads_of(name: str, node: Operation, pad: Pad | None) -> Pads:
     """Return what a convolution and the node ahead of it pad together."""
     kind = node.attributes.get("auto_pad", b"NOTSET")
     before = _padded(name, pad) if pad else (0, 0, 0, 0)
     if kind in (_UPPER, _LOWER):
         if any(before) or (kind == _LOWER and node.attributes.get("strides") != (1, 1)):
-            raise CheckpointError(f"{name} is padded in a way that no MobileNet V1 is")
+            raise CheckpointError(f"{name} is padded in a way that no MobileNet is")
         return Pads("same", "same")
     own = (0, 0, 0, 0) if kind == _VALID else node.integers("pads", (0, 0, 0, 0))
     if len(own) != 4:
@@ -59,24 +60,27 @@ def pads_of(name: str, node: Operation, pad: Operation | None) -> Pads:
     return Pads((top, bottom), (left, right), by_node=any(before) and not any(own))
 
 
-def _padded(name: str, node: Operation) -> tuple[int, ...]:
+def _padded(name: str, pad: Pad) -> tuple[int, ...]:
     """Return the zeros at the top, left, bottom and right that a node adds."""
+    node, first = pad.node, 1 if pad.channels_last else 2
     amounts, value = node.numbers(1, "pads"), node.numbers(2, "value")
     constant = node.attributes.get("mode", b"constant") == b"constant" and not node.has(3)
     zeros = constant and value in (None, [0.0])
     if not zeros or amounts is None or len(amounts) != _PADDED or not _counts(amounts):
         raise CheckpointError(f"the Pad node ahead of {name} does not simply add zeros")
-    batch_and_channels = [amounts[i] for i in (0, 1, 4, 5)]
-    if any(batch_and_channels):
+    sides = (first, first + 1, first + 4, first + 5)
+    if any(amount for i, amount in enumerate(amounts) if i not in sides):
         raise CheckpointError(f"the Pad node ahead of {name} pads the channels")
-    return tuple(int(amounts[i]) for i in (2, 3, 6, 7))
+    return tuple(int(amounts[i]) for i in sides)
 
 
 def _counts(amounts: Sequence[float]) -> bool:
     return all(amount >= 0 and float(amount).is_integer() for amount in amounts)
 
 
-def decide(known: KnownSize, found: Sequence[Pads]) -> tuple[Padding, tuple[str, ...]]:
+def decide(
+    known: KnownSize, found: Sequence[Pads], candidate: Candidate
+) -> tuple[Padding, tuple[str, ...]]:
     """Return the padding of a graph that pads its convolutions like this, and a note if unsure.
 
     Raises:
@@ -86,11 +90,11 @@ def decide(known: KnownSize, found: Sequence[Pads]) -> tuple[Padding, tuple[str,
     fitting: list[Padding] = [
         padding
         for padding in get_args(Padding)
-        if all(_fits(padding, n, amounts) for n, amounts in zip(known, by_axis, strict=True))
+        if _fits(replace(candidate, padding=padding, size=known), by_axis)
     ]
     at = " x ".join(str(n) if n else "any" for n in known)
     if not fitting:
-        raise CheckpointError(f"at {at} pixels the graph pads as no known MobileNet V1 does")
+        raise CheckpointError(f"at {at} pixels the graph pads as no known {candidate.name} does")
     if len(fitting) == 1:
         return fitting[0], ()
     if "symmetric" in fitting:
@@ -100,33 +104,38 @@ def decide(known: KnownSize, found: Sequence[Pads]) -> tuple[Padding, tuple[str,
         )
     # Keras' own graph: the stem pads by itself, and a node ahead of each strided depthwise.
     keras = not found[0].by_node and all(
-        pads.by_node for layer, pads in zip(_convolutions(), found, strict=True) if _strided(layer)
+        pads.by_node
+        for layer, pads in zip(_convolutions(candidate), found, strict=True)
+        if layer.stride > 1 and layer.role == "depthwise"
     )
     padding: Padding = "keras" if keras else "same"
     return padding, (f"the graph tells its padding at {at} pixels only: took {padding!r}",)
 
 
-def _convolutions() -> tuple[Layer, ...]:
-    return v1.network(include_top=False).convolutions
+def _convolutions(candidate: Candidate) -> list[Layer]:
+    """Return the convolutions that move over an image."""
+    pooled = ("squeeze", "excite")
+    return [
+        layer
+        for layer in candidate.net.convolutions
+        if layer.part != "top" and layer.role not in pooled
+    ]
 
 
-def _strided(layer: Layer) -> bool:
-    return layer.stride > 1 and layer.kind == "DepthwiseConv2D"
-
-
-def _fits(padding: Padding, n: int | None, found: Sequence[Amount]) -> bool:
-    expected = _amounts(padding, n)
+def _fits(candidate: Candidate, found: Sequence[Sequence[Amount]]) -> bool:
     return all(
         theirs == ours or (theirs == "same" and ours == _same(length, layer))
-        for theirs, (layer, length, ours) in zip(found, expected, strict=True)
+        for axis, amounts in enumerate(found)
+        for theirs, (layer, length, ours) in zip(amounts, _amounts(candidate, axis), strict=True)
     )
 
 
-def _amounts(padding: Padding, n: int | None) -> Iterator[tuple[Layer, int | None, Amount]]:
+def _amounts(candidate: Candidate, axis: int) -> Iterator[tuple[Layer, int | None, Amount]]:
     """Yield each convolution with the length that it meets and what is padded there."""
-    for layer in _convolutions():
-        fixed = v1.PADS.get(padding) if _strided(layer) or padding == "symmetric" else None
-        amount = fixed if fixed and layer.stride > 1 else _same(n, layer)
+    n = candidate.size[axis]
+    for layer in _convolutions(candidate):
+        pads = candidate.zeros.get(layer.name)
+        amount = _same(n, layer) if pads is None else pads[axis]
         yield layer, n, amount
         if n is not None and layer.stride > 1:
             pad = amount if amount != "same" else (0, 0)

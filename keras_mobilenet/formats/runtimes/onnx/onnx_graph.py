@@ -1,11 +1,11 @@
-"""An ONNX graph as one line of operations with constants, which is all that a MobileNet needs.
+"""An ONNX graph as operations with constants, which is all that a MobileNet needs.
 
 Nothing is computed: an operation whose constants the graph would compute is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,25 +19,25 @@ from keras_mobilenet.formats.arrays import ArrayLike, Lazy
 _EXTERNAL = 1  # TensorProto.DataLocation
 _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 10: np.float16, 11: np.float64}
 _DTYPES |= {16: ml_dtypes.bfloat16}
-_PASSED_OVER = {"Identity", "Dropout"}  # what changes no value at inference
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One node on the way from the image to the classes; its first input is the one before."""
+    """One node; its inputs are told by name, "" where one is left out."""
 
     type: str
     attributes: Mapping[str, Any]
-    inputs: tuple[str, ...]  # the names of the further ones, "" where left out
+    inputs: tuple[str, ...]
+    output: str  # the first one; a MobileNet needs no other
     constants: Mapping[str, ArrayLike]
 
     def has(self, index: int) -> bool:
-        """Return whether the node has a further input with this number, from 1."""
-        return index <= len(self.inputs) and bool(self.inputs[index - 1])
+        """Return whether the node has an input with this number, from 0."""
+        return index < len(self.inputs) and bool(self.inputs[index])
 
     def array(self, index: int) -> ArrayLike:
-        """Return the constant that is input number `index`, from 1; its values are not read."""
-        name = self.inputs[index - 1] if self.has(index) else ""
+        """Return the constant that is input number `index`, from 0; its values are not read."""
+        name = self.inputs[index] if self.has(index) else ""
         if name not in self.constants:
             what = f"{name!r} is computed in the graph, not stored" if name else "it is not there"
             raise CheckpointError(f"a {self.type} node takes {name or 'an input'}, but {what}")
@@ -68,42 +68,33 @@ class Operation:
         return [self.number(attribute, 0)] if single else [*self.integers(attribute, ())]
 
 
-def line(graph: Any) -> tuple[tuple[int, ...], list[Operation]]:
-    """Return the shape of the graph's input, 0 where unknown, and the operations on it in order.
+@dataclass(frozen=True)
+class Graph:
+    """A net: its one input, of a shape where 0 is unknown, and its nodes in their order."""
+
+    input: str
+    shape: tuple[int, ...]
+    operations: tuple[Operation, ...]
+
+
+def parsed(graph: Any) -> Graph:
+    """Return a graph as plain data.
 
     Raises:
-        CheckpointError: the graph has several inputs or branches, or keeps values elsewhere.
+        CheckpointError: the graph has several inputs, nodes of its own, or keeps values elsewhere.
     """
     constants, nodes = _constants(graph)
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
         raise CheckpointError(f"the graph has {len(inputs)} inputs, a MobileNet has 1")
+    foreign = next((node for node in nodes if node.domain not in ("", "ai.onnx")), None)
+    if foreign is not None:
+        raise CheckpointError(f"the graph has a {foreign.op_type} node of {foreign.domain}")
     shape = tuple(dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim)
     operations = [
-        Operation(node.op_type, _attributes(node), tuple(node.input[1:]), constants)
-        for node in _walk(inputs[0].name, nodes)
+        Operation(n.op_type, _attributes(n), tuple(n.input), n.output[0], constants) for n in nodes
     ]
-    return shape, operations
-
-
-def _walk(value: str, nodes: list[Any]) -> Iterator[Any]:
-    """Yield the nodes that `value` runs through; those that change nothing are passed over."""
-    readers: dict[str, list[Any]] = {}
-    for node in nodes:
-        for name in {*node.input}:
-            readers.setdefault(name, []).append(node)
-    for _ in nodes:
-        if not readers.get(value):
-            return
-        node, *others = readers[value]
-        if others or node.input[0] != value or node.domain not in ("", "ai.onnx"):
-            kinds = ", ".join(sorted({n.op_type for n in (node, *others)}))
-            raise CheckpointError(f"the graph is not one line, as MobileNet is: {kinds} on {value}")
-        if node.op_type not in _PASSED_OVER:
-            yield node
-        value = node.output[0]
-    if readers.get(value):
-        raise CheckpointError("the graph runs in a circle")
+    return Graph(inputs[0].name, shape, tuple(operations))
 
 
 def _constants(graph: Any) -> tuple[dict[str, ArrayLike], list[Any]]:
