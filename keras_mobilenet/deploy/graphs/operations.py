@@ -231,7 +231,9 @@ def _with_scale(convolution: Operation, scale: Operation) -> Operation:
     bias = factor * (0.0 if convolution.bias is None else convolution.bias) + scale.bias
     # A depthwise kernel has two axes of outputs, (input, which of its outputs).
     axes = convolution.kernel.shape[2:] if convolution.kind == "depthwise" else (-1,)
-    return replace(convolution, kernel=convolution.kernel * factor.reshape(axes), bias=bias)
+    with np.errstate(over="ignore"):  # it is told in the end
+        kernel = (convolution.kernel * factor.reshape(axes)).astype(np.float32)
+    return replace(convolution, kernel=kernel, bias=bias)
 
 
 def _takes_zeros(before: Operation, operation: Operation) -> bool:

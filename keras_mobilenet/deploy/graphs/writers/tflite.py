@@ -118,9 +118,10 @@ class Writer:
         model.operatorCodes = [_code(name) for name in self._codes]
         model.signatureDefs = [_signature(first, last)]
         size = sum(0 if b.data is None else b.data.nbytes for b in self._buffers)
-        builder = flatbuffers.Builder(size + (1 << 16))
+        builder = flatbuffers.Builder(size + (1 << 18))  # and the tables: it doubles when full
         builder.Finish(model.Pack(builder), _IDENTIFIER)
-        return bytes(builder.Output())
+        del model.buffers[:]  # the same values a third time
+        return bytes(memoryview(builder.Bytes)[builder.Head() :])  # `Output` would copy twice
 
     def _add(self, operation: Operation) -> int:
         """Add the operators of an operation and return the tensor that comes out."""
@@ -290,6 +291,7 @@ class Writer:
         return len(self._tensors) - 1
 
     def _constant(self, values: Any, name: str | None = None) -> int:
+        values = np.ascontiguousarray(values)
         key = f"{values.dtype}{values.shape}".encode() + values.tobytes() if name is None else b""
         if key in self._constants:
             return self._constants[key]
@@ -297,7 +299,7 @@ class Writer:
             name or f"constant_{len(self._constants)}", values.shape, values.dtype.name, whole=True
         )
         buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        buffer.data = values.reshape(-1).view(np.uint8)
         self._tensors[number].buffer = len(self._buffers)
         self._buffers.append(buffer)
         if key:
