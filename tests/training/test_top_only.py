@@ -18,7 +18,6 @@ from keras_mobilenet.checkpoints.loading import save_weights
 from keras_mobilenet.formats.keras.model_config import ModelSettings, model_config
 from keras_mobilenet.images.images import read_image
 from keras_mobilenet.models.model_files import info_of, load_model
-from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.nets.net import Net
 from keras_mobilenet.training.base_nets import base_net
@@ -45,10 +44,11 @@ def test_configuration_is_the_one_that_keras_writes(family):
     )
     freeze(model, until="all")
     keras_own = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
-    net = family.network(alpha=1.0, include_top=False, size=SIZE)
+    known = family.conventions
+    net = family.network(alpha=1.0, include_top=False, size=SIZE, padding=known.padding)
     whole = Net((*net.layers, *family.top(net.layers[-1].channels, 3, "avg")))
     settings = ModelSettings(
-        Conventions(),
+        known,
         family.bn_momentum,
         "softmax",
         frozen=net.by_name.keys(),
