@@ -9,6 +9,7 @@ from typing import Any
 from keras_mobilenet.checkpoints.loading import load_weights
 from keras_mobilenet.checkpoints.net_weights import (
     chosen_conventions,
+    opened_if_any,
     published_builder,
     wanted_conventions,
 )
@@ -64,7 +65,9 @@ def build_model(
     size, channels = graph.image_shape(x)
     layers = functools.partial(checked.layers, size=size, channels=channels)
     wanted = wanted_conventions(given)
-    conventions = chosen_conventions(path, wanted, layers(padding="keras"), size, family)
+    plain = layers(padding="keras")
+    with opened_if_any(path, plain) as checkpoint:
+        conventions = chosen_conventions(path, checkpoint, wanted, plain, size, family)
     settings = graph.Settings(
         dropout=checked.dropout,
         classifier_activation=classifier_activation,

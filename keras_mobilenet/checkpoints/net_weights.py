@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from math import prod
 from os import PathLike, fspath
@@ -119,10 +120,13 @@ def net_weights(builder: Builder) -> NetWeights:
     channels = checked.input_shape[-1]
     layers = functools.partial(checked.layers, size=checked.size, channels=channels)
     wanted = wanted_conventions(given)
-    conventions = chosen_conventions(path, wanted, layers(padding="keras"), checked.size, family)
-    net = layers(padding=conventions.padding)
+    plain = layers(padding="keras")
+    with opened_if_any(path, plain) as checkpoint:
+        conventions = chosen_conventions(path, checkpoint, wanted, plain, checked.size, family)
+        net = layers(padding=conventions.padding)
+        arrays = random_arrays(net) if path is None else _read(path, checkpoint, net.arrays())
     return NetWeights(
-        family, net, random_arrays(net) if path is None else _read(path, net.arrays()), conventions,
+        family, net, arrays, conventions,
         checked.name or family.name, checked.size, activation,
         bool(given.get("include_preprocessing")), checked.hub,
     )  # fmt: skip
@@ -139,10 +143,18 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def _read(path: str, expected: Mapping[str, Shape]) -> dict[str, np.ndarray[Any, Any]]:
-    with open_checkpoint(path, unpacked_limit(expected)) as checkpoint:
-        dtypes = dict.fromkeys(expected, "float32")
-        values, report = read_values(path, checkpoint, expected, dtypes, adapt_channels=True)
+def opened_if_any(path: str | None, net: Net) -> AbstractContextManager[Any]:
+    """Return what opens a file of a net's weights, or without a path yields None."""
+    if path is None:
+        return nullcontext()
+    return open_checkpoint(path, unpacked_limit(net.arrays()))
+
+
+def _read(
+    path: str, checkpoint: Checkpoint, expected: Mapping[str, Shape]
+) -> dict[str, np.ndarray[Any, Any]]:
+    dtypes = dict.fromkeys(expected, "float32")
+    values, report = read_values(path, checkpoint, expected, dtypes, adapt_channels=True)
     logger.info("%s", report)
     return values
 
@@ -176,6 +188,7 @@ def wanted_conventions(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def chosen_conventions(
     path: str | None,
+    checkpoint: Checkpoint | None,
     wanted: Mapping[str, Any],
     net: Net,
     size: tuple[Length, Length],
@@ -183,7 +196,8 @@ def chosen_conventions(
 ) -> Conventions:
     """Return the conventions to build with: the caller's, else the file's, else the family's.
 
-    `wanted` is what the caller asks for; `net` is the one of the family's own padding.
+    `checkpoint` is the file, open; `wanted` is what the caller asks for; `net` is the one of the
+    family's own padding.
 
     Raises:
         CheckpointError: the file follows others than the caller asks for.
@@ -193,9 +207,8 @@ def chosen_conventions(
     def are_one(known: Conventions, other: Conventions) -> bool:
         return known.fits(other, net.windows(size), family.zeros)
 
-    if path is not None:
-        with open_checkpoint(path, unpacked_limit(net.arrays())) as checkpoint:
-            file = _file_conventions(path, checkpoint, wanted, are_one)
+    if path is not None and checkpoint is not None:
+        file = _file_conventions(path, checkpoint, wanted, are_one)
     known = file or family.conventions
     # Where the two are one function, the family's own graph serves a file from elsewhere.
     padded = replace(known, padding="keras")
