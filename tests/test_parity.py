@@ -26,18 +26,18 @@ FEW = {  # of nets with more layers
     ),
 }
 V3 = FEW | {
-    "alpha": (0.1, 0.75, 1.0, 1.25),  # and 0.5 is among the large net's
+    "alpha": (0.1, 0.5, 0.75, 1.0, 1.25),
     "minimalistic": (False, True),
     "include_preprocessing": (True, False),
     "dropout_rate": (0.2, 0.0),
 }
 NETS = {  # what a builder alone has, and alphas whose widths tell one rule from another
     "MobileNet": {
-        "alpha": (0.1, 0.25, 0.75, 1.0, 1.3),
+        "alpha": (0.1, 0.25, 0.5, 1.0, 1.3),
         "depth_multiplier": (1, 2),
         "dropout": (1e-3, 0.5),
     },
-    "MobileNetV2": FEW | {"alpha": (0.1, 0.35, 1.0, 1.1)},
+    "MobileNetV2": FEW | {"alpha": (0.1, 0.35, 1.0, 1.1, 2.0)},
     "MobileNetV3Small": V3,
     "MobileNetV3Large": V3 | {"alpha": (0.5, 1.0), "input_shape": SHAPES[2:]},
 }
