@@ -63,9 +63,8 @@ def test_what_is_missing_is_said(images, weights):
     assert nowhere.exit_code == 2
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on(images, weights, tmp_path):
-    out = tmp_path / "run"
-    typed = arguments(images, weights, "--out", out, "--train-from", "block_13", "--epochs", 100000)
+def interrupted(typed, state):
+    """Return how a command ended, and what it said, that got Ctrl-C when a file was there."""
     with heard():
         process = subprocess.Popen(
             [sys.executable, "-m", "keras_mobilenet", *typed],
@@ -75,12 +74,23 @@ def test_ctrl_c_leaves_a_run_that_goes_on(images, weights, tmp_path):
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
     for _ in range(600):
-        if (out / "state.npz").exists():
+        if state.exists():
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    return process.returncode, errors
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(images, weights, tmp_path):
+    for turn in range(3):
+        out = tmp_path / f"run{turn}"
+        tail = ("--train-from", "block_13", "--epochs", 100000)
+        typed = arguments(images, weights, "--out", out, *tail)
+        code, errors = interrupted(typed, out / "state.npz")
+        if "SystemError" not in errors:  # TensorFlow's native code lost the interrupt
+            break
+    assert code == 130, errors
     line = errors.strip().splitlines()[-1].strip()
     assert line == f"keras-mobilenet {' '.join(typed)} --resume"
 
