@@ -20,9 +20,6 @@ from keras_mobilenet.formats.keras.model_config import ModelSettings, model_conf
 from keras_mobilenet.images.model_info import MEMBER, ModelInfo
 from keras_mobilenet.nets.net import Net, Size
 
-CONFIG = "config.json"
-_METADATA = "metadata.json"
-
 
 def write_model_file(
     path: str | PathLike[str],
@@ -42,7 +39,7 @@ def write_model_file(
         arrays: All of its arrays, by the names that `net.arrays()` gives.
         name: The model's.
         size: `(height, width)` of the images in pixels.
-        settings: What the layers are told beside.
+        settings: What is neither in the layers' shapes nor in their order.
         info: How an image becomes the input, and the classes' names.
 
     Raises:
@@ -56,7 +53,7 @@ def write_model_file(
     saved = datetime.datetime.now().astimezone()
     metadata = {"keras_version": version("keras"), "date_saved": f"{saved:%Y-%m-%d@%H:%M:%S}"}
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        archive.writestr(_METADATA, json.dumps(metadata))
-        archive.writestr(CONFIG, json.dumps(config))
+        archive.writestr(keras_archive.METADATA, json.dumps(metadata))
+        archive.writestr(keras_archive.CONFIG, json.dumps(config))
         archive.writestr(keras_archive.MEMBER, weights.getvalue())
         archive.writestr(MEMBER, info.to_text())

@@ -344,16 +344,12 @@ def _compiled(
     if graph is not None and exact and engine != KERAS:
         compiled = engine_module(engine).compile_graph(graph, settings)
         return replace(opened, model=compiled), None
-    if graph is not None and settings.precision == "int8" and _quantizes(engine, graph):
+    in_int8 = settings.precision == "int8"
+    if graph is not None and in_int8 and engine_module(engine).quantizes(graph):
         return _in_int8(opened, graph, engine, settings, calibration)
     from keras_mobilenet.deploy.graphs.traced.compiling import compiled_keras  # noqa: PLC0415
 
     return compiled_keras(opened.in_keras(), engine, settings, calibration)
-
-
-def _quantizes(engine: str, graph: Graph) -> bool:
-    """Return whether an engine takes a graph in int8 without Keras."""
-    return engine in ("litert", "openvino") and bool(engine_module(engine).quantizes(graph))
 
 
 def _in_int8(

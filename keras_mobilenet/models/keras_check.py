@@ -18,9 +18,9 @@ from keras.src.backend.common.global_state import set_global_attribute
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.keras import hdf5, zip_files
+from keras_mobilenet.formats.keras.keras_archive import CONFIG, MAX_CONFIG_BYTES
+from keras_mobilenet.formats.keras.keras_archive import MEMBER as WEIGHTS
 
-_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_MAX_TEXT_BYTES = 16 << 20  # of a configuration; that of a net of 1,000 layers has one million
 _MAX_OTHER_BYTES = 64 << 20  # of all else in the archive, such as the words of a lookup
 _MAX_MEMBERS = 100
 _MAX_OBJECTS = 50_000  # in the configuration: a layer, its initializers and policies are some six
@@ -50,12 +50,12 @@ def _check_members(archive: zipfile.ZipFile) -> None:
     members = {member.filename: member for member in archive.infolist()}
     if len(members) < len(archive.infolist()):
         raise CheckpointError("the archive holds two files of one name")
-    for name in (_CONFIG, _WEIGHTS):
+    for name in (CONFIG, WEIGHTS):
         if name not in members:
             raise CheckpointError(f"the archive holds no {name}, so this is no Keras model")
-    weights = members.pop(_WEIGHTS)
-    _check_size(weights.file_size, _SPARE_BYTES + _PACKING * weights.compress_size, _WEIGHTS)
-    _check_size(members[_CONFIG].file_size, _MAX_TEXT_BYTES, _CONFIG)
+    weights = members.pop(WEIGHTS)
+    _check_size(weights.file_size, _SPARE_BYTES + _PACKING * weights.compress_size, WEIGHTS)
+    _check_size(members[CONFIG].file_size, MAX_CONFIG_BYTES, CONFIG)
     largest = max(members, key=lambda name: members[name].file_size)
     names = f"{len(members)} other files, such as {largest}"
     _check_size(sum(member.file_size for member in members.values()), _MAX_OTHER_BYTES, names)
@@ -73,13 +73,13 @@ def _check_size(size: int, most: int, what: str) -> None:
 
 def _config(archive: zipfile.ZipFile) -> dict[str, Any]:
     """Return the model's configuration, if its root is a model."""
-    content = zip_files.content(archive, archive.getinfo(_CONFIG), _MAX_TEXT_BYTES)
+    content = zip_files.content(archive, archive.getinfo(CONFIG), MAX_CONFIG_BYTES)
     if content.count(b'"class_name"') > _MAX_OBJECTS:
-        raise CheckpointError(f"{_CONFIG} declares more than {_MAX_OBJECTS:,} objects")
+        raise CheckpointError(f"{CONFIG} declares more than {_MAX_OBJECTS:,} objects")
     try:
         config = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{_CONFIG} is damaged ({error})") from error
+        raise CheckpointError(f"{CONFIG} is damaged ({error})") from error
     if not isinstance(config, dict) or not _is_model(config):
         root = config.get("class_name") if isinstance(config, dict) else type(config).__name__
         raise CheckpointError(
@@ -98,7 +98,7 @@ def _is_model(config: dict[str, Any]) -> bool:
 
 
 def _held_values(archive: zipfile.ZipFile) -> int:
-    member = archive.getinfo(_WEIGHTS)
+    member = archive.getinfo(WEIGHTS)
     content = zip_files.content(archive, member, member.file_size)
     with hdf5.opened(io.BytesIO(content)) as file:
         return hdf5.held_values(file)

@@ -67,7 +67,7 @@ def compiled_candidates(
         samples: Inputs that int8 ranges are taken from.
         optional: Whether an engine that is not installed is left out.
         closing: Takes over the predictors.
-        skipped: Is told what was left out, and why.
+        skipped: Takes what was left out, and why.
         progress: Called with what is being compiled, in words.
 
     Raises:

@@ -8,7 +8,6 @@ import zipfile
 from math import prod
 from typing import Any
 
-from keras_mobilenet.checkpoints.model_file import CONFIG
 from keras_mobilenet.deploy.graphs.keras_graph import UnknownLayerError, graph_of_config
 from keras_mobilenet.deploy.graphs.operations import Graph
 from keras_mobilenet.errors import about_file
@@ -17,7 +16,6 @@ from keras_mobilenet.formats.arrays import shapes_of
 from keras_mobilenet.formats.keras import keras_archive, keras_h5, zip_files
 from keras_mobilenet.images.model_info import MAX_BYTES, MEMBER, ModelInfo, check_classes, info_from
 
-_MOST_CONFIG_BYTES = 16 << 20  # that of a net of 1,000 layers has one million
 _MOST_WEIGHT_BYTES = 256 << 20
 _MOST_VALUES = _MOST_WEIGHT_BYTES // 4  # the largest MobileNet has 11 million
 _REMEDY = "Pass a whole .keras file."
@@ -36,7 +34,7 @@ def graph_in_keras_file(path: str) -> tuple[Graph, ModelInfo]:
         names = archive.namelist()
         if MEMBER not in names:
             raise UnknownLayerError("no preprocessing is recorded in the file")
-        if CONFIG not in names or keras_archive.MEMBER not in names:
+        if keras_archive.CONFIG not in names or keras_archive.MEMBER not in names:
             raise UnknownLayerError("it holds no Keras model")
         info = info_from(zip_files.text(archive, archive.getinfo(MEMBER), MAX_BYTES))
         graph = _graph(_config(archive), _weights(archive))
@@ -46,11 +44,13 @@ def graph_in_keras_file(path: str) -> tuple[Graph, ModelInfo]:
 
 
 def _config(archive: zipfile.ZipFile) -> Any:
-    text = zip_files.text(archive, archive.getinfo(CONFIG), _MOST_CONFIG_BYTES)
+    text = zip_files.text(
+        archive, archive.getinfo(keras_archive.CONFIG), keras_archive.MAX_CONFIG_BYTES
+    )
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UnknownLayerError(f"{CONFIG} is damaged ({error})") from error
+        raise UnknownLayerError(f"{keras_archive.CONFIG} is damaged ({error})") from error
 
 
 def _weights(archive: zipfile.ZipFile) -> bytes:

@@ -306,12 +306,14 @@ class _Walk:
         return self._put(config["name"], "none", [source], activation="softmax")
 
     def _average(self, config: _Config, source: str) -> str:
-        self._image(config, source)
-        return self._put(config["name"], "average", [source], keepdims=bool(config.get("keepdims")))
+        return self._pool("average", config, source)
 
     def _maximum(self, config: _Config, source: str) -> str:
+        return self._pool("maximum", config, source)
+
+    def _pool(self, kind: Kind, config: _Config, source: str) -> str:
         self._image(config, source)
-        return self._put(config["name"], "maximum", [source], keepdims=bool(config.get("keepdims")))
+        return self._put(config["name"], kind, [source], keepdims=bool(config.get("keepdims")))
 
     def _flatten(self, config: _Config, source: str) -> str:
         shape, name = self._shapes[source], config["name"]

@@ -128,6 +128,14 @@ class Graph:
             shapes[operation.name] = operation.shape_behind(taken)
         return shapes
 
+    def zeros_of(self, operation: Operation) -> Pads | None:
+        """Return the zeros around what an operation takes; None: SAME, and a length is unknown."""
+        lengths = self.shapes[operation.inputs[0]][:2]
+        if operation.pads is None and None in lengths:
+            return None
+        height, width = (operation.zeros(axis, n or 0) for axis, n in enumerate(lengths))
+        return height, width
+
     @property
     def classifies(self) -> bool:
         """Whether the output's largest value names a class: a net of features ends elsewhere."""
@@ -231,7 +239,7 @@ def _with_scale(convolution: Operation, scale: Operation) -> Operation:
     bias = factor * (0.0 if convolution.bias is None else convolution.bias) + scale.bias
     # A depthwise kernel has two axes of outputs, (input, which of its outputs).
     axes = convolution.kernel.shape[2:] if convolution.kind == "depthwise" else (-1,)
-    with np.errstate(over="ignore"):  # it is told in the end
+    with np.errstate(over="ignore"):  # `_in_float32` raises
         kernel = (convolution.kernel * factor.reshape(axes)).astype(np.float32)
     return replace(convolution, kernel=kernel, bias=bias)
 
@@ -242,7 +250,7 @@ def _takes_zeros(before: Operation, operation: Operation) -> bool:
 
 
 def _in_float32(operation: Operation) -> Operation:
-    with np.errstate(over="ignore"):  # it is told below
+    with np.errstate(over="ignore"):  # it is checked below
         kernel, bias = (
             None if x is None else np.asarray(x, np.float32)
             for x in (operation.kernel, operation.bias)

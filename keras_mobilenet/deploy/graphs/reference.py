@@ -121,6 +121,6 @@ def activated(activation: Activation, x: Array) -> Array:
         case "sigmoid":
             return np.asarray(1 / (1 + np.exp(-x)), np.float32)
         case "softmax":
-            powers = np.exp(x - x.max())
-            return np.asarray(powers / powers.sum(), np.float32)
+            powers = np.exp(x - x.max(-1, keepdims=True))
+            return np.asarray(powers / powers.sum(-1, keepdims=True), np.float32)
     return x

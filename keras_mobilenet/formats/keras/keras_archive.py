@@ -18,6 +18,8 @@ from keras_mobilenet.formats.keras import keras_h5, legacy_h5, zip_files
 
 NAME = ".keras"
 MEMBER = "model.weights.h5"
+CONFIG, METADATA = "config.json", "metadata.json"
+MAX_CONFIG_BYTES = 16 << 20  # that of a net of 1,000 layers has one million
 SUFFIX = ".h5"
 
 

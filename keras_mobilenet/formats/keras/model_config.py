@@ -27,7 +27,7 @@ _CALLED_WITH = {"BatchNormalization": {"mask": None}, "Dropout": {"training": Fa
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What the layers are told that is neither in their shapes nor in their order."""
+    """What a net's layers need beside their shapes and their order."""
 
     conventions: Conventions
     bn_momentum: float

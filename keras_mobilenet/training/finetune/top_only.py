@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from keras_mobilenet.checkpoints.model_file import write_model_file
 from keras_mobilenet.checkpoints.net_weights import NetWeights
-from keras_mobilenet.deploy.graphs.operations import Graph, leading_to
+from keras_mobilenet.deploy.graphs.operations import Activation, Graph, leading_to
+from keras_mobilenet.deploy.graphs.reference import activated
 from keras_mobilenet.deploy.opened import Opened
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.formats.keras.model_config import ModelSettings
@@ -79,15 +80,17 @@ class TopTraining(Training):
             return np.empty((0, classes), np.float32)
         rows = np.stack(self.validation.flat().rows[0])
         logits = (rows @ self.step.kernel + self.step.bias).astype(np.float64)
-        if self.source.multi_label:
-            return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+        return activated(self._activation, logits)
+
+    @property
+    def _activation(self) -> Activation:
+        return "sigmoid" if self.source.multi_label else "softmax"
 
     def _trained(self) -> TrainedModel:
-        activation = "sigmoid" if self.source.multi_label else "softmax"
         info = replace(self.features.info, labels=self.source.labels)
-        return TopOnNet(self.base, self.features, self.step, info, self.settings.size, activation)
+        return TopOnNet(
+            self.base, self.features, self.step, info, self.settings.size, self._activation
+        )
 
 
 @dataclass(frozen=True)

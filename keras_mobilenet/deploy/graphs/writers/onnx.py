@@ -122,10 +122,9 @@ class _Writer:
 
     def _padding(self, operation: Operation) -> dict[str, Any]:
         """Return a convolution's zeros: in numbers where the image's size is known."""
-        lengths = self._graph.shapes[operation.inputs[0]][:2]
-        if operation.pads is None and None in lengths:
+        zeros = self._graph.zeros_of(operation)
+        if zeros is None:
             return {"auto_pad": "SAME_UPPER"}
-        zeros = [operation.zeros(axis, n or 0) for axis, n in enumerate(lengths)]
         return {"pads": [*(z[0] for z in zeros), *(z[1] for z in zeros)]}
 
     def _dense(self, operation: Operation, taken: str) -> str:

@@ -67,11 +67,9 @@ def _node(graph: Graph, operation: Operation, taken: list[Any]) -> Any:
 def _convolution(graph: Graph, operation: Operation, taken: Any) -> Any:
     kernel = operation.kernel
     strides, dilations = [operation.stride] * 2, [operation.dilation] * 2
-    lengths = graph.shapes[operation.inputs[0]][:2]
-    automatic = operation.pads is None and None in lengths
-    zeros = [(0, 0) if automatic else operation.zeros(i, n or 0) for i, n in enumerate(lengths)]
-    begin, end = [z[0] for z in zeros], [z[1] for z in zeros]
-    auto_pad = "same_upper" if automatic else "explicit"
+    zeros = graph.zeros_of(operation)
+    begin, end = ([z[side] for z in zeros or NO_ZEROS] for side in (0, 1))
+    auto_pad = "same_upper" if zeros is None else "explicit"
     if operation.kind == "convolution":
         values = _constant(kernel.transpose(3, 2, 0, 1))
         made = opset13.convolution(taken, values, strides, begin, end, dilations, auto_pad)

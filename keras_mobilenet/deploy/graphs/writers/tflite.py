@@ -95,16 +95,22 @@ class Writer:
 
     def content(self) -> bytes:
         """Return the file's content."""
-        graph = self._graph
-        first = self._tensor(INPUT, graph.input_shape, "uint8" if graph.pixels else "float32")
-        self._made[INPUT] = first
-        if graph.pixels:
-            self._made[INPUT] = self._cast(first)
-        for operation in graph.operations:
+        first, self._made[INPUT] = self._input()
+        for operation in self._graph.operations:
             self._made[operation.name] = self._add(operation)
-        last = self._made[graph.output]
+        last = self._output(self._made[self._graph.output])
         self._tensors[last].name = OUTPUT
         return self._packed(first, last)
+
+    def _input(self) -> tuple[int, int]:
+        """Add the input, and return it and what the operations take for it."""
+        graph = self._graph
+        first = self._tensor(INPUT, graph.input_shape, "uint8" if graph.pixels else "float32")
+        return first, self._cast(first) if graph.pixels else first
+
+    def _output(self, last: int) -> int:
+        """Return the tensor that comes out of the file where `last` is the operations' result."""
+        return last
 
     def _packed(self, first: int, last: int) -> bytes:
         subgraph = schema.SubGraphT()

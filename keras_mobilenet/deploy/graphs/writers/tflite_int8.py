@@ -56,24 +56,19 @@ class _Int8Writer(Writer):
         self._known = dict(quantized.codes)
         self._takes, self._gives = takes, gives
 
-    def content(self) -> bytes:
-        """Return the file's content."""
+    def _input(self) -> tuple[int, int]:
         graph, codes = self._graph, self._known[INPUT]
         first = self._typed(INPUT, graph.input_shape, self._takes, codes)
-        taken = first
-        if self._takes != "int8":
-            taken = self._typed(_CODES, graph.input_shape, "int8", codes)
-            self._operator_into("QUANTIZE", [first], taken, schema.QuantizeOptionsT())
-        self._made[INPUT] = taken
-        for operation in graph.operations:
-            self._made[operation.name] = self._add(operation)
-        last = self._made[graph.output]
-        if self._gives == "float32":
-            made = super()._tensor(OUTPUT, graph.shapes[graph.output], "float32")
-            self._operator_into("DEQUANTIZE", [last], made, schema.DequantizeOptionsT())
-            last = made
-        self._tensors[last].name = OUTPUT
-        return self._packed(first, last)
+        if self._takes == "int8":
+            return first, first
+        taken = self._typed(_CODES, graph.input_shape, "int8", codes)
+        return first, self._operator_into("QUANTIZE", [first], taken, schema.QuantizeOptionsT())
+
+    def _output(self, last: int) -> int:
+        if self._gives == "int8":
+            return last
+        made = super()._tensor(OUTPUT, self._graph.shapes[self._graph.output], "float32")
+        return self._operator_into("DEQUANTIZE", [last], made, schema.DequantizeOptionsT())
 
     def _typed(self, name: str, shape: Sequence[Length], dtype: str, codes: Codes) -> int:
         number = super()._tensor(name, shape, dtype)
