@@ -25,7 +25,7 @@ from timing import show
 
 from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder
 from keras_mobilenet.commands.deploy import batch_sizes
-from keras_mobilenet.commands.quiet import native_hidden
+from keras_mobilenet.commands.terminal.quiet import native_hidden
 from keras_mobilenet.deploy.bench.timing import interleaved
 from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.engines.choice import engine_module, is_installed

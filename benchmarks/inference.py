@@ -22,7 +22,7 @@ from peers import by_hand, timm_net
 
 from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.deploy import batch_sizes
-from keras_mobilenet.commands.quiet import native_hidden
+from keras_mobilenet.commands.terminal.quiet import native_hidden
 from keras_mobilenet.deploy.bench.bench_output import bench_chart, bench_table
 from keras_mobilenet.deploy.bench.benchmarking import bench
 from keras_mobilenet.deploy.bench.candidates import Candidate

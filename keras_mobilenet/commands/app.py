@@ -12,9 +12,9 @@ import typer
 
 from keras_mobilenet.commands import classify, nets, weights
 from keras_mobilenet.commands.deploy import bench_command, export_command, latency_command
-from keras_mobilenet.commands.options import ClassifyCommand, note, own_streams
-from keras_mobilenet.commands.progress import waits_told
-from keras_mobilenet.commands.quiet import native_notes_hidden
+from keras_mobilenet.commands.terminal.options import ClassifyCommand, note, own_streams
+from keras_mobilenet.commands.terminal.progress import waits_told
+from keras_mobilenet.commands.terminal.quiet import native_notes_hidden
 from keras_mobilenet.commands.train import finetune, train
 
 app = typer.Typer(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from keras_mobilenet.commands.options import (
+from keras_mobilenet.commands.terminal.options import (
     DEFAULT_ADDRESS,
     Job,
     NetOptions,
@@ -29,7 +29,7 @@ from keras_mobilenet.commands.options import (
     size_of_weights,
     with_signature,
 )
-from keras_mobilenet.commands.progress import bars, doing, interruptible
+from keras_mobilenet.commands.terminal.progress import bars, doing, interruptible
 from keras_mobilenet.errors import plain_line
 from keras_mobilenet.nets.arguments import IMAGENET
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from keras_mobilenet.checkpoints.published.local_files import copies
-from keras_mobilenet.commands.options import (
+from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     DEFAULT_SIZE,
     PUBLISHED_NAME,
@@ -32,7 +32,7 @@ from keras_mobilenet.commands.options import (
     say,
     size_of_weights,
 )
-from keras_mobilenet.commands.progress import doing, drawing, interruptible, progress_line
+from keras_mobilenet.commands.terminal.progress import doing, drawing, interruptible, progress_line
 from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.files import replacing
 from keras_mobilenet.nets import pretrained

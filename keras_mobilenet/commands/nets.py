@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_mobilenet.commands.options import (
+from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     DEFAULT_SIZE,
     Alpha,
@@ -27,7 +27,7 @@ from keras_mobilenet.commands.options import (
     say,
     with_signature,
 )
-from keras_mobilenet.commands.progress import drawing
+from keras_mobilenet.commands.terminal.progress import drawing
 from keras_mobilenet.display import paper_tables, sizes
 from keras_mobilenet.display.cost_tables import By, cost_table, device_table, selection_table
 from keras_mobilenet.display.summaries import summary as model_summary

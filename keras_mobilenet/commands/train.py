@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from keras_mobilenet.commands.options import (
+from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     PUBLISHED_NAME,
     Alpha,
@@ -24,7 +24,7 @@ from keras_mobilenet.commands.options import (
     note,
     say,
 )
-from keras_mobilenet.commands.progress import bars, resumable
+from keras_mobilenet.commands.terminal.progress import bars, resumable
 from keras_mobilenet.display.text_tables import Format, written
 from keras_mobilenet.errors import plain_line
 from keras_mobilenet.nets.net import DEFAULT_SIZE

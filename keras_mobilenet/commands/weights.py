@@ -18,7 +18,7 @@ from keras_mobilenet.checkpoints.published.download import expected_hash
 from keras_mobilenet.checkpoints.published.hashes import published, sha256_of
 from keras_mobilenet.checkpoints.published.hub import at_hand
 from keras_mobilenet.checkpoints.published.local_files import copies, keras_cache, weights_folders
-from keras_mobilenet.commands.options import (
+from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     Alpha,
     FormatOption,
@@ -29,7 +29,7 @@ from keras_mobilenet.commands.options import (
     note,
     say,
 )
-from keras_mobilenet.commands.progress import bars, doing
+from keras_mobilenet.commands.terminal.progress import bars, doing
 from keras_mobilenet.display.text_tables import markdown_table, text_table
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.nets import pretrained

@@ -15,7 +15,12 @@ from keras_mobilenet import Predictor, preprocessing_of
 from keras_mobilenet.checkpoints.net_weights import Builder, published_builder
 from keras_mobilenet.checkpoints.published.hub import at_hand, hub_file
 from keras_mobilenet.commands.app import app
-from keras_mobilenet.commands.options import DEFAULT_SIZE, ImageSize, NetOptions, size_of_weights
+from keras_mobilenet.commands.terminal.options import (
+    DEFAULT_SIZE,
+    ImageSize,
+    NetOptions,
+    size_of_weights,
+)
 from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import DownloadError, MissingExtraError
 from keras_mobilenet.images.labels import imagenet_classes

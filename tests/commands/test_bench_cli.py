@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from keras_mobilenet import MobileNet
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.deploy import _weights_are_here, batch_sizes
-from keras_mobilenet.commands.options import NetOptions
+from keras_mobilenet.commands.terminal.options import NetOptions
 from keras_mobilenet.deploy.bench import benchmarking
 
 pytestmark = pytest.mark.long

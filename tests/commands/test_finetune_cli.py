@@ -15,7 +15,7 @@ from interrupts import heard
 from typer.testing import CliRunner
 
 from keras_mobilenet.commands.app import app
-from keras_mobilenet.commands.progress import to_resume
+from keras_mobilenet.commands.terminal.progress import to_resume
 from keras_mobilenet.nets.families.v1 import BLOCKS
 
 pytestmark = pytest.mark.builds

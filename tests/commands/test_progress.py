@@ -15,7 +15,13 @@ from PIL import Image
 import keras_mobilenet
 from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder, net_weights
 from keras_mobilenet.commands import progress
-from keras_mobilenet.commands.progress import bars, doing, meanwhile, progress_line, waits_told
+from keras_mobilenet.commands.terminal.progress import (
+    bars,
+    doing,
+    meanwhile,
+    progress_line,
+    waits_told,
+)
 
 SAID = "importing Keras and TensorFlow ..."
 CLEAR = "\r\x1b[K"

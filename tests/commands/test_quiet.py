@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from keras_mobilenet.commands.quiet import native_hidden, native_notes_hidden
+from keras_mobilenet.commands.terminal.quiet import native_hidden, native_notes_hidden
 
 
 def write(text):

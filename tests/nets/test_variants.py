@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from keras_mobilenet import layer_costs, peak_memory, select_variant
 from keras_mobilenet.commands.app import app
-from keras_mobilenet.commands.options import bytes_in
+from keras_mobilenet.commands.terminal.options import bytes_in
 from keras_mobilenet.display.cost_tables import selection_table
 from keras_mobilenet.nets.costs.memory import weight_bytes
 from keras_mobilenet.nets.costs.selection import variants

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import typer
 
-from keras_mobilenet.commands.options import note
+from keras_mobilenet.commands.terminal.options import note
 from keras_mobilenet.errors import DownloadError, plain_line
 
 INTERRUPTED = 130  # as the shell reports a command that Ctrl-C ended
