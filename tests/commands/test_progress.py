@@ -14,7 +14,7 @@ from PIL import Image
 
 import keras_mobilenet
 from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder, net_weights
-from keras_mobilenet.commands import progress
+from keras_mobilenet.commands.terminal import progress
 from keras_mobilenet.commands.terminal.progress import (
     bars,
     doing,
