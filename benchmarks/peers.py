@@ -16,8 +16,8 @@ import numpy as np
 
 from keras_mobilenet import fold_batch_norm
 from keras_mobilenet.deploy.bench.candidates import Array, Candidate
-from keras_mobilenet.deploy.engines.engine import Precision
 from keras_mobilenet.deploy.engines.openvino_engine import quantized
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.deploy.graphs.operations import INPUT, OUTPUT
 from keras_mobilenet.deploy.graphs.traced.conversion import (
     to_onnx,

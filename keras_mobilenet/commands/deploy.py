@@ -24,7 +24,6 @@ from keras_mobilenet.commands.terminal.options import (
     Minimalistic,
     NetKey,
     NetOptions,
-    Precision,
     PreprocessingOption,
     classes_of_weights,
     names_in,
@@ -33,6 +32,7 @@ from keras_mobilenet.commands.terminal.options import (
     size_of_weights,
 )
 from keras_mobilenet.commands.terminal.progress import doing, drawing, interruptible, progress_line
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.files import replacing
 from keras_mobilenet.nets import pretrained

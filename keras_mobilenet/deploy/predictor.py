@@ -23,7 +23,8 @@ from keras_mobilenet.deploy.engines.choice import (
     engine_for_file,
     engine_module,
 )
-from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, Precision
+from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.deploy.folders.classification import Classified, classify_pixels
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.deploy.graphs.operations import Graph

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.errors import plain
 from keras_mobilenet.images.model_info import EVALUATION_CROP
@@ -101,7 +102,6 @@ PreprocessingOption = Annotated[
         f"{TEXTS}.",
     ),
 ]
-Precision = Literal["float32", "bfloat16", "int8"]  # engine.py has it, and loads NumPy
 Labels = Annotated[Path | None, typer.Option(help="A file with the name of a class a line.")]
 NetKey = Annotated[
     str, typer.Option("--net", metavar="NET", help=f"Which MobileNet: {', '.join(BY_KEY)}.")

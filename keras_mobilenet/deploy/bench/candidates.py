@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.bench.plan import KERAS, TRACED, Pair, predictor_name
-from keras_mobilenet.deploy.engines.engine import Precision
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.deploy.opened import Opened
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import AgreementWarning, BackendError, MissingExtraError, PrecisionError

@@ -13,7 +13,7 @@ from keras_mobilenet.deploy.bench.machine import this_machine
 from keras_mobilenet.deploy.bench.timing import interleaved
 from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.engines.choice import AUTO
-from keras_mobilenet.deploy.engines.engine import Precision
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import AgreementWarning
 from keras_mobilenet.images.prefetch import all_cores

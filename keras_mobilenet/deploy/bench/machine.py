@@ -10,13 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from keras_mobilenet.deploy.bench.timing import interleaved
-from keras_mobilenet.deploy.engines.processor import about_processor, instructions
+from keras_mobilenet.deploy.engines.processor import about_processor, decisive_instructions
 from keras_mobilenet.images.prefetch import all_cores
 
-# Instructions that decide how fast float32, bfloat16 and int8 are, as Linux spells them.
-_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",
-                 "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
-                 "asimd", "asimddp", "i8mm", "bf16", "sve")  # fmt: skip
 _SIZE = 3072  # rows and columns: far beyond the caches, and under a second a product
 
 
@@ -40,11 +36,11 @@ class Machine:
 
 def this_machine(*packages: str) -> Machine:
     """Return the machine, with the versions of those of `packages` that are installed."""
-    about, flags = about_processor(), instructions()
+    about = about_processor()
     return Machine(
         processor=about.get("model name") or platform.processor() or platform.machine(),
         cores=all_cores(),
-        instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
+        instructions=decisive_instructions(),
         system=platform.system(),
         python=platform.python_version(),
         versions={name: number for name in packages if (number := _version(name)) is not None},

@@ -12,7 +12,7 @@ from keras_mobilenet.deploy.engines.choice import (
     is_installed,
     precisions_of,
 )
-from keras_mobilenet.deploy.engines.engine import Precision
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.nets.arguments import positive_int
 
 BATCHES = (1, 8)

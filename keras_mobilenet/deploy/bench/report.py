@@ -8,7 +8,7 @@ from keras_mobilenet.deploy.bench.machine import Machine, Peak
 from keras_mobilenet.deploy.bench.plan import KERAS, Plan
 from keras_mobilenet.deploy.bench.timing import Timings
 from keras_mobilenet.deploy.comparison import Difference
-from keras_mobilenet.deploy.engines.engine import Precision
+from keras_mobilenet.deploy.engines.processor import Precision
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
-from keras_mobilenet.deploy.engines.engine import Precision
-from keras_mobilenet.deploy.engines.processor import adds_int8_products, instructions
+from keras_mobilenet.deploy.engines.processor import Precision, adds_int8_products, instructions
 
 # Name -> (its file here, what must be installed, what it computes in). Each file has NAME,
 # compile_model(model, settings, samples) and open_file(path, settings).

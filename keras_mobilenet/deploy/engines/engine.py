@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.nets.net import Shape
-
-Precision = Literal["float32", "bfloat16", "int8"]
 
 
 @dataclass(frozen=True)

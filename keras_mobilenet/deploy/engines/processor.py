@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
+Precision = Literal["float32", "bfloat16", "int8"]  # what is computed in
+
+# Instructions that decide how fast these are, as Linux spells them.
+_DECISIVE = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",
+             "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
+             "asimd", "asimddp", "i8mm", "bf16", "sve")  # fmt: skip
 # Instructions of x86 that add int8 products in 32 bits. Without them they are added in pairs in
 # 16 bits, and what does not fit there is cut off.
 _INT8_PRODUCTS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
@@ -24,6 +31,11 @@ def instructions() -> frozenset[str]:
     """Return the names of the processor's instruction sets, as Linux spells them."""
     about = about_processor()
     return frozenset(about.get("flags", about.get("Features", "")).split())
+
+
+def decisive_instructions() -> tuple[str, ...]:
+    """Return those of the processor's instruction sets that decide how fast it computes."""
+    return tuple(name for name in _DECISIVE if name in instructions())
 
 
 def adds_int8_products() -> bool:

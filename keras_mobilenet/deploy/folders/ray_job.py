@@ -21,7 +21,7 @@ from typing import Any
 
 import keras_mobilenet
 from keras_mobilenet.deploy.engines.choice import AUTO
-from keras_mobilenet.deploy.engines.engine import Precision
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.deploy.folders.folder_job import FolderReport, Progress, no_image
 from keras_mobilenet.deploy.folders.folders import classify_paths, embed_paths
 from keras_mobilenet.deploy.folders.job_file import check_settings, settings_of, write_settings
