@@ -11,7 +11,7 @@ from os import PathLike
 from keras_mobilenet.checkpoints.load_errors import undecided
 from keras_mobilenet.checkpoints.loading import top_arrays, without_background
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
-from keras_mobilenet.checkpoints.writing import write_arrays
+from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
 from keras_mobilenet.formats.registry import open_checkpoint

@@ -17,7 +17,7 @@ from keras_mobilenet.checkpoints.model_weights import (
     variables_of,
     windows_of,
 )
-from keras_mobilenet.checkpoints.writing import write_arrays
+from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import (
     ArrayLike,

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
-from keras_mobilenet.checkpoints.model_file import write_model_file
 from keras_mobilenet.checkpoints.net_weights import (
     RANDOM,
     Builder,
@@ -23,6 +22,7 @@ from keras_mobilenet.checkpoints.net_weights import (
     builder_of,
     net_weights,
 )
+from keras_mobilenet.checkpoints.writing.model_file import write_model_file
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
 from keras_mobilenet.deploy.graphs.keras_file import graph_in_keras_file

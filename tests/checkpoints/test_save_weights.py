@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 import keras_mobilenet
 from keras_mobilenet import files, load_weights, save_weights
-from keras_mobilenet.checkpoints import writing
+from keras_mobilenet.checkpoints.writing import weights_file as writing
 from keras_mobilenet.errors import CheckpointError
 
 pytestmark = pytest.mark.backends

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.checkpoints.model_file import write_model_file
 from keras_mobilenet.checkpoints.net_weights import NetWeights
+from keras_mobilenet.checkpoints.writing.model_file import write_model_file
 from keras_mobilenet.deploy.graphs.operations import Activation, Graph, leading_to
 from keras_mobilenet.deploy.graphs.reference import activated
 from keras_mobilenet.deploy.opened import Opened

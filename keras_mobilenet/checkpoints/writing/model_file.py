@@ -13,7 +13,7 @@ from os import PathLike
 import h5py
 import numpy as np
 
-from keras_mobilenet.checkpoints.writing import add_keras_layers
+from keras_mobilenet.checkpoints.writing.weights_file import add_keras_layers
 from keras_mobilenet.files import replacing
 from keras_mobilenet.formats.keras import keras_archive
 from keras_mobilenet.formats.keras.model_config import ModelSettings, model_config

@@ -1,0 +1,1 @@
+"""What this package writes: files of weights, `.keras` files, and folders for others to open."""
