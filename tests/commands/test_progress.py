@@ -184,7 +184,7 @@ def described(monkeypatch):
     """Return a function that returns the descriptions of the bars that are seen."""
     import rich.progress
 
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys, "stderr", Terminal())
     made = []
 
     class Kept(rich.progress.Progress):
@@ -194,3 +194,52 @@ def described(monkeypatch):
 
     monkeypatch.setattr(rich.progress, "Progress", Kept)
     return lambda: [task.description for task in made[-1].tasks if task.visible]
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """On a pipe, which pytest's stderr is: a line is due whenever it is asked for."""
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+
+
+def test_bars_are_plain_lines_on_a_pipe(hurried, capsys):
+    with bars(first="opening") as show:
+        show("reading", 2, 6_000, "images")
+        show("epoch", 0, 10, "steps", "loss 0.500")
+    with bars(in_bytes=True) as show:
+        show("net.h5", 0, 17_000_000)
+    with bars(hidden=True) as show:
+        show("reading", 1, 2)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading: 2 of 6,000 images",
+        "epoch: 0 of 10 steps, loss 0.500",
+        "net.h5: 0 of 17 MB",
+    ]
+
+
+def test_line_on_a_pipe_has_the_rate_since_the_stage_began(hurried, capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with bars() as show:
+        show("reading", 100, None, "images")  # a resumed job's
+        now[0] = 2.0
+        show("reading", 700, None, "images")
+    assert capsys.readouterr().err.splitlines()[-1] == "reading: 700 images, 300 images/s"
+
+
+def test_lines_on_a_pipe_are_few(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with bars() as show:
+        for done in range(26):  # one a second
+            now[0] = done
+            show("reading", done, 26)
+    lines = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["reading: 10 of 26", "reading: 20 of 26"]
+
+
+def test_line_of_what_is_being_done_is_plain_on_a_pipe(hurried, capsys):
+    with progress_line() as show:
+        show("timing LiteRT\x1b[2J")
+        show("")
+    assert capsys.readouterr().err == "timing LiteRT\N{REPLACEMENT CHARACTER}[2J\n"

@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.abc import MetaPathFinder
@@ -21,6 +22,7 @@ from keras_mobilenet.commands.terminal.options import note
 from keras_mobilenet.errors import DownloadError, plain_line
 
 INTERRUPTED = 130  # as the shell reports a command that Ctrl-C ended
+EVERY = 10.0  # seconds between two lines of progress on a pipe, whose reader keeps them all
 _CLEAR_LINE = "\r\x1b[K"
 Show = Callable[..., None]
 # What is drawn on the terminal now, the innermost last: each shows another text for a while.
@@ -36,9 +38,12 @@ _OPENED = "keras_mobilenet.deploy.opened"  # which tells why Keras opens a model
 def bars(*, in_bytes: bool = False, hidden: bool = False, first: str = "") -> Iterator[Show]:
     """Yield `show(stage, done, total=None, unit="", values="")`, which draws a bar a stage.
 
-    The bars are on stderr and only on a terminal, each with its rate and the time left. Until
-    there is one, `first` says what is being done.
+    The bars are on stderr, each with its rate and the time left. Until there is one, `first` says
+    what is being done. Where stderr is no terminal, a line says how far it is, now and then.
     """
+    if not sys.stderr.isatty():
+        yield _ignored if hidden else _line_of_stage(_Lines(), in_bytes=in_bytes)
+        return
     from rich.console import Console  # noqa: PLC0415 - not needed for --help
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -58,9 +63,7 @@ def bars(*, in_bytes: bool = False, hidden: bool = False, first: str = "") -> It
         TimeRemainingColumn(),
         TextColumn("{task.fields[values]}"),
     )
-    console = Console(stderr=True)
-    disable = hidden or not console.is_terminal
-    with Progress(*columns, console=console, disable=disable) as drawn:
+    with Progress(*columns, console=Console(stderr=True), disable=hidden) as drawn:
         tasks: dict[str, int] = {}
         waiting = [drawn.add_task(first, total=None, rate="", values="")] if first else []
 
@@ -84,15 +87,59 @@ def bars(*, in_bytes: bool = False, hidden: bool = False, first: str = "") -> It
             rate = f"{speed:.0f} {unit}/s" if speed else ""
             drawn.update(task.id, completed=done, total=total, rate=rate, values=values)
 
-        with _innermost(another, drawn=not disable):
+        with _innermost(another, drawn=not hidden):
             yield show
+
+
+class _Lines:
+    """Says what is being done in lines of their own, the first and each other after a while."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() - self._said >= EVERY
+
+    def __call__(self, text: str) -> None:
+        if text and self.is_due:
+            note(plain_line(text))
+            self._said = time.monotonic()
+
+
+def _ignored(*_: object, **__: object) -> None:
+    """Show nothing."""
+
+
+def _line_of_stage(lines: _Lines, *, in_bytes: bool) -> Show:
+    """Return a `show` that says in lines how far each stage is, and how fast it was so far."""
+    began: dict[str, tuple[float, int]] = {}
+
+    def show(
+        stage: str, done: int, total: int | None = None, unit: str = "", values: str = ""
+    ) -> None:
+        start, before = began.setdefault(stage, (time.monotonic(), done))
+        if not lines.is_due:
+            return
+        scale, unit = (1e6, "MB") if in_bytes else (1, unit)
+        of = "" if total is None else f" of {total / scale:,.0f}"
+        speed = (done - before) / scale / max(time.monotonic() - start, 1e-3)
+        digits = ",.0f" if speed >= 10 else ".2g"
+        rate = f"{speed:{digits}} {unit}/s" if speed else ""
+        said = (f"{stage}: {done / scale:,.0f}{of} {unit}".rstrip(), rate, values)
+        lines(", ".join(part for part in said if part))
+
+    return show
 
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
-    """Yield what shows a line of what is being done, on stderr if that is a terminal."""
+    """Yield what shows a line of what is being done, on stderr.
+
+    Where that is no terminal, it is a line of its own now and then.
+    """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield _Lines()
         return
     shown = ""
 
