@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from keras_mobilenet.checkpoints.published.local_files import copies
+from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     DEFAULT_SIZE,
@@ -66,6 +67,7 @@ def bench_command(
         typer.Option(
             help="Some of keras, litert, openvino, onnxruntime, with commas between; "
             "by default litert and openvino, where installed.",
+            autocompletion=completion.engines,
             show_default=False,
         ),
     ] = None,
@@ -73,6 +75,7 @@ def bench_command(
         str | None,
         typer.Option(
             help="Some of float32, bfloat16, int8; by default float32 and int8.",
+            autocompletion=completion.precisions,
             show_default=False,
         ),
     ] = None,
@@ -265,7 +268,10 @@ def _weights_are_here(builder: NetOptions, size: tuple[int, int]) -> bool:
 def export_command(
     model: Annotated[
         str,
-        typer.Argument(help=f"A .keras file, 'imagenet', {PUBLISHED_NAME}, or a file of weights."),
+        typer.Argument(
+            help=f"A .keras file, 'imagenet', {PUBLISHED_NAME}, or a file of weights.",
+            autocompletion=completion.model,
+        ),
     ],
     to: Annotated[
         str, typer.Argument(help="Ends in .tflite, .onnx, .xml, or a slash for a SavedModel.")
@@ -321,15 +327,23 @@ def _model(model: str, builder: NetOptions, size: ImageSize, names: list[str] | 
 
 def latency_command(
     to: Annotated[Path, typer.Argument(help="The file to write, for `cost --latency`.")],
-    engine: Annotated[str, typer.Option(help="auto, litert, openvino, onnxruntime or keras.")] = (
-        "auto"
-    ),
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="auto, litert, openvino, onnxruntime or keras.",
+            autocompletion=completion.engine,
+        ),
+    ] = "auto",
     precision: Annotated[Precision, typer.Option(help="What to compute in.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="By default one a processor.", min=1)] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each net.", min=1)] = 10,
     nets: Annotated[
         list[str] | None,
-        typer.Option("--net", help="Time these nets instead of V1's 16; may be given repeatedly."),
+        typer.Option(
+            "--net",
+            help="Time these nets instead of V1's 16; may be given repeatedly.",
+            autocompletion=completion.net,
+        ),
     ] = None,
 ) -> None:
     """Time the published nets on this machine, an image at a time, and write the table."""

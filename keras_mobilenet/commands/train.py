@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     PUBLISHED_NAME,
@@ -40,14 +41,22 @@ def finetune(
         str, typer.Option(help="Images to validate with: a folder, a CSV file, or a share.")
     ] = "0.2",
     train_from: Annotated[
-        str, typer.Option(help="What trains: 'top', 'block_12' and all behind it, ..., 'all'.")
+        str,
+        typer.Option(
+            help="What trains: 'top', 'block_12' and all behind it, ..., 'all'.",
+            autocompletion=completion.train_from,
+        ),
     ] = "top",
     net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
     size: Size = DEFAULT_SIZE,
     grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
     weights: Annotated[
-        str, typer.Option(help=f"'imagenet', {PUBLISHED_NAME}, a file of weights, or 'none'.")
+        str,
+        typer.Option(
+            help=f"'imagenet', {PUBLISHED_NAME}, a file of weights, or 'none'.",
+            autocompletion=completion.weights,
+        ),
     ] = "imagenet",
     epochs: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.", min=1)] = 32,

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.display.text_tables import Format
 from keras_mobilenet.errors import plain
@@ -104,7 +105,13 @@ PreprocessingOption = Annotated[
 ]
 Labels = Annotated[Path | None, typer.Option(help="A file with the name of a class a line.")]
 NetKey = Annotated[
-    str, typer.Option("--net", metavar="NET", help=f"Which MobileNet: {', '.join(BY_KEY)}.")
+    str,
+    typer.Option(
+        "--net",
+        metavar="NET",
+        help=f"Which MobileNet: {', '.join(BY_KEY)}.",
+        autocompletion=completion.net,
+    ),
 ]
 DEFAULT_NET = v1.FAMILY.key
 Minimalistic = Annotated[
@@ -260,7 +267,11 @@ class Job:
     minimalistic: Minimalistic = False
     size: AnySize = DEFAULT_SIZE
     weights: Annotated[
-        str, typer.Option(help=f"'imagenet', {PUBLISHED_NAME}, or a file of weights.")
+        str,
+        typer.Option(
+            help=f"'imagenet', {PUBLISHED_NAME}, or a file of weights.",
+            autocompletion=completion.model,
+        ),
     ] = "imagenet"
     top: Annotated[int, typer.Option(help="How many classes an image.", min=1)] = 5
     crop: Annotated[
@@ -277,7 +288,11 @@ class Job:
         str | None, typer.Option(help="A .keras file, or anything that was exported.")
     ] = None
     engine: Annotated[
-        str | None, typer.Option(help="auto, litert, openvino, onnxruntime or keras.")
+        str | None,
+        typer.Option(
+            help="auto, litert, openvino, onnxruntime or keras.",
+            autocompletion=completion.engine,
+        ),
     ] = None
     precision: Annotated[Precision | None, typer.Option(help="What to compute in.")] = None
     calibration: Annotated[
