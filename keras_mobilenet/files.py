@@ -88,6 +88,34 @@ def replacing(path: str | PathLike[str]) -> Iterator[str]:
 
 
 @contextmanager
+def filling(folder: str | PathLike[str]) -> Iterator[str]:
+    """Yield a temporary folder, whose files take their places in `folder` once all are there.
+
+    On any error none does. A folder that is there keeps its other files.
+
+    Raises:
+        OSError: the files cannot be written; it names `folder` and the reason.
+    """
+    path = os.path.normpath(folder)
+    with faults_of_writing(path):
+        for leftover in left_by_killed(path):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary = temporary_name(path)
+        os.mkdir(temporary)
+        try:
+            yield temporary
+            for name in os.listdir(temporary):
+                _flush_to_disk(os.path.join(temporary, name))
+            if not os.path.exists(path):
+                os.rename(temporary, path)
+                return
+            for name in os.listdir(temporary):
+                os.replace(os.path.join(temporary, name), os.path.join(path, name))
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def temporary_folder() -> Iterator[str]:
     """Yield a folder in the system's place for them; what killed processes left there is removed.
 

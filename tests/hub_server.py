@@ -6,11 +6,11 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 from safetensors.numpy import save
 
 from keras_mobilenet.checkpoints.net_weights import random_arrays
 from keras_mobilenet.formats.plain import pytorch_names
+from keras_mobilenet.formats.plain.third_party import to_third_party
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -23,14 +23,7 @@ def timm_file(row, seed=0):
         for x in pytorch_names.SOURCES
         if x.name.startswith("timm") and x.net.arrays().keys() == net.arrays().keys()
     )
-    theirs = {}
-    for name, values in random_arrays(net, seed).items():
-        order = [axis for axis in source.axes[name] if axis is not None]
-        kept = [n for n, axis in zip(values.shape, source.axes[name], strict=True)
-                if axis is not None]  # fmt: skip
-        moved = values.reshape(kept).transpose(np.argsort(order))
-        theirs[source.names[name]] = np.ascontiguousarray(moved)
-    return save(theirs)
+    return save(to_third_party(source, random_arrays(net, seed)))
 
 
 def config(row):

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from os import PathLike
 
 from keras_mobilenet.checkpoints.load_errors import undecided
-from keras_mobilenet.checkpoints.loading import top_arrays, without_background
+from keras_mobilenet.checkpoints.loading import info_in, top_arrays, without_background
+from keras_mobilenet.checkpoints.net_weights import builder_of, net_weights, published_builder
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
+from keras_mobilenet.checkpoints.writing.timm_folder import write_timm_folder
 from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
+from keras_mobilenet.formats.plain.third_party import WEIGHTS
 from keras_mobilenet.formats.registry import open_checkpoint
+from keras_mobilenet.images.model_info import Label, ModelInfo
+from keras_mobilenet.images.pixel_scaling import Preprocessing
+from keras_mobilenet.nets.arguments import check_choice
 from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families.registry import family, net_with_arrays, recognise
 from keras_mobilenet.nets.net import Origin, Shape
+from keras_mobilenet.nets.published import table
+
+_TIMM = "timm"
 
 
 @dataclass(frozen=True)
@@ -58,22 +67,40 @@ def inspect_weights(path: str | PathLike[str]) -> Inspection:
         )
 
 
-def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) -> Inspection:
+def convert_weights(
+    source: str | PathLike[str],
+    target: str | PathLike[str],
+    *,
+    to: str | None = None,
+    preprocessing: Preprocessing | str | None = None,
+    labels: Sequence[Label] | None = None,
+) -> Inspection:
     """Write the values of one file into another format, and return what was written.
 
     The new file is read back and compared before it takes its place. It tells where its values
     come from: the source's name, format, SHA-256 and conventions. A background class is dropped.
 
     Args:
-        source: A file in any readable format.
-        target: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout).
+        source: A file in any readable format; with `to`, also the name of published weights.
+        target: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout). With
+            `to="timm"` a folder, for `model.safetensors` and `config.json`.
+        to: `"timm"` for its names, order of axes and settings: it opens the folder by
+            `timm.create_model("local-dir:FOLDER", pretrained=True)`, and puts out the same logits.
+        preprocessing: How pixels become the net's input, in place of what the source says. Of a
+            file that says nothing it is -1 to 1 for timm.
+        labels: The classes' names, in place of those that the source tells.
 
     Raises:
         CheckpointError: the source cannot be read, is no MobileNet, or holds values that are
             not finite, or negative variances.
-        ValueError: the target's name has another end.
+        ValueError: the target's name has another end, timm has no such net, or there are not as
+            many labels as classes.
+        DownloadError: the source is published, and neither at hand nor to be fetched.
         OSError: the target cannot be written; what was there is as it was.
     """
+    if to is not None:
+        check_choice("to", to, (_TIMM,))
+        return _to_timm(source, target, preprocessing, labels)
     with open_checkpoint(source) as checkpoint:
         origin = recognise(shapes_of(checkpoint.arrays))
         if origin is None:
@@ -98,8 +125,28 @@ def convert_weights(source: str | PathLike[str], target: str | PathLike[str]) ->
             "notes": "; ".join(notes),
         }
         conventions = checkpoint.conventions or family(origin.net).conventions
-    write_arrays(target, values, conventions, {k: v for k, v in about.items() if v})
+        info = info_in(source, checkpoint)
+    if preprocessing is not None or labels is not None:
+        info = (info or ModelInfo()).given(preprocessing, labels, origin.classes)
+    write_arrays(target, values, conventions, {k: v for k, v in about.items() if v}, info)
     return inspect_weights(target)
+
+
+def _to_timm(
+    source: str | PathLike[str],
+    folder: str | PathLike[str],
+    preprocessing: Preprocessing | str | None,
+    labels: Sequence[Label] | None,
+) -> Inspection:
+    name = os.fspath(source)
+    row = None if os.path.exists(name) else table.find(name)
+    weights = net_weights(published_builder(name, {}) if row else builder_of(name))
+    classifier = weights.net.classifier
+    classes = classifier.channels if classifier else None
+    info = weights.info.given(preprocessing, labels, classes)
+    written = write_timm_folder(folder, weights, info, row.licence if row else None)
+    found = inspect_weights(os.path.join(folder, WEIGHTS))
+    return replace(found, notes=(*written.notes, *found.notes))
 
 
 def _sha256(path: str | PathLike[str]) -> str | None:

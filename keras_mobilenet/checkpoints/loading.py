@@ -18,7 +18,7 @@ from keras_mobilenet.checkpoints.model_weights import (
     windows_of,
 )
 from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
-from keras_mobilenet.errors import CheckpointError, fault
+from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.formats.arrays import (
     ArrayLike,
     Comparison,
@@ -31,6 +31,7 @@ from keras_mobilenet.formats.arrays import (
 )
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.images.model_info import ModelInfo, info_from
 from keras_mobilenet.nets.families.registry import net_with_arrays, recognise
 from keras_mobilenet.nets.net import Net, Origin, Shape
 
@@ -101,8 +102,25 @@ def load_weights(
             path, checkpoint, expected, dtypes,
             strict=strict, by_order=by_order, adapt_channels=adapt_channels,
         )  # fmt: skip
+        saved = info_in(path, checkpoint)
     assign(variables, values)
+    if saved is not None and not report.missing:
+        from keras_mobilenet.models.model_files import set_info_of_net  # noqa: PLC0415 - Keras
+
+        set_info_of_net(model, saved)
     return report
+
+
+def info_in(path: str | PathLike[str], checkpoint: Checkpoint) -> ModelInfo | None:
+    """Return what a file says of its net's input and outputs; None if nothing.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    if checkpoint.info is None:
+        return None
+    with about_file(path, "Save the weights again."):
+        return info_from(checkpoint.info)
 
 
 def read_values(
@@ -148,7 +166,9 @@ def read_values(
 def save_weights(model: Any, path: str | PathLike[str]) -> None:
     """Write a model's weights and conventions to a file, under their layers' names.
 
-    The file is read back and compared before it takes the place of whatever `path` held.
+    What pixels become before the net, and the classes' names, go with them, so that the file alone
+    is enough for `Predictor` and `export`. The file is read back and compared before it takes the
+    place of whatever `path` held.
 
     Args:
         model: A built Keras model.
@@ -158,8 +178,10 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
         ValueError: `path` has another end, or a layer does not fit the format.
         OSError: the file cannot be written; what was at `path` is as it was.
     """
+    from keras_mobilenet.models.model_files import info_of_net  # noqa: PLC0415 - Keras
+
     arrays = {name: np.asarray(variable) for name, variable in variables_of(model).items()}
-    write_arrays(path, arrays, conventions_of(model))
+    write_arrays(path, arrays, conventions_of(model), info=info_of_net(model))
 
 
 def _check_conventions(path: str | PathLike[str], model: Any, checkpoint: Checkpoint) -> None:

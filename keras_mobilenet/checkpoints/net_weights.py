@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from keras_mobilenet.checkpoints.load_errors import other_conventions, undecided
-from keras_mobilenet.checkpoints.loading import read_values
+from keras_mobilenet.checkpoints.loading import info_in, read_values
 from keras_mobilenet.checkpoints.published.weights import path_of
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import shapes_of, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
+from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.images.model_info import ModelInfo, as_published, as_saved
+from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS
 from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import Conventions, Length
 from keras_mobilenet.nets.families import registry
@@ -58,6 +61,23 @@ class NetWeights:
     classifier_activation: str | None
     includes_preprocessing: bool
     published: Published | None = None  # the row of weights from the hub
+    saved: ModelInfo | None = None  # what the file says of the net's input and outputs
+
+    @property
+    def info(self) -> ModelInfo:
+        """How an image becomes the input, and the names of the classes."""
+        height, width = self.size
+        size = None if height is None or width is None else (height, width)
+        scaling = PIXELS if self.includes_preprocessing else MINUS_ONE_TO_ONE
+        classes = self.net.classifier.channels if self.net.classifier else None
+        labels = imagenet_classes() if classes == len(imagenet_classes()) else None
+        info = ModelInfo(size, preprocessing=scaling, labels=labels)
+        channels = self.net.layers[0].channels
+        if self.published:
+            return as_published(info, self.published, channels)
+        if self.saved:
+            return as_saved(info, self.saved, classes=classes, channels=channels)
+        return info
 
 
 def builder_of(path: str | PathLike[str]) -> Builder:
@@ -69,14 +89,15 @@ def builder_of(path: str | PathLike[str]) -> Builder:
     with open_checkpoint(path) as checkpoint:
         shapes = shapes_of(checkpoint.arrays)
         origin = registry.recognise(shapes)
-        background = checkpoint.background
+        background, saved = checkpoint.background, info_in(path, checkpoint)
     if origin is None:
         names = ", ".join(shortened(shapes))
         remedy = "Pass a file of one whole MobileNet, or the Keras model that it belongs to."
         raise CheckpointError(fault(path, f"its arrays are no MobileNet's: {names}.", remedy))
     family = registry.family(origin.net)
-    size = family.default_size or DEFAULT_SIZE
-    given = {**origin.arguments(), "input_shape": (size, size, origin.channels)}
+    usual = family.default_size or DEFAULT_SIZE
+    size = (saved and saved.size) or (usual, usual)
+    given = {**origin.arguments(), "input_shape": (*size, origin.channels)}
     if background and origin.classes is not None:
         given["classes"] = origin.classes - 1
     return Builder(family.key, {**given, "weights": fspath(path)})
@@ -121,14 +142,18 @@ def net_weights(builder: Builder) -> NetWeights:
     layers = functools.partial(checked.layers, size=checked.size, channels=channels)
     wanted = wanted_conventions(given)
     plain = layers(padding="keras")
+    saved = None
     with opened_if_any(path, plain) as checkpoint:
         conventions = chosen_conventions(path, checkpoint, wanted, plain, checked.size, family)
         net = layers(padding=conventions.padding)
-        arrays = random_arrays(net) if path is None else _read(path, checkpoint, net.arrays())
+        if path is None:
+            arrays = random_arrays(net)
+        else:
+            arrays, saved = _read(path, checkpoint, net.arrays()), info_in(path, checkpoint)
     return NetWeights(
         family, net, arrays, conventions,
         checked.name or family.name, checked.size, activation,
-        bool(given.get("include_preprocessing")), checked.hub,
+        bool(given.get("include_preprocessing")), checked.hub, saved,
     )  # fmt: skip
 
 

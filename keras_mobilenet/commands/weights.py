@@ -22,10 +22,13 @@ from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     Alpha,
     FormatOption,
+    Labels,
     Minimalistic,
     NetKey,
     NoTop,
+    PreprocessingOption,
     Size,
+    names_in,
     note,
     say,
 )
@@ -291,14 +294,27 @@ def _inspected(inspection: Inspection) -> dict[str, Any]:
 @app.command()
 def convert(
     source: Annotated[str, typer.Argument(help="A file of weights, in any format.")],
-    target: Annotated[Path, typer.Argument(help="A .safetensors, .weights.h5 or .h5 file.")],
+    target: Annotated[
+        Path, typer.Argument(help="A .safetensors, .weights.h5 or .h5 file; with --to, a folder.")
+    ],
+    to: Annotated[
+        Literal["timm"] | None, typer.Option(help="Another library's names and settings.")
+    ] = None,
+    preprocessing: PreprocessingOption = None,
+    labels: Labels = None,
 ) -> None:
     """Write the same values into another format, read back before the file appears."""
     with doing(f"writing {target}"):
         from keras_mobilenet.checkpoints.inspection import convert_weights  # noqa: PLC0415
 
-        inspection = convert_weights(source, target)
+        inspection = convert_weights(
+            source, target, to=to, preprocessing=preprocessing, labels=names_in(labels)
+        )
     say(f"wrote {target}: {inspection.format}, {inspection.origin}, SHA-256 {inspection.sha256}")
+    if to is not None:
+        for text in inspection.notes:
+            note(text)
+        note(f'try: timm.create_model("local-dir:{target}", pretrained=True)')
 
 
 def _every_file() -> Iterator[tuple[Pretrained, bool]]:

@@ -32,19 +32,13 @@ from keras_mobilenet.deploy.graphs.operations import ACTIVATIONS, Graph
 from keras_mobilenet.deploy.metadata import read_info
 from keras_mobilenet.errors import CheckpointError, PrecisionError, about_file
 from keras_mobilenet.formats.keras.model_config import ModelSettings
-from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.model_info import (
     Label,
     ModelInfo,
-    as_published,
     check_classes,
-    checked_labels,
 )
 from keras_mobilenet.images.pixel_scaling import (
-    MINUS_ONE_TO_ONE,
-    PIXELS,
     Preprocessing,
-    as_preprocessing,
 )
 from keras_mobilenet.nets.arguments import IMAGENET
 
@@ -74,12 +68,7 @@ class Opened:
         Raises:
             ValueError: it is no preprocessing, or there are not as many labels as classes.
         """
-        info = self.info
-        if preprocessing is not None:
-            info = replace(info, preprocessing=as_preprocessing(preprocessing))
-        if labels is not None:
-            info = replace(info, labels=checked_labels(labels, self.classes))
-        return replace(self, info=info)
+        return replace(self, info=self.info.given(preprocessing, labels, self.classes))
 
     def then(self, step: Callable[..., Any], *arguments: Any) -> Opened:
         """Return the same with what a step makes of the Keras model and its arguments."""
@@ -145,20 +134,7 @@ def _open_net(builder: Builder) -> Opened:
 
 
 def _of_weights(weights: NetWeights, load: Callable[[], Any] | None) -> Opened:
-    return _of_graph(graph_of_net(weights), _info_of(weights), load)
-
-
-def _info_of(weights: NetWeights) -> ModelInfo:
-    height, width = weights.size
-    size = None if height is None or width is None else (height, width)
-    scaling = PIXELS if weights.includes_preprocessing else MINUS_ONE_TO_ONE
-    classifier = weights.net.classifier
-    of_imagenet = classifier is not None and classifier.channels == len(imagenet_classes())
-    labels = imagenet_classes() if of_imagenet else None
-    info = ModelInfo(size, preprocessing=scaling, labels=labels)
-    if weights.published:
-        info = as_published(info, weights.published, weights.net.layers[0].channels)
-    return info
+    return _of_graph(graph_of_net(weights), weights.info, load)
 
 
 def _built(builder: Builder) -> Any:
@@ -181,7 +157,7 @@ def _rebuilt(weights: NetWeights) -> Any:
         path = os.path.join(folder, "model.keras")
         write_model_file(
             path, weights.net, weights.arrays, name=weights.name, size=(height, width),
-            settings=settings, info=_info_of(weights),
+            settings=settings, info=weights.info,
         )  # fmt: skip
         return _loaded(path)
 

@@ -24,6 +24,8 @@ class Checkpoint:
         notes: What the reader did to the values, such as dequantising them.
         candidates: By names of nets, the conventions of which one is the source's, where the file
             does not tell which.
+        info: What a file of ours says of its net's input and outputs: the text of a `ModelInfo`,
+            as read; None where there is none.
     """
 
     format: str
@@ -32,17 +34,24 @@ class Checkpoint:
     background: bool = False
     notes: tuple[str, ...] = ()
     candidates: Mapping[str, Conventions] = field(default_factory=dict)
+    info: str | None = None
 
 
 WRITER = "keras_mobilenet"  # the value of "format" in files that we wrote
+INFO = "info"  # under which these hold the text of a `ModelInfo`
 
 
-def describe(conventions: Conventions, origin: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the mapping for a file with these conventions; `origin` says more in words."""
+def describe(
+    conventions: Conventions, origin: Mapping[str, str] | None = None, writer: str = WRITER
+) -> dict[str, str]:
+    """Return the mapping for a file with these conventions; `origin` says more in words.
+
+    Another `writer` is whose names the arrays in the file have.
+    """
     fields = {"epsilon": repr(conventions.epsilon), "padding": conventions.padding}
     if conventions.activation != Conventions().activation:
         fields["activation"] = conventions.activation
-    return {"format": WRITER, **fields, **(origin or {})}
+    return {"format": writer, **fields, **(origin or {})}
 
 
 def is_ours(metadata: Mapping[str, str]) -> bool:

@@ -18,6 +18,7 @@ from keras_mobilenet.images.pixel_scaling import (
     TEXTS,
     WHITE,
     Preprocessing,
+    as_preprocessing,
 )
 from keras_mobilenet.nets.net import Size
 from keras_mobilenet.nets.published.rows import Published
@@ -94,6 +95,22 @@ class ModelInfo:
         """Whether the model is known to take pixels from 0 to 255 as they are."""
         return self.preprocessing is not None and self.preprocessing.takes_pixels
 
+    def given(
+        self,
+        preprocessing: Preprocessing | str | None,
+        labels: Sequence[Label] | None,
+        classes: int | None,
+    ) -> ModelInfo:
+        """Return the same with what a caller gave in place of what was known.
+
+        Raises:
+            ValueError: it is no preprocessing, or there are not as many labels as classes.
+        """
+        info = self
+        if preprocessing is not None:
+            info = replace(info, preprocessing=as_preprocessing(preprocessing))
+        return info if labels is None else replace(info, labels=checked_labels(labels, classes))
+
     def taking_pixels(self) -> ModelInfo:
         """Return the info of the same model with the scaling put into its graph."""
         return replace(self, preprocessing=PIXELS)
@@ -134,6 +151,41 @@ def as_published(info: ModelInfo, row: Published, channels: int) -> ModelInfo:
     if info.preprocessing != MINUS_ONE_TO_ONE or row.takes_minus_one_to_one:
         return info
     return replace(info, preprocessing=_scaling(row, channels))
+
+
+def as_saved(info: ModelInfo, saved: ModelInfo, *, classes: int | None, channels: int) -> ModelInfo:
+    """Return a net's info with what its file of weights says in it.
+
+    A file's preprocessing is that of the net's own input. Where a model of that net scales pixels
+    itself, as if for -1 to 1, what is left to do before it is what leads to the same.
+
+    Args:
+        info: What is known of the model without the file.
+        saved: What the file says.
+        classes: How many the model puts out; None where it has no scores.
+        channels: Of its input.
+    """
+    fits = saved.labels is not None and len(saved.labels) == classes
+    return replace(
+        info,
+        size=info.size or saved.size,
+        crop=saved.crop,
+        preprocessing=_before(info.preprocessing, saved.preprocessing, channels),
+        labels=saved.labels if fits else info.labels,
+    )
+
+
+def _before(
+    known: Preprocessing | None, net: Preprocessing | None, channels: int
+) -> Preprocessing | None:
+    """Return what goes before a model whose net takes `net`, and that took `known` for -1 to 1."""
+    if net is None or known is None or net.is_close(MINUS_ONE_TO_ONE):
+        return known if net else None
+    if any(isinstance(x, tuple) and len(x) != channels for x in (net.scale, net.offset)):
+        return None
+    if known == MINUS_ONE_TO_ONE:
+        return net
+    return net.then(MINUS_ONE_TO_ONE.inverse()).then(known)
 
 
 def _scaling(row: Published, channels: int) -> Preprocessing | None:

@@ -24,10 +24,15 @@ from keras_mobilenet.images.model_info import (
     MAX_BYTES,
     MEMBER,
     ModelInfo,
+    as_saved,
     check_classes,
     info_from,
 )
-from keras_mobilenet.images.pixel_scaling import Preprocessing, as_preprocessing
+from keras_mobilenet.images.pixel_scaling import (
+    MINUS_ONE_TO_ONE,
+    Preprocessing,
+    as_preprocessing,
+)
 from keras_mobilenet.models.frozen import (
     batch_norms_of,
     freeze_batch_norms,
@@ -48,6 +53,29 @@ def info_of(model: Any) -> ModelInfo:
         return recorded
     labels = imagenet_classes() if _is_of_imagenet(model) else None
     return ModelInfo(_size_of(model), preprocessing=preprocessing_in_graph(model), labels=labels)
+
+
+def info_of_net(model: Any) -> ModelInfo | None:
+    """Return a model's info as that of the net within it, for a file of the net's weights.
+
+    What the model's graph does to pixels ahead of the net is taken as done. None where no
+    MobileNet is the first in the model, or nothing is known of what it takes.
+    """
+    info, in_graph = info_of(model), preprocessing_in_graph(model)
+    if net_at_input(model) is None or info.preprocessing is None or in_graph is None:
+        return None
+    scaling = MINUS_ONE_TO_ONE
+    if not info.preprocessing.is_close(in_graph):
+        scaling = info.preprocessing.then(in_graph.inverse()).then(scaling)
+    return replace(info, preprocessing=scaling)
+
+
+def set_info_of_net(model: Any, saved: ModelInfo) -> None:
+    """Remember what a file of the weights of a model's net says, if that is the first in it."""
+    if net_at_input(model) is not None:
+        channels = model.inputs[0].shape[1 if _channels_first(model) else -1]
+        info = as_saved(info_of(model), saved, classes=classes_of(model), channels=channels)
+        set_info(model, info)
 
 
 def preprocessing_of(model: Any) -> Preprocessing | None:

@@ -12,6 +12,7 @@ import keras_mobilenet
 from keras_mobilenet import files, load_weights, save_weights
 from keras_mobilenet.checkpoints.writing import weights_file as writing
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.models.model_files import info_of
 
 pytestmark = pytest.mark.backends
 
@@ -31,6 +32,7 @@ def test_the_file_holds_the_arrays_under_their_names_and_the_conventions(donor, 
             "format": "keras_mobilenet",
             "epsilon": "0.001",
             "padding": "keras",
+            "info": info_of(donor).to_text(),
         }
 
 

@@ -179,7 +179,7 @@ def test_the_configuration_of_a_whole_model_h5_is_read_as_data(own_model, tmp_pa
 
     monkeypatch.setattr(h5py.AttributeManager, "__getitem__", recording)
     load_weights(own_model, tmp_path / "x.h5")
-    assert set(read) == {"layer_names", "weight_names", "keras_mobilenet", "model_config"}
+    assert set(read) == {"layer_names", "weight_names", "model_config"}
     assert same(weights(own_model), given)
 
 

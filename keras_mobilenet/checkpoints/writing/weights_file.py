@@ -14,10 +14,11 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_mobilenet.files import replacing
-from keras_mobilenet.formats.checkpoint import describe
+from keras_mobilenet.formats.checkpoint import INFO, describe
 from keras_mobilenet.formats.keras import hdf5, keras_h5
 from keras_mobilenet.formats.keras_names import KERAS_3_CLASSES, to_legacy_keras
 from keras_mobilenet.formats.registry import open_checkpoint
+from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families.registry import net_with_arrays
 from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Net
@@ -31,6 +32,7 @@ def write_arrays(
     arrays: Arrays,
     conventions: Conventions,
     origin: Mapping[str, str] | None = None,
+    info: ModelInfo | None = None,
 ) -> None:
     """Write arrays under our names to `path`, read them back, and only then let the file appear.
 
@@ -39,6 +41,7 @@ def write_arrays(
         arrays: The values.
         conventions: Those that the values go with; they are recorded in the file.
         origin: Words on where the values come from, recorded too.
+        info: What the net's input and outputs mean, recorded too.
 
     Raises:
         ValueError: the name's end is none of the three, or a layer is not MobileNet's and the
@@ -48,7 +51,7 @@ def write_arrays(
     """
     path = os.fspath(path)
     writer = _writer(path)
-    metadata = describe(conventions, origin)
+    metadata = describe(conventions, origin) | ({INFO: info.to_text()} if info else {})
     with replacing(path) as temporary:
         writer(temporary, arrays, metadata)
         if not _holds(temporary, arrays, conventions):

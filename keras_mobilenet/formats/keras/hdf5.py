@@ -21,6 +21,7 @@ import numpy as np
 
 from keras_mobilenet.errors import CheckpointError, damage_as_error
 from keras_mobilenet.formats.arrays import Lazy, is_float
+from keras_mobilenet.formats.checkpoint import INFO
 from keras_mobilenet.formats.checkpoint import conventions as _conventions
 from keras_mobilenet.nets.conventions import Conventions
 
@@ -32,6 +33,7 @@ _LINKS = {
     h5py.h5l.TYPE_EXTERNAL: "ExternalLink",
 }
 METADATA = "keras_mobilenet"  # the attribute in which our files tell their conventions
+_ATTRIBUTE = 60_000  # characters, in ASCII; HDF5 holds 64 KiB at most
 MAX_CHUNK_BYTES = 64 << 20  # a chunk is unpacked whole, however few of its values are asked for
 GZIP, FLETCHER32 = 1, 3  # codes of HDF5's filters
 FILTERS = {GZIP, 2, FLETCHER32}  # 2: shuffle; others may take memory without bound
@@ -118,18 +120,23 @@ def held_values(root: h5py.Group) -> int:
 
 def write_metadata(file: h5py.File, metadata: Mapping[str, str]) -> None:
     """Record what a file of ours says of itself; Keras passes over it."""
-    file.attrs[METADATA] = json.dumps(dict(metadata))
+    text = json.dumps(dict(metadata))
+    parts = [text[i : i + _ATTRIBUTE] for i in range(0, len(text), _ATTRIBUTE)]
+    names = [METADATA] if len(parts) == 1 else [f"{METADATA}{i}" for i in range(len(parts))]
+    for name, part in zip(names, parts, strict=True):
+        file.attrs[name] = part
 
 
-def conventions(file: h5py.File) -> Conventions | None:
-    """Return the conventions that a file of ours tells; None for Keras' own."""
-    metadata = file.attrs.get(METADATA)
-    if metadata is None:
-        return None
-    record = json.loads(metadata) if isinstance(metadata, str) else None
+def read_metadata(file: h5py.File) -> tuple[Conventions | None, str | None]:
+    """Return the conventions and the info that a file of ours tells; None for Keras' own."""
+    parts = text_list(file, METADATA)
+    if parts is None:
+        return None, None
+    record = json.loads("".join(parts))
     if not isinstance(record, dict):
         raise CheckpointError("the metadata's conventions are damaged")
-    return _conventions(record)
+    info = record.get(INFO)
+    return _conventions(record), info if isinstance(info, str) else None
 
 
 def names(parent: h5py.Group) -> list[str]:

@@ -46,7 +46,8 @@ def opened(path: str | IO[bytes], format_name: str) -> Iterator[Checkpoint]:
         arrays: dict[str, ArrayLike] = {}
         for class_name, variables in _layers(hdf5.group(file, ROOT)):
             _add_layer(arrays, class_name, variables)
-        yield Checkpoint(format_name, arrays, hdf5.conventions(file))
+        conventions, info = hdf5.read_metadata(file)
+        yield Checkpoint(format_name, arrays, conventions, info=info)
 
 
 def _layers(root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:

@@ -56,10 +56,10 @@ def read(path: str | IO[bytes], max_bytes: int) -> Iterator[Checkpoint]:
         if old:
             _check_keras_1(file, arrays, old)
         notes = (_KERAS_1_NOTE,) if old else ()
-        conventions = hdf5.conventions(file)
+        conventions, info = hdf5.read_metadata(file)
         if whole and not conventions and (net := recognised(_configuration(file), arrays)):
             arrays, conventions = net
-        yield Checkpoint(f"Keras legacy H5 ({kind})", arrays, conventions, notes=notes)
+        yield Checkpoint(f"Keras legacy H5 ({kind})", arrays, conventions, notes=notes, info=info)
 
 
 def _configuration(file: h5py.File) -> str:

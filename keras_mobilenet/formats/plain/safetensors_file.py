@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.arrays import ArrayLike, Lazy
-from keras_mobilenet.formats.checkpoint import Checkpoint, conventions, is_ours
+from keras_mobilenet.formats.checkpoint import INFO, Checkpoint, conventions, is_ours
 from keras_mobilenet.formats.plain import third_party
 
 NAME = "safetensors"
-_MAX_HEADER_BYTES = 1 << 20  # that of a MobileNet has 12,000
+_MAX_HEADER_BYTES = 4 << 20  # that of a MobileNet has 12,000, and the names of its classes
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 _DTYPES |= {"I64": np.int64}  # PyTorch's counters; a weight of this type is refused when read
 
@@ -71,9 +72,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _checkpoint(path: str, arrays: dict[str, ArrayLike], metadata: Mapping[str, str]) -> Checkpoint:
     """Return our own file's arrays as they are, and another source's under our names."""
-    if not is_ours(metadata):
-        return third_party.from_third_party(path, arrays, NAME)
-    return Checkpoint(NAME, arrays, conventions(metadata))
+    info = metadata.get(INFO)
+    if is_ours(metadata):
+        return Checkpoint(NAME, arrays, conventions(metadata), info=info)
+    found = third_party.from_third_party(path, arrays, NAME)
+    if not {"epsilon", "padding"} <= metadata.keys():
+        return found
+    # Written here for another library, whose names do not tell these.
+    return replace(found, conventions=conventions(metadata), candidates={}, info=info)
 
 
 def _arrays(file: Any) -> dict[str, ArrayLike]:

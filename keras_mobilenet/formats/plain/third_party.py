@@ -8,19 +8,25 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
+
+import numpy as np
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.plain.pytorch_names import Source
-from keras_mobilenet.nets.conventions import Conventions
+from keras_mobilenet.nets.conventions import Activation, Conventions, Padding
 
-CONFIG = "config.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _MAX_CONFIG_BYTES = 1 << 20  # with the names of 1001 classes it has 70,000
 # Settings of Hugging Face's nets that make another net of the same arrays.
 _FIXED = {"hidden_act": "relu6", "output_stride": 32, "first_layer_is_expansion": True}
+# Arguments of timm's functions, as its configurations name them, and their values.
+EPSILON, PADDING, ACTIVATION = "bn_eps", "pad_type", "act_layer"
+PAD_TYPES: dict[str, Padding] = {"": "symmetric", "same": "same"}
+_SAME_NET = ("num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate", "bn_momentum")
 
 
 def from_third_party(path: str, arrays: Mapping[str, ArrayLike], format_name: str) -> Checkpoint:
@@ -72,6 +78,24 @@ def _renamed(source: Source, arrays: Mapping[str, ArrayLike]) -> dict[str, Array
     return ours
 
 
+def to_third_party(
+    source: Source, arrays: Mapping[str, np.ndarray[Any, Any]]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return a net's arrays under a source's names, in its order of axes; the inverse of reading.
+
+    Counters of training steps, which no net reads, are 0.
+    """
+    theirs: dict[str, np.ndarray[Any, Any]] = {}
+    for name, values in arrays.items():
+        axes = source.axes[name]
+        kept = [n for n, axis in zip(values.shape, axes, strict=True) if axis is not None]
+        order = np.argsort([axis for axis in axes if axis is not None])
+        moved = values.reshape(kept).transpose(order)
+        theirs[source.names[name]] = np.ascontiguousarray(moved)
+    counted = (x for x in source.counters if f"{x.rpartition('.')[0]}.weight" in theirs)
+    return {**theirs, **{name: np.zeros((), np.int64) for name in counted}}
+
+
 def _rearranged(name: str, array: ArrayLike, axes: pytorch_names.Axes) -> ArrayLike:
     rank = sum(axis is not None for axis in axes)
     if len(array.shape) != rank:
@@ -81,6 +105,50 @@ def _rearranged(name: str, array: ArrayLike, axes: pytorch_names.Axes) -> ArrayL
 
 def _conventions(source: Source, path: str) -> tuple[Mapping[str, Conventions], tuple[str, ...]]:
     """Return the conventions that may be the file's, and notes; one if something tells it."""
+    candidates, notes = _told_conventions(source, path)
+    arguments = _model_args(path) if source.name.startswith("timm,") else {}
+    if not arguments:
+        return candidates, notes
+    changed = {name: _under(arguments, known) for name, known in candidates.items()}
+    text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return changed, (*notes, f"{CONFIG} beside the file tells {text}")
+
+
+def _model_args(path: str) -> dict[str, Any]:
+    """Return the arguments of timm's function in a configuration, by which the net is another one.
+
+    Raises:
+        CheckpointError: one of them makes a net that there is none of here.
+    """
+    config = _config(_beside(path))
+    arguments = config.get("model_args") if isinstance(config, dict) else None
+    if not isinstance(arguments, dict):
+        return {}
+    found = {name: x for name, x in arguments.items() if name not in _SAME_NET}
+    if unknown := found.keys() - {EPSILON, PADDING, ACTIVATION}:
+        name = sorted(unknown)[0]
+        raise CheckpointError(
+            f"{CONFIG} beside the file has {name}={found[name]!r} among its model_args, under "
+            "which the net is another one"
+        )
+    return found
+
+
+def _under(arguments: Mapping[str, Any], known: Conventions) -> Conventions:
+    """Return what arguments of timm's make of its conventions."""
+    epsilon = _epsilon(EPSILON, arguments.get(EPSILON, known.epsilon))
+    activation = arguments.get(ACTIVATION, known.activation)
+    padding = arguments.get(PADDING, "")
+    if padding not in [*PAD_TYPES] or activation not in get_args(Activation):
+        text = f"{PADDING}={padding!r}, {ACTIVATION}={activation!r}"
+        raise CheckpointError(f"{CONFIG} beside the file has {text}, which no net here has")
+    kept = PAD_TYPES[padding] if PADDING in arguments else known.padding
+    return Conventions(epsilon, kept, activation)
+
+
+def _told_conventions(
+    source: Source, path: str
+) -> tuple[Mapping[str, Conventions], tuple[str, ...]]:
     if len(source.conventions) > 1:
         return _of_named_net(source, path)
     if source.unlike:
@@ -173,11 +241,15 @@ def _configured(source: Source, defaults: Conventions, config: Any) -> Conventio
     for key, only in fixed.items():
         if config.get(key, only) != only:
             raise ValueError(f"{key}={config[key]!r}, where {source.net_name} has {only!r}")
-    epsilon = config.get("layer_norm_eps", defaults.epsilon)
-    if type(epsilon) not in (int, float) or not (math.isfinite(epsilon) and 0 < epsilon < 1):
-        raise ValueError(f"layer_norm_eps={epsilon!r} is no epsilon of a batch norm")
+    epsilon = _epsilon("layer_norm_eps", config.get("layer_norm_eps", defaults.epsilon))
     tf_padding = config.get("tf_padding", True)
     if type(tf_padding) is not bool:
         raise ValueError(f"tf_padding={tf_padding!r} is neither true nor false")
     padding = defaults.padding if tf_padding else "symmetric"
-    return replace(defaults, epsilon=float(epsilon), padding=padding)
+    return replace(defaults, epsilon=epsilon, padding=padding)
+
+
+def _epsilon(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not (math.isfinite(value) and 0 < value < 1):
+        raise CheckpointError(f"{name}={value!r} is no epsilon of a batch norm")
+    return float(value)

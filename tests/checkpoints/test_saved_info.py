@@ -1,0 +1,152 @@
+"""What pixels become before a net, and its classes' names, in every file of weights."""
+
+import json
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from checkpoint_files import weights
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from keras_mobilenet import (
+    MobileNet,
+    Predictor,
+    load_weights,
+    preprocessing_of,
+    replace_top,
+    save_weights,
+    set_preprocessing,
+)
+from keras_mobilenet.checkpoints.net_weights import builder_of, net_weights
+from keras_mobilenet.deploy.opened import open_model
+from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.images.model_info import ModelInfo
+from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS, Preprocessing
+from keras_mobilenet.models.model_files import info_of, set_info
+
+OWN = Preprocessing((0.02, 0.03, 0.04), (-1.0, -2.0, -3.0))
+INFO = ModelInfo((64, 64), 0.9, OWN, ("one", "two", "three"))
+SUFFIXES = (".safetensors", ".weights.h5", ".h5")
+formats = pytest.mark.parametrize("suffix", SUFFIXES)
+
+
+def small(**options):
+    fixed = {"alpha": 0.1, "classes": 3, "weights": None}
+    return MobileNet(**{"input_shape": (64, 64, 3)} | fixed | options)
+
+
+def saved(path, info=INFO, **options):
+    model = small(**options)
+    if info is not None:
+        set_info(model, info)
+    save_weights(model, path)
+    return model
+
+
+@formats
+def test_a_file_alone_is_opened_with_size_crop_scaling_and_names(suffix, tmp_path):
+    model = saved(tmp_path / f"x{suffix}")
+    opened = open_model(str(tmp_path / f"x{suffix}"))
+    assert opened.info == INFO
+    assert opened.input_shape == (64, 64, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    with Predictor(opened, engine="litert", threads=1) as predictor:
+        # Two runtimes' rounding in float32, of probabilities that sum to 1.
+        assert np.allclose(predictor.predict(pixels), model(OWN.scaled(pixels)), atol=1e-5)
+
+
+@formats
+def test_a_model_that_is_built_or_loaded_with_a_file_goes_by_it(suffix, tmp_path):
+    saved(tmp_path / f"x{suffix}")
+    assert info_of(small(weights=tmp_path / f"x{suffix}")) == INFO
+    model = small(input_shape=(96, 96, 3))
+    load_weights(model, tmp_path / f"x{suffix}")
+    assert info_of(model) == replace(INFO, size=(96, 96))
+
+
+def test_a_model_that_scales_pixels_itself_is_saved_as_what_its_net_takes(tmp_path):
+    path = tmp_path / "x.safetensors"
+    saved(path, None, include_preprocessing=True)
+    assert net_weights(builder_of(path)).info.preprocessing == MINUS_ONE_TO_ONE
+    assert preprocessing_of(small(weights=path)) == MINUS_ONE_TO_ONE
+    assert preprocessing_of(small(weights=path, include_preprocessing=True)) == PIXELS
+
+
+def test_what_is_left_to_do_before_a_layer_that_scales_leads_to_the_same(tmp_path):
+    path = tmp_path / "x.safetensors"
+    saved(path)
+    scaling = small(weights=path, include_preprocessing=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    left = preprocessing_of(scaling)
+    # Rounding of values up to 255 in float32.
+    assert np.allclose(MINUS_ONE_TO_ONE.scaled(left.scaled(pixels)), OWN.scaled(pixels), atol=1e-5)
+    save_weights(scaling, tmp_path / "again.safetensors")
+    again = net_weights(builder_of(tmp_path / "again.safetensors")).info
+    assert again.preprocessing.is_close(OWN)
+
+
+def test_a_base_without_a_top_takes_the_scaling_and_no_names(tmp_path):
+    saved(tmp_path / "x.h5")
+    base = small(include_top=False, pooling="avg")
+    load_weights(base, tmp_path / "x.h5")
+    assert info_of(base) == replace(INFO, labels=None)
+    assert preprocessing_of(replace_top(base, 2)) == OWN
+
+
+def test_other_channels_have_no_scaling_that_is_known(tmp_path):
+    saved(tmp_path / "x.safetensors")
+    grey = small(input_shape=(64, 64, 1), weights=tmp_path / "x.safetensors")
+    assert preprocessing_of(grey) is None
+
+
+def test_another_number_of_classes_keeps_its_own_names(tmp_path):
+    saved(tmp_path / "x.safetensors")
+    model = small(classes=5)
+    set_info(model, replace(info_of(model), labels=tuple("abcde")))
+    load_weights(model, tmp_path / "x.safetensors", strict=False)
+    assert info_of(model).labels == tuple("abcde")
+    assert preprocessing_of(model) == OWN  # all below the top is the file's
+
+
+def test_files_without_a_word_leave_what_was_set(tmp_path):
+    model = small()
+    plain = {name: np.asarray(value) for name, value in weights(model).items()}
+    metadata = {"format": "keras_mobilenet", "epsilon": "0.001", "padding": "keras"}
+    save_file(plain, tmp_path / "x.safetensors", metadata)
+    set_preprocessing(model, "0..1")
+    load_weights(model, tmp_path / "x.safetensors")
+    assert str(preprocessing_of(model)) == "0..1"
+
+
+def test_names_longer_than_an_attribute_of_hdf5_are_kept(tmp_path):
+    labels = tuple(f"{i} {'ö' * 40}" for i in range(3000))
+    saved(tmp_path / "x.h5", replace(INFO, labels=labels), classes=3000)
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert {"keras_mobilenet0", "keras_mobilenet1"} < set(file.attrs)
+    assert net_weights(builder_of(tmp_path / "x.h5")).info.labels == labels
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"version": 99})])
+def test_a_damaged_word_is_refused_and_the_model_as_it_was(text, tmp_path):
+    saved(tmp_path / "x.safetensors")
+    arrays = load_file(tmp_path / "x.safetensors")
+    metadata = {"format": "keras_mobilenet", "epsilon": "0.001", "padding": "keras", "info": text}
+    save_file(arrays, tmp_path / "x.safetensors", metadata)
+    model = small()
+    before = weights(model)
+    with pytest.raises(CheckpointError, match="what the file says of its input is damaged"):
+        load_weights(model, tmp_path / "x.safetensors")
+    assert all(np.array_equal(before[n], x) for n, x in weights(model).items())
+    with pytest.raises(CheckpointError, match="damaged.*\nSave the weights again"):
+        open_model(str(tmp_path / "x.safetensors"))
+
+
+def test_a_model_without_a_mobilenet_says_nothing(tmp_path):
+    import keras
+
+    dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+    save_weights(dense, tmp_path / "x.safetensors")
+    with safe_open(tmp_path / "x.safetensors", framework="numpy") as file:
+        assert "info" not in file.metadata()
