@@ -1,41 +1,76 @@
 """The command `keras-mobilenet`: parses, calls, prints. Only this folder prints.
 
-Keras and TensorFlow are imported inside the commands that build a net, so that `--help` and `cost`
-answer at once.
+A command's module is imported when it is asked for, and Keras and TensorFlow inside the commands
+that build a net, so that `--help` and `classify` answer at once.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from keras_mobilenet.commands import classify, nets, weights
-from keras_mobilenet.commands.deploy import bench_command, export_command, latency_command
-from keras_mobilenet.commands.terminal.options import ClassifyCommand, note, own_streams
+from keras_mobilenet.commands.terminal.options import note, own_streams
 from keras_mobilenet.commands.terminal.progress import waits_told
 from keras_mobilenet.commands.terminal.quiet import native_notes_hidden
-from keras_mobilenet.commands.train import finetune, train
 
-app = typer.Typer(
-    help="The MobileNets for Keras: look at a net, count what it costs, classify images.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(nets.summary)
-app.command("plot")(nets.plot_command)
-app.command()(nets.cost)
-app.command("sizes")(nets.sizes_command)
-app.command()(nets.select)
-app.command()(nets.paper)
-app.add_typer(weights.app, name="weights")
-app.command()(finetune)
-app.command()(train)
-app.command("export")(export_command)
-app.command("bench")(bench_command)
-app.command("latency")(latency_command)
-app.command("classify", cls=ClassifyCommand)(classify.classify)
+# The module of each command and what in it is the command: a function, or several in an app.
+COMMANDS = {
+    "summary": "nets.summary",
+    "plot": "nets.plot_command",
+    "cost": "nets.cost",
+    "sizes": "nets.sizes_command",
+    "select": "nets.select",
+    "paper": "nets.paper",
+    "finetune": "train.finetune",
+    "train": "train.train",
+    "export": "deploy.export_command",
+    "bench": "deploy.bench_command",
+    "latency": "deploy.latency_command",
+    "classify": "classify.app",
+    "weights": "weights.app",
+}
+_STYLE: Any = {"add_completion": False, "pretty_exceptions_enable": False}
+
+
+class _Modules(Mapping[str, Any]):
+    """The commands by name, each of which is imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = COMMANDS[name].rpartition(".")
+        found = getattr(importlib.import_module(f"keras_mobilenet.commands.{module}"), attribute)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(**_STYLE)
+            alone.command(name)(found)
+            found = alone
+        command = typer.main.get_command(found)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Commands(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = _Modules()
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, **_STYLE)
+
+
+@app.callback()
+def _commands() -> None:
+    """The MobileNets for Keras: look at a net, count what it costs, classify images."""
 
 
 def main() -> None:
@@ -44,6 +79,9 @@ def main() -> None:
     try:
         with native_notes_hidden(), waits_told():
             app()
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to flush goes there
+        sys.exit(1)
     except (ArithmeticError, ImportError, OSError, ValueError) as error:  # the first: it diverged
         note(f"error: {error}")
         sys.exit(1)

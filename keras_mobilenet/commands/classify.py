@@ -18,6 +18,7 @@ import typer
 
 from keras_mobilenet.commands.terminal.options import (
     DEFAULT_ADDRESS,
+    ClassifyCommand,
     Job,
     NetOptions,
     check,
@@ -55,7 +56,10 @@ def _classify(ctx: typer.Context, **options: Any) -> None:
             _show(job)
 
 
-classify = with_signature(_classify, [next(iter(parameters_of(_classify))), *parameters_of(Job)])
+app = typer.Typer(add_completion=False)
+app.command(cls=ClassifyCommand)(
+    with_signature(_classify, [next(iter(parameters_of(_classify))), *parameters_of(Job)])
+)
 
 
 def _net(job: Job) -> Any:

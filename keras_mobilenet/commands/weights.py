@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="The published weights: what there is, where it lies, whether it is sound.",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 

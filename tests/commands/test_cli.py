@@ -250,3 +250,24 @@ def test_start_up_notes_of_tensorflow_are_hidden(tmp_path, monkeypatch):
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     said = "importing Keras and TensorFlow ...\n"
     assert result.stderr == f"{said}wrote {tmp_path / 'a.svg'}\n"
+
+
+def test_a_pipe_that_its_reader_closes_is_no_error():
+    command = [sys.executable, "-m", "keras_mobilenet", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_a_command_imports_its_own_module_only():
+    code = (
+        "import sys; from keras_mobilenet.commands.app import app\n"
+        "app(['classify', '--help'], standalone_mode=False)\n"
+        "print(*[name for name in sys.modules if name.startswith('keras_mobilenet.commands.')])"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    loaded = {name.rpartition(".")[2] for name in output.splitlines()[-1].split()}
+    assert loaded == {"app", "classify", "completion", "options", "progress", "quiet", "terminal"}
