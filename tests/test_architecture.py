@@ -119,6 +119,7 @@ HEAVY = {"keras", "tensorflow", "numpy", "h5py", "PIL", "matplotlib", "requests"
 
 
 LIGHT = [["cost"], ["paper"], ["select"], ["weights", "list"], ["weights", "where"], ["--help"]]
+LIGHT += [["doctor", "--json"], ["--version"]]
 LIGHT += [["cost", "--net", "mobilenet_v3_small"], ["paper", "--net", "mobilenet_v2"]]
 LIGHT += [[command, "--help"] for command in ("bench", "classify", "train", "weights")]
 

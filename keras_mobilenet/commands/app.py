@@ -9,15 +9,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from keras_mobilenet.commands.terminal.options import note, own_streams
+import keras_mobilenet
+from keras_mobilenet.commands.terminal.options import note, own_streams, say
 from keras_mobilenet.commands.terminal.progress import waits_told
-from keras_mobilenet.commands.terminal.quiet import native_notes_hidden
+from keras_mobilenet.commands.terminal.quiet import native_notes_hidden, show_native_notes
 
 # The module of each command and what in it is the command: a function, or several in an app.
 COMMANDS = {
@@ -34,6 +36,7 @@ COMMANDS = {
     "latency": "deploy.latency_command",
     "classify": "classify.app",
     "weights": "weights.app",
+    "doctor": "doctor.doctor",
 }
 _STYLE: Any = {"add_completion": False, "pretty_exceptions_enable": False}
 
@@ -65,23 +68,58 @@ class _Commands(TyperGroup):
         self.commands: Any = _Modules()
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, **_STYLE)
+app = typer.Typer(cls=_Commands, no_args_is_help=True, **_STYLE | {"add_completion": True})
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(f"keras-mobilenet {keras_mobilenet.__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Show what native libraries write, others' warnings, and where an error arose; "
+            "also behind the command.",
+        ),
+    ] = False,
+) -> None:
     """The MobileNets for Keras: look at a net, count what it costs, classify images."""
 
 
 def main() -> None:
     """Run the command; an error of the user's is one message on stderr and exit code 1."""
-    own_streams()
+    verbose, arguments = _asked_for(sys.argv[1:])
+    own_streams(verbose=verbose)
+    if verbose:
+        show_native_notes()
     try:
         with native_notes_hidden(), waits_told():
-            app()
+            app(arguments)
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to flush goes there
         sys.exit(1)
     except (ArithmeticError, ImportError, OSError, ValueError) as error:  # the first: it diverged
+        if verbose:
+            traceback.print_exc()
         note(f"error: {error}")
         sys.exit(1)
+
+
+def _asked_for(arguments: list[str]) -> tuple[bool, list[str]]:
+    """Return whether `-v` stands anywhere among the arguments, and the others."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags, others = ("-v", "--verbose"), arguments[end:]
+    kept = [argument for argument in arguments[:end] if argument not in flags]
+    return len(kept) < end, kept + others

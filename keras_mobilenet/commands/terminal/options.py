@@ -196,15 +196,16 @@ def note(text: str) -> None:
     typer.echo(plain(text), err=True)
 
 
-def own_streams() -> None:
+def own_streams(*, verbose: bool = False) -> None:
     """Let stdout and stderr say what the command says, in whatever encoding, and nothing else.
 
-    Warnings of this package become notes; those of Pillow, Keras and others are not for users.
+    Warnings of this package become notes; those of Pillow, Keras and others are not for users,
+    unless a `verbose` command is asked for.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if not sys.warnoptions:  # which Python's -W or PYTHONWARNINGS set
+    if not sys.warnoptions and not verbose:  # which Python's -W or PYTHONWARNINGS set
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", category=UserWarning, module="keras_mobilenet")
         warnings.showwarning = _note_warning  # type: ignore[assignment]

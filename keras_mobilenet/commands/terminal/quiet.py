@@ -13,6 +13,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import IO, Any
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_ASKED_FOR = ("0", "1")  # its values with which notes are shown
+
+
+def show_native_notes() -> None:
+    """Let native libraries write their notes, in this process and in those that it starts."""
+    if os.environ.get(_LEVEL) not in _ASKED_FOR:
+        os.environ[_LEVEL] = _ASKED_FOR[0]
 
 
 def native_notes_hidden() -> AbstractContextManager[None]:
@@ -21,7 +28,7 @@ def native_notes_hidden() -> AbstractContextManager[None]:
     TensorFlow notes some things before it reads any setting; its converter and LiteRT have notes
     that no setting switches off.
     """
-    asked_for = os.environ.setdefault(_LEVEL, "3") in ("0", "1")  # 3: fatal errors only
+    asked_for = os.environ.setdefault(_LEVEL, "3") in _ASKED_FOR  # 3: fatal errors only
     return nullcontext() if asked_for else native_hidden()
 
 
