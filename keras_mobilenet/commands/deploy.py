@@ -274,7 +274,11 @@ def export_command(
         ),
     ],
     to: Annotated[
-        str, typer.Argument(help="Ends in .tflite, .onnx, .xml, or a slash for a SavedModel.")
+        str,
+        typer.Argument(
+            help="Ends in .tflite, .onnx, .xml, page/ for a web page, or another slash for a "
+            "SavedModel."
+        ),
     ],
     quantize: Annotated[Quantize | None, typer.Option(help="By default float32.")] = None,
     calibration: Annotated[
@@ -291,6 +295,13 @@ def export_command(
     batch: Annotated[
         Literal["1", "any"], typer.Option(help="Images that a .tflite takes at once.")
     ] = "1",
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a page: a folder with LiteRT.js, to put its files into the page, which then "
+            "works offline; by default it loads them from a CDN."
+        ),
+    ] = None,
     net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
     minimalistic: Minimalistic = False,
@@ -311,6 +322,7 @@ def export_command(
             tolerance=tolerance,
             preprocessing=preprocessing,
             batch=1 if batch == "1" else None,
+            runtime=runtime,
         )
     counts = (f"{count} {name}" for name, count in report.operators.items())
     note(f"operators: {', '.join(counts)}")

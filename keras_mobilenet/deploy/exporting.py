@@ -29,6 +29,15 @@ from keras_mobilenet.deploy.graphs.calibration import calibration_samples
 from keras_mobilenet.deploy.graphs.reference import reference_outputs
 from keras_mobilenet.deploy.graphs.staging import check_place, staged
 from keras_mobilenet.deploy.graphs.writers.files import write_graph, writes
+from keras_mobilenet.deploy.graphs.writers.page.heat_map import with_features
+from keras_mobilenet.deploy.graphs.writers.page.page import (
+    MODEL,
+    Page,
+    is_page,
+    page_folder,
+    write_page,
+)
+from keras_mobilenet.deploy.graphs.writers.page.runtime import find_runtime
 from keras_mobilenet.deploy.metadata import write_info
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.errors import AccuracyError
@@ -96,10 +105,12 @@ class ExportReport:
 class _Format:
     """How a kind of file is written and looked into."""
 
-    suffix: str  # _FOLDER for a SavedModel
+    suffix: str  # of the model's file; _FOLDER for a SavedModel
     engine: str  # that opens it again
     quantize: tuple[str | None, ...]
     operators: Callable[[Path], Sequence[str]]
+    replaces: Callable[[Path], bool] | None = None  # of a folder: whether one may be replaced
+    model: str = ""  # the name of the model's file in the folder
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,12 @@ class _Order:
     quantize: str | None
     tolerance: float
     batch: int | None
+    runtime: Mapping[str, Path] | None = None  # what a page runs its model with
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is the folder of a web page, with the model in it."""
+        return self.format is _PAGE
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,7 @@ def export(
     tolerance: float | None = None,
     preprocessing: Preprocessing | str | None = None,
     batch: int | None = 1,
+    runtime: str | PathLike[str] | None = None,
 ) -> ExportReport:
     """Write `model`, its batch norms folded, as a file for another runtime.
 
@@ -147,7 +165,8 @@ def export(
         model: A Keras model, a `.keras` file, or a file of weights, with one input of images and
             one output.
         path: Ends in `.tflite` (LiteRT), `.onnx`, `.xml` (OpenVINO; its weights go into a `.bin`
-            beside it), or in a slash, for a SavedModel folder.
+            beside it), in `page/` or `/index.html`, for a folder with a web page that runs the
+            model in the browser, or in another slash, for a SavedModel folder.
         quantize: None for float32; for LiteRT `"float16"`, `"dynamic"` (int8 weights), `"int8"` or
             `"full_int8"` (input and output too); for OpenVINO `"float16"` or `"int8"`.
         calibration: Images for int8, and to compare on: a folder, paths, an array of pixels,
@@ -161,31 +180,70 @@ def export(
             `"0..1"`. None stands for what is recorded with the model, or found in its graph.
         batch: Images that a `.tflite` file takes at once: 1, as interpreters in browsers and on
             small machines need it, or None for any count. Other files take any count.
+        runtime: For a page, a folder with the files of LiteRT.js, which are copied into it: it
+            works offline then. None for those on a CDN, whose hashes the page checks.
 
     Raises:
         ValueError: an argument is wrong, int8 is asked for without calibration images, pixels are
-            to be scaled, and how they become the input is not known, or the model computes with
-            operators that the format has not.
+            to be scaled, and how they become the input is not known, the model computes with
+            operators that the format has not, or a page's model is no classifier of images.
         AccuracyError: the file's outputs are too far from the model's; nothing is written.
         MissingExtraError: the runtime or the converter is not installed.
         OSError: the file cannot be written; what was there is as it was.
     """
-    order = _order(path, quantize, tolerance, batch)
+    order = _order(path, quantize, tolerance, batch, runtime)
     opened = open_model(model).given(preprocessing, labels)
-    check_place(order.path, folder=order.format is _FORMATS[_FOLDER])
-    if include_preprocessing:
+    check_place(order.path, replaces=order.format.replaces)
+    if order.is_page:
+        opened = _shown(opened)
+    if include_preprocessing or order.is_page:
         opened.info.known_preprocessing()  # before the seconds that follow
     direct = writes(opened.graph, order.format.suffix, quantize)
     opened = _comparable(opened if direct else opened.in_keras())
     samples = _samples(opened, order, calibration)
     with staged(order.path) as temporary:
+        written = temporary / order.format.model
+        if order.is_page:
+            temporary.mkdir()
         write = _write_graph if direct else _write_keras
-        file, samples = write(opened, order, samples, temporary, pixels=include_preprocessing)
-        write_info(str(temporary), file.info)
-        report = _compared(opened, order, samples, temporary)
+        file, samples = write(opened, order, samples, written, pixels=include_preprocessing)
+        write_info(str(written), file.info)
+        if order.is_page:
+            write_page(temporary, _page_of(file, order))
+        report = _compared(opened, order, samples, written)
         _check_tolerance(report)
     logger.info("%s", report)
     return report
+
+
+def _shown(opened: Opened) -> Opened:
+    """Return a classifier of images as a page shows it: of one size.
+
+    Raises:
+        ValueError: it is none, or its size is not known.
+    """
+    *size, channels = opened.input_shape
+    if opened.classes is None or channels not in (1, 3):
+        raise ValueError(
+            "A page shows an image's classes: it needs a model that takes images of 3 channels or "
+            "1 and puts out a score for each class. Received: "
+            f"{opened.name}, of input shape {opened.input_shape} and {opened.classes} classes"
+        )
+    if None not in size:
+        return opened
+    if opened.info.size is None or opened.graph is None:
+        raise ValueError(
+            f"A page shows a model of a known size, and {opened.name} takes any. Pass one that was "
+            "built for a size, as with `input_shape=(224, 224, 3)` or --size 224."
+        )
+    shape = (*opened.info.size, channels)
+    return replace(opened, input_shape=shape, graph=replace(opened.graph, input_shape=shape))
+
+
+def _page_of(file: Opened, order: _Order) -> Page:
+    """Return what the page of a model is about; `file` is the model as it was written."""
+    assert file.classes is not None  # noqa: S101 - asked before
+    return Page(file.name, file.info, file.classes, order.quantize, file.graph, order.runtime)
 
 
 def _comparable(opened: Opened) -> Opened:
@@ -208,10 +266,12 @@ def _write_graph(
         if not _codes_are_pixels(order):
             graph = graph.taking_pixels(opened.info.known_preprocessing())
             samples = replace(samples, converter=samples.file)
+    if order.is_page:
+        graph = with_features(graph)
     write_graph(
         graph, path, order.quantize, file.info, batch=order.batch, samples=samples.converter
     )
-    return file, samples
+    return replace(file, graph=graph), samples
 
 
 def _write_keras(
@@ -235,14 +295,17 @@ def _write_keras(
 
 
 def _order(
-    path: str | PathLike[str], quantize: str | None, tolerance: float | None, batch: Any
+    path: str | PathLike[str],
+    quantize: str | None,
+    tolerance: float | None,
+    batch: Any,
+    runtime: str | PathLike[str] | None,
 ) -> _Order:
-    is_folder = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)
-    path = Path(path)
-    chosen = _FORMATS.get(_FOLDER if is_folder else path.suffix)
-    if chosen is None:
+    folder = page_folder(path)
+    chosen, path = (_PAGE, folder) if folder is not None else _format_of(path)
+    if runtime is not None and chosen is not _PAGE:
         raise ValueError(
-            "`path` must end in .tflite, .onnx or .xml, or in a slash for a SavedModel folder. "
+            "`runtime` is for a page, whose path ends in page/ or /index.html. "
             f"Received: path={os.fspath(path)!r}"
         )
     if quantize not in chosen.quantize:
@@ -255,7 +318,21 @@ def _order(
             f"`batch` must be 1, or None for a file of any count. Received: batch={batch!r}"
         )
     allowed = TOLERANCE[quantize] if tolerance is None else tolerance
-    return _Order(path, chosen, quantize, allowed, batch if chosen.engine == "litert" else None)
+    files = None if runtime is None else find_runtime(Path(runtime))
+    images = 1 if chosen is _PAGE else batch if chosen.engine == "litert" else None
+    return _Order(path, chosen, quantize, allowed, images, files)
+
+
+def _format_of(path: str | PathLike[str]) -> tuple[_Format, Path]:
+    """Return the format that a path asks for, of those that are no page."""
+    is_folder = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)
+    chosen = _FORMATS.get(_FOLDER if is_folder else Path(path).suffix)
+    if chosen is None:
+        raise ValueError(
+            "`path` must end in .tflite, .onnx or .xml, in page/ or /index.html for a web page, or "
+            f"in another slash for a SavedModel folder. Received: path={os.fspath(path)!r}"
+        )
+    return chosen, Path(path)
 
 
 def _samples(opened: Opened, order: _Order, calibration: Any) -> _Samples:
@@ -401,6 +478,7 @@ _FORMATS = {
         ),
         _Format(".onnx", "onnxruntime", (None,), _onnx_operators),
         _Format(".xml", "openvino", (None, "float16", "int8"), _openvino_operators),
-        _Format(_FOLDER, "keras", (None,), saved_models.operators),
+        _Format(_FOLDER, "keras", (None,), saved_models.operators, saved_models.is_saved_model),
     )
 }
+_PAGE = _Format(".tflite", "litert", (None, "float16", "int8"), _tflite_operators, is_page, MODEL)

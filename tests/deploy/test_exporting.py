@@ -192,7 +192,7 @@ def test_int8_without_calibration_is_refused(model, tmp_path, name, quantize):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("m", {}, r"must end in \.tflite, \.onnx or \.xml, or in a slash"),
+        ("m", {}, r"must end in \.tflite, \.onnx or \.xml, in page/ or"),
         ("m.h5", {}, r"Received: path=.*m\.h5"),
         ("m.onnx", {"quantize": "int8"}, "`quantize` can be None for m.onnx"),
         ("m.xml", {"quantize": "dynamic"}, "None or 'float16' or 'int8'"),

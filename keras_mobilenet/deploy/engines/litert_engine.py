@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from keras_mobilenet.deploy.engines.checks.opening import check_tflite
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, empty, known
-from keras_mobilenet.deploy.graphs.operations import Graph, simplified
+from keras_mobilenet.deploy.graphs.operations import FEATURES, Graph, simplified
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.images.pixel_scaling import NAMED, PIXELS, Preprocessing
 from keras_mobilenet.nets.net import Shape
@@ -100,7 +101,7 @@ class _Interpreter:
             self._interpreter.resize_tensor_input(self._input["index"], shape)
         if shape is not None or None not in known(self._input["shape_signature"][1:].tolist()):
             self._interpreter.allocate_tensors()
-        (self._output,) = self._interpreter.get_output_details()
+        self._output = _result(self._interpreter.get_output_details())
         self._shape = tuple(self._input["shape"]) if shape is None else shape
 
     def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -123,6 +124,12 @@ class _Interpreter:
     def _decoded(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
         scale, zero = self._output["quantization"]
         return (y.astype(np.float32) - zero) * np.float32(scale) if scale else y
+
+
+def _result(outputs: Sequence[Any]) -> Any:
+    """Return the details of a net's one output; a page's has its last features beside it."""
+    (output,) = (x for x in outputs if len(outputs) == 1 or x["name"] != FEATURES)
+    return output
 
 
 def _precision(interpreter: Any) -> str:

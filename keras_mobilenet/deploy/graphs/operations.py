@@ -21,6 +21,7 @@ from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.nets.conventions import NO_ZEROS, Length, Zeros, same_zeros
 
 INPUT, OUTPUT = "input", "output"  # the tensors' names in every format
+FEATURES = "features"  # that of what comes out beside the output, where something does
 SIGNATURE = "serving_default"
 
 Array = npt.NDArray[Any]
@@ -101,6 +102,7 @@ class Graph:
     input_shape: tuple[Length, Length, int]  # (height, width, channels); None: any length
     operations: tuple[Operation, ...]
     pixels: bool = False  # whether the input is uint8
+    features: str | None = None  # a tensor that comes out as well, of a `.tflite` file
 
     @cached_property
     def by_name(self) -> Mapping[str, Operation]:
@@ -109,15 +111,21 @@ class Graph:
 
     @cached_property
     def uses(self) -> Counter[str]:
-        """How often each tensor is taken, the output's once more."""
+        """How often each tensor is taken, and what comes out once more."""
         uses = Counter(name for operation in self.operations for name in operation.inputs)
-        uses[self.output] += 1
+        uses.update(self.outputs.values())
         return uses
 
     @property
     def output(self) -> str:
         """The name of the last operation, or of the input where there is none."""
         return self.operations[-1].name if self.operations else INPUT
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The tensors that come out, by the names that they have then."""
+        also = {} if self.features is None else {FEATURES: self.features}
+        return {OUTPUT: self.output} | also
 
     @cached_property
     def shapes(self) -> dict[str, tuple[Length, ...]]:
@@ -219,7 +227,9 @@ def simplified(graph: Graph) -> Graph:
             done[taken.name] = replace(taken, inputs=before.inputs, pads=before.pads)
         else:
             done[taken.name] = taken
-    return replace(graph, operations=tuple(map(_in_float32, done.values())))
+    features = None if graph.features is None else names.get(graph.features, graph.features)
+    operations = tuple(map(_in_float32, done.values()))
+    return replace(graph, operations=operations, features=features)
 
 
 def _behind(before: Operation, operation: Operation) -> Operation | None:

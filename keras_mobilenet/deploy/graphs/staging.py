@@ -6,19 +6,23 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keras_mobilenet.files import faults_of_writing, left_by_killed, locked, temporary_name
 
-_GRAPH = "saved_model.pb"  # what makes a folder a SavedModel
 _ASIDE = ".before"
 _TIMEOUT_S = 60.0  # seconds that moving a few files takes at most
 
 
-def check_place(path: Path, *, folder: bool) -> None:
+def check_place(path: Path, *, replaces: Callable[[Path], bool] | None) -> None:
     """Raise unless something can be written at `path` without harm to what is there.
+
+    Args:
+        path: Of a file, or of a folder.
+        replaces: Says of a folder that is there whether a new one may take its place; None where
+            a file is written.
 
     Raises:
         OSError: the folder around it is missing, is none, or cannot be written to.
@@ -29,14 +33,10 @@ def check_place(path: Path, *, folder: bool) -> None:
         raise FileNotFoundError(f"{around} is not a folder. Make it, or export to another path.")
     if not os.access(around, os.W_OK):
         raise PermissionError(f"{around} cannot be written to. Export to another path.")
-    if path.is_dir() and not (folder and (_is_export(path) or not any(path.iterdir()))):
+    if path.is_dir() and not (replaces and (replaces(path) or not any(path.iterdir()))):
         raise ValueError(f"{path} is a folder of something else. Export to another path.")
-    if folder and path.exists() and not path.is_dir():
+    if replaces and path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file. Export to another path.")
-
-
-def _is_export(folder: Path) -> bool:
-    return (folder / _GRAPH).exists()
 
 
 @contextmanager

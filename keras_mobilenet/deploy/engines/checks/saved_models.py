@@ -19,7 +19,7 @@ from keras_mobilenet.files import check_file
 from keras_mobilenet.formats.tensorflow.protobuf_wire import integer, part, parts, text
 
 REMEDY = "Pass a folder that `keras_mobilenet.export` wrote, or open it with TensorFlow yourself."
-_GRAPH = "saved_model.pb"
+GRAPH = "saved_model.pb"  # what makes a folder a SavedModel
 _MAX_GRAPH_BYTES = 256 << 20  # a MobileNet's has 200,000
 _MAX_VARIABLE_BYTES = 4 << 30
 _MAX_CONSTANTS = 64 << 20  # values that constants declare; they may be stored as one
@@ -42,6 +42,11 @@ _STATEFUL = re.compile(
 )
 
 
+def is_saved_model(folder: Path) -> bool:
+    """Return whether a folder holds a SavedModel."""
+    return (folder / GRAPH).exists()
+
+
 def check_saved_model(path: str) -> None:
     """Raise unless the SavedModel in a folder computes and does nothing else.
 
@@ -49,7 +54,7 @@ def check_saved_model(path: str) -> None:
         CheckpointError: it is damaged, reaches files or Python, or declares more than any net of
             images takes.
     """
-    graph = Path(path) / _GRAPH
+    graph = Path(path) / GRAPH
     with about_file(path, REMEDY):
         _check_sizes(path, graph)
         _check(memoryview(graph.read_bytes()))
@@ -57,7 +62,7 @@ def check_saved_model(path: str) -> None:
 
 def operators(path: str | PathLike[str]) -> list[str]:
     """Return the operators that a SavedModel of `export` computes with, in its file's order."""
-    model = part(memoryview((Path(path) / _GRAPH).read_bytes()), 2)
+    model = part(memoryview((Path(path) / GRAPH).read_bytes()), 2)
     functions = parts(part(part(model, 2), 2), 1)
     named = ((text(part(function, 1), 1), function) for function in functions)
     used = [function for name, function in named if not _AROUND.match(name)]
@@ -66,7 +71,7 @@ def operators(path: str | PathLike[str]) -> list[str]:
 
 def _check_sizes(path: str, graph: Path) -> None:
     if check_file(graph, REMEDY) > _MAX_GRAPH_BYTES:
-        raise CheckpointError(f"its {_GRAPH} has more than {_MAX_GRAPH_BYTES:,} bytes")
+        raise CheckpointError(f"its {GRAPH} has more than {_MAX_GRAPH_BYTES:,} bytes")
     files = [file for file in (Path(path) / "variables").glob("*") if not file.is_dir()]
     if sum(check_file(file, REMEDY) for file in files) > _MAX_VARIABLE_BYTES:
         raise CheckpointError(f"its variables have more than {_MAX_VARIABLE_BYTES:,} bytes")

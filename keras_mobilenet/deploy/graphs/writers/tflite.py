@@ -7,7 +7,7 @@ follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from keras_mobilenet.deploy.graphs.operations import (
     INPUT,
-    OUTPUT,
     SIGNATURE,
     Activation,
     Array,
@@ -98,9 +97,12 @@ class Writer:
         first, self._made[INPUT] = self._input()
         for operation in self._graph.operations:
             self._made[operation.name] = self._add(operation)
-        last = self._output(self._made[self._graph.output])
-        self._tensors[last].name = OUTPUT
-        return self._packed(first, last)
+        outputs = {
+            name: self._output(self._made[made], made) for name, made in self._graph.outputs.items()
+        }
+        for name, tensor in outputs.items():
+            self._tensors[tensor].name = name
+        return self._packed(first, outputs)
 
     def _input(self) -> tuple[int, int]:
         """Add the input, and return it and what the operations take for it."""
@@ -108,21 +110,21 @@ class Writer:
         first = self._tensor(INPUT, graph.input_shape, "uint8" if graph.pixels else "float32")
         return first, self._cast(first) if graph.pixels else first
 
-    def _output(self, last: int) -> int:
-        """Return the tensor that comes out of the file where `last` is the operations' result."""
-        return last
+    def _output(self, made: int, _name: str) -> int:
+        """Return the tensor that comes out of the file where an operation's result does."""
+        return made
 
-    def _packed(self, first: int, last: int) -> bytes:
+    def _packed(self, first: int, outputs: Mapping[str, int]) -> bytes:
         subgraph = schema.SubGraphT()
         subgraph.name = self._graph.name
         subgraph.tensors, subgraph.operators = self._tensors, self._operators
-        subgraph.inputs, subgraph.outputs = [first], [last]
+        subgraph.inputs, subgraph.outputs = [first], [*outputs.values()]
         model = schema.ModelT()
         model.version = _VERSION
         model.description = "keras-mobilenet"
         model.subgraphs, model.buffers = [subgraph], self._buffers
         model.operatorCodes = [_code(name) for name in self._codes]
-        model.signatureDefs = [_signature(first, last)]
+        model.signatureDefs = [_signature(first, outputs)]
         size = sum(0 if b.data is None else b.data.nbytes for b in self._buffers)
         builder = flatbuffers.Builder(size + (1 << 18))  # and the tables: it doubles when full
         builder.Finish(model.Pack(builder), _IDENTIFIER)
@@ -337,10 +339,11 @@ def _code(name: str) -> Any:
     return code
 
 
-def _signature(first: int, last: int) -> Any:
+def _signature(first: int, outputs: Mapping[str, int]) -> Any:
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
-    signature.inputs, signature.outputs = [_named(INPUT, first)], [_named(OUTPUT, last)]
+    signature.inputs = [_named(INPUT, first)]
+    signature.outputs = [_named(name, tensor) for name, tensor in outputs.items()]
     return signature
 
 

@@ -64,11 +64,11 @@ class _Int8Writer(Writer):
         taken = self._typed(_CODES, graph.input_shape, "int8", codes)
         return first, self._operator_into("QUANTIZE", [first], taken, schema.QuantizeOptionsT())
 
-    def _output(self, last: int) -> int:
+    def _output(self, made: int, name: str) -> int:
         if self._gives == "int8":
-            return last
-        made = super()._tensor(OUTPUT, self._graph.shapes[self._graph.output], "float32")
-        return self._operator_into("DEQUANTIZE", [last], made, schema.DequantizeOptionsT())
+            return made
+        real = super()._tensor(OUTPUT, self._graph.shapes[name], "float32")
+        return self._operator_into("DEQUANTIZE", [made], real, schema.DequantizeOptionsT())
 
     def _typed(self, name: str, shape: Sequence[Length], dtype: str, codes: Codes) -> int:
         number = super()._tensor(name, shape, dtype)
