@@ -1,4 +1,4 @@
-"""The examples of the README and of docs/ run as they stand, and print what the page says."""
+"""The examples of the README and of docs/ run as they stand, or say that they do not."""
 
 import os
 import re
@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = re.compile(
     r"```(?:python\n(.*?)```(?:\n\n```\n(.*?)```)?|\n(\$ keras-mobilenet .*?)```)", re.S
 )
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.S | re.M)
+NO_CODE = ("", "diff", "text")
 SINGLE = "# a program of its own"
-LONG = {"finetune", "train", "export"}  # minutes, on images of your own
 
 
 def examples(page):
@@ -27,20 +28,31 @@ def examples(page):
     for code, printed, commands in EXAMPLE.findall(page.read_text()):
         if code:
             yield code, printed
-        elif not LONG & {line.split()[2] for line in commands.splitlines() if line[:2] == "$ "}:
+        else:
             assert commands.count("\n$ ") == 0
             yield tuple(commands.split("\n", 1))
 
 
-PAGES = [
-    page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))) if [*examples(page)]
-]
+ALL_PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+PAGES = [page for page in ALL_PAGES if [*examples(page)]]
 MADE = {  # what the examples of some pages write
     "README.md": {"mobilenet.tflite"},
     "look.md": {"mobilenet.png"},
     "ship.md": {"mobilenet.tflite", "mobilenet.onnx", "mobilenet.xml", "mobilenet"},
     "weights.md": {"base.safetensors", "parrots.tflite"},
+    "own-data.md": {"run", "flowers.tflite"},
+    "microcontroller.md": {"person.tflite"},
+    "browser.md": {"page"},
+    "two-nets.md": {"depth.safetensors", "pair.keras"},
 }
+
+
+def three_flowers(shared_data, folder):
+    """Make folders of three classes: enough for an example, and half as long as all five."""
+    for part in ("train", "val"):
+        (folder / part).mkdir(parents=True)
+        for name in ("daisy", "dandelion", "sunflowers"):
+            (folder / part / name).symlink_to(shared_data / "images" / "flowers" / part / name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -51,6 +63,7 @@ def test_examples_print_what_the_page_says(page, shared_data, tmp_path, monkeypa
     for name in ("parrot.jpg", "cat.bmp", "hot_dog.jpg"):
         shutil.copy(shared_data / "images" / "pictures" / name, tmp_path)
     shutil.copy(weights / "mobilenet_2_5_224_tf.h5", tmp_path)
+    three_flowers(shared_data, tmp_path / "flowers")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for code, expected in examples(page):
@@ -66,10 +79,17 @@ def test_examples_print_what_the_page_says(page, shared_data, tmp_path, monkeypa
     assert {path.name for path in tmp_path.iterdir()} >= MADE.get(page.name, set())
 
 
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_code_that_is_not_run_says_so(page):
+    for info, text in FENCE.findall(EXAMPLE.sub("", page.read_text())):
+        if info.partition(" ")[0] not in NO_CODE or text.startswith("$ "):
+            assert 'title="Not run here: ' in info, text
+
+
 def test_every_job_has_an_example():
-    assert {page.name for page in PAGES} == {
-        "README.md", "adapt.md", "command-line.md", "devices.md", "look.md", "ship.md", "weights.md"
-    }  # fmt: skip
+    jobs = {"README", "adapt", "command-line", "devices", "index", "look", "ship", "weights"}
+    how_to = {page.stem for page in ROOT.glob("docs/how-to/*.md")}
+    assert {page.stem for page in PAGES} == jobs | how_to
     ship = ROOT / "docs" / "ship.md"
     assert len([code for code, _ in examples(ship) if code.startswith(SINGLE)]) == 4
 

@@ -1,0 +1,44 @@
+"""Nothing is left out of the site, which `mkdocs build --strict` in CI does not see."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import keras_mobilenet
+from keras_mobilenet.nets import pretrained
+from keras_mobilenet.nets.families.registry import BY_KEY
+from keras_mobilenet.nets.published.table import ROWS
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("docs_tables", DOCS / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_public_name_has_its_place_in_the_api():
+    pages = "".join(page.read_text() for page in DOCS.glob("api/*.md"))
+    described = re.findall(r"^::: keras_mobilenet\.(\w+)$", pages, re.M)
+    assert sorted(name for name in described if name != "errors") == keras_mobilenet.__all__
+    index = (DOCS / "api" / "index.md").read_text()
+    assert set(re.findall(r"`(\w+)`", index)) >= set(keras_mobilenet.__all__)
+
+
+def test_tables_have_every_row(tables):
+    page = tables.on_page_markdown((DOCS / "family.md").read_text())
+    rows = [line for line in page.splitlines() if line.startswith(("| `", "| ["))]
+    assert len(rows) == len(BY_KEY) + len(pretrained.PRETRAINED) + len(ROWS)
+    assert "| `mobilenet` | 0.25 | 128 | 0.48 | 14 | 41.5 | 66.3 |" in rows
+
+
+def test_papers_are_all_there(tables):
+    page = tables.on_page_markdown((DOCS / "papers.md").read_text())
+    headings = re.findall(r"^## (.*)$", page, re.M)
+    assert headings == ["MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"]
+    assert "a slip of the paper's" in page
