@@ -1,18 +1,18 @@
 """The exceptions of this package, and texts from outside made fit for a screen or a page.
 
     ValueError
-    ├── AccuracyError      a folded or exported model that does not compute what it should
-    ├── CheckpointError    a file of weights that cannot be read, or does not fit the model
-    ├── ImageError       a file that is no image, or a damaged one
-    └── PrecisionError     numbers that a file or the processor cannot compute with
+    ├── AccuracyError       a folded or exported model that does not compute what it should
+    ├── CheckpointError     a file of weights that cannot be read, or does not fit the model
+    ├── ImageError          a file that is no image, or a damaged one
+    └── PrecisionError      numbers that a file or the processor cannot compute with
     OSError
-    └── DownloadError      published weights that are neither at hand nor to be fetched
+    └── DownloadError       published weights that are neither at hand nor to be fetched
     ImportError
-    ├── BackendError       a feature that needs TensorFlow under another Keras backend
-    └── MissingExtraError  an optional part that is not installed
+    ├── BackendError        a feature that needs TensorFlow under another Keras backend
+    └── MissingExtraError   an optional part that is not installed
 
     UserWarning
-    └── AgreementWarning   int8 or bfloat16 that often names another class than float32
+    └── AgreementWarning    int8 or bfloat16 that often names another class than float32
 
 A wrong argument raises a plain `ValueError`, as Keras does.
 """
