@@ -218,7 +218,7 @@ class Predictor:
             ImageError: the file is no image.
         """
         size = self._size_to_read()
-        pixels = read_image(path, size=size, crop=self.info.crop, scaled=scaled)
+        pixels = read_image(path, size=size, scaled=scaled, **self.info.fit)
         return as_channels(pixels, self.input_shape[2])
 
     def labels(self) -> Sequence[Label]:
@@ -274,7 +274,7 @@ class Predictor:
         return np.stack(arrays)
 
     def _pixels(self, x: Any) -> npt.NDArray[np.uint8]:
-        pixels = pixels_of(x, size=self._size_to_read(), crop=self.info.crop)
+        pixels = pixels_of(x, size=self._size_to_read(), **self.info.fit)
         return as_channels(pixels, self.input_shape[2])
 
     def _size_to_read(self) -> tuple[int, int]:

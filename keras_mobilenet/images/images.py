@@ -8,6 +8,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -18,11 +19,16 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from keras_mobilenet.errors import ImageError, fault
 from keras_mobilenet.images.image_parts import MOST_PARTS, has_too_many_parts
-from keras_mobilenet.nets.arguments import as_int
+from keras_mobilenet.nets.arguments import as_int, check_choice
 from keras_mobilenet.nets.net import Size
+from keras_mobilenet.nets.published.rows import Interpolation
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SIXTEEN_BITS = 65535
+_RESAMPLING: dict[str, Image.Resampling] = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 _MOST_LENGTH = 1_000_000  # pixels of a side
 _BAND = 1 << 22  # pixels that are converted at once: copies of a whole image take gigabytes
 _SPARE = 2  # times the pixels needed: then the resizing hides how the JPEG was scaled
@@ -55,6 +61,8 @@ def read_image(
     size: int | tuple[int, int] | None = None,
     crop: float | None = None,
     scaled: bool = False,
+    interpolation: Interpolation = "bilinear",
+    keep_aspect: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Return the image in a file as RGB pixels, 0 to 255.
 
@@ -65,13 +73,16 @@ def read_image(
 
     Args:
         path: A file in any format that Pillow decodes into pixels.
-        size: `(height, width)` in pixels to resize to, bilinear, or an int for a square. The
-            aspect is not kept. None keeps the size.
+        size: `(height, width)` in pixels to resize to, or an int for a square. None keeps the size.
         crop: Share of the height and of the width that a crop about the centre keeps; 0.875 is
             the one of TF-slim's evaluation. None keeps all.
         scaled: Decode large JPEG files at 1/2, 1/4 or 1/8 of their size, where twice `size`
             remains. Several times as fast for a camera's photos; pixels differ by a few levels.
             With a `size`, JPEG files of more pixels than Pillow allows always are.
+        interpolation: `"bilinear"` or `"bicubic"`, as Pillow resizes.
+        keep_aspect: Whether the crop has the aspect of `size`, and `crop` is the share of the side
+            that is the shorter one then, as in PyTorch's evaluations. Else the crop has the image's
+            own aspect, as in TF-slim's, and resizing stretches it.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.
@@ -80,13 +91,13 @@ def read_image(
         ImageError: the file is missing, is no image, is damaged, has more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`, takes more memory than there is, or has pixels that do not
             say what is white (floats, integers past 16 bits).
-        ValueError: `size` or `crop` is out of range.
+        ValueError: `size` or `crop` is out of range, or `interpolation` is unknown.
     """
-    to_size, keep = _size(size), _crop(crop)
+    fit = _fit(size, crop, interpolation, keep_aspect)
     path = os.fsdecode(path)
     _check_file(path)
-    rgb, scale = _decoded(path, to_size, keep or 1.0, scaled=scaled)
-    return _fitted(rgb, to_size, keep, scale)
+    rgb, scale = _decoded(path, fit.size, fit.crop, scaled=scaled)
+    return _fitted(rgb, fit, scale)
 
 
 def _decoded(path: str, size: Size | None, keep: float, *, scaled: bool) -> tuple[Image.Image, int]:
@@ -121,10 +132,12 @@ def _check_size(path: str, image: Image.Image) -> None:
         raise ImageError(fault(path, f"{problem}, and {most}.", "Cut it into several."))
 
 
-def read_bytes(
-    content: bytes, *, size: int | tuple[int, int] | None = None, crop: float | None = None
-) -> npt.NDArray[np.uint8]:
+def read_bytes(content: bytes, **fit: Any) -> npt.NDArray[np.uint8]:
     """Return the image in the bytes of a file, as `read_image` does, with all its checks.
+
+    Args:
+        content: The bytes.
+        fit: `size`, `crop`, `interpolation` and `keep_aspect` of `read_image`.
 
     Raises:
         ImageError: they are no image, or one that `read_image` refuses.
@@ -135,7 +148,7 @@ def read_bytes(
         file.write(content)
         file.flush()
         try:
-            return read_image(file.name, size=size, crop=crop)
+            return read_image(file.name, **fit)
         except ImageError as error:
             text = str(error).replace(file.name, f"An image of {len(content):,} bytes")
             raise ImageError(text) from error
@@ -146,6 +159,8 @@ def image_pixels(
     *,
     size: int | tuple[int, int] | None = None,
     crop: float | None = None,
+    interpolation: Interpolation = "bilinear",
+    keep_aspect: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Return a Pillow image as pixels, turned upright, cropped and resized as `read_image` does.
 
@@ -153,7 +168,8 @@ def image_pixels(
         ImageError: it cannot be decoded, or its pixels do not say what is white.
         ValueError: `size` or `crop` is out of range.
     """
-    to_size, keep, name = _size(size), _crop(crop), f"A Pillow image of mode {image.mode}"
+    fit = _fit(size, crop, interpolation, keep_aspect)
+    name = f"A Pillow image of mode {image.mode}"
     try:
         _check_size(name, image)
         rgb = _rgb(name, _upright(image))
@@ -161,7 +177,7 @@ def image_pixels(
         raise
     except Exception as error:  # a file that it is still to be read from is damaged
         raise ImageError(fault(name, f"cannot be decoded: {error}.", _SAVE_AGAIN)) from error
-    return _fitted(rgb, to_size, keep)
+    return _fitted(rgb, fit)
 
 
 def fit_pixels(
@@ -169,6 +185,8 @@ def fit_pixels(
     *,
     size: int | tuple[int, int] | None = None,
     crop: float | None = None,
+    interpolation: Interpolation = "bilinear",
+    keep_aspect: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Return pixels that are there already, cropped and resized as `read_image` does.
 
@@ -176,6 +194,8 @@ def fit_pixels(
         pixels: A `uint8` array of shape `(height, width, 3)`, 0 to 255.
         size: `(height, width)` in pixels, an int for a square, or None to keep the size.
         crop: Share of the height and of the width to keep about the centre, or None.
+        interpolation: As for `read_image`.
+        keep_aspect: As for `read_image`.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.
@@ -183,29 +203,67 @@ def fit_pixels(
     Raises:
         ValueError: `pixels` are of another shape or type, or `size` or `crop` is out of range.
     """
-    to_size, keep = _size(size), _crop(crop)
+    fit = _fit(size, crop, interpolation, keep_aspect)
     shape, kind = getattr(pixels, "shape", None), getattr(pixels, "dtype", type(pixels).__name__)
     if kind != np.uint8 or shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape:
         raise ValueError(
             "An image must be an array of pixels, uint8 and of shape (height, width, 3). "
             f"Received: {kind}" + (f" of shape {tuple(shape)}" if shape is not None else "")
         )
-    return _fitted(Image.fromarray(pixels), to_size, keep)
+    return _fitted(Image.fromarray(pixels), fit)
 
 
-def _fitted(
-    rgb: Image.Image, size: Size | None, keep: float | None, scale: int = 1
+def central_crop(
+    pixels: npt.NDArray[np.uint8], crop: float, aspect: Size | None = None
 ) -> npt.NDArray[np.uint8]:
+    """Return what `fit_pixels` keeps of pixels before it resizes them: a view of them.
+
+    Args:
+        pixels: Of shape `(height, width, ...)`.
+        crop: As for `read_image`.
+        aspect: A size whose aspect is kept; None for that of the pixels.
+    """
+    height, width = pixels.shape[:2]
+    fit = _fit(aspect, crop, "bilinear", aspect is not None)
+    left, upper, right, lower = fit.box(width, height)
+    return pixels[upper:lower, left:right]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What an image is made into."""
+
+    size: Size | None
+    crop: float
+    interpolation: Interpolation
+    keep_aspect: bool
+
+    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return what is kept of an image: its left, upper, right and lower edge."""
+        wide = tall = self.crop
+        if self.keep_aspect and self.size is not None:
+            times = min(height / self.size[0], width / self.size[1])
+            tall, wide = tall * times * self.size[0] / height, wide * times * self.size[1] / width
+        left, top = _margin(width, wide), _margin(height, tall)
+        return left, top, width - left, height - top
+
+
+def _fit(size: Any, crop: Any, interpolation: Any, keep_aspect: bool) -> _Fit:
+    check_choice("interpolation", interpolation, _RESAMPLING)
+    return _Fit(_size(size), _crop(crop) or 1.0, interpolation, keep_aspect)
+
+
+def _fitted(rgb: Image.Image, fit: _Fit, scale: int = 1) -> npt.NDArray[np.uint8]:
     """Return the pixels of an image, cropped and resized; it was decoded `scale` times smaller."""
-    box = _central_box(scale * rgb.width, scale * rgb.height, keep or 1.0)
+    box = fit.box(scale * rgb.width, scale * rgb.height)
     if scale == 1:
         rgb = rgb.crop(box)
-    if size is not None:
-        height, width = size
+    if fit.size is not None:
+        height, width = fit.size
         # The crop's edges may lie within the pixels of an image that was scaled down.
         left, upper, right, lower = (edge / scale for edge in box)
         part = None if scale == 1 else (left, upper, right, lower)
-        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR, part)
+        rgb = rgb.resize((width, height), _RESAMPLING[fit.interpolation], part)
     return np.array(rgb)
 
 
@@ -380,11 +438,6 @@ def _grey(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image)
     transparent = pixels == image.info.get("transparency")  # one grey, in PNG files
     return Image.fromarray(np.where(transparent, 255, pixels >> 8).astype(np.uint8))
-
-
-def _central_box(width: int, height: int, keep: float) -> tuple[int, int, int, int]:
-    left, top = _margin(width, keep), _margin(height, keep)
-    return left, top, width - left, height - top
 
 
 def _margin(length: int, keep: float) -> int:

@@ -19,17 +19,21 @@ def is_one_image(x: Any) -> bool:
     return isinstance(x, (str, PathLike, Image.Image, *_BYTES)) or hasattr(x, "read")
 
 
-def pixels_of(x: Any, *, size: tuple[int, int], crop: float) -> npt.NDArray[np.uint8]:
+def pixels_of(x: Any, **fit: Any) -> npt.NDArray[np.uint8]:
     """Return one image as pixels, `uint8` and of shape `(height, width, 3)`.
+
+    Args:
+        x: The image.
+        fit: `size`, `crop`, `interpolation` and `keep_aspect` of `read_image`.
 
     Raises:
         ImageError: it cannot be read as an image.
         ValueError: it is of another kind.
     """
     if isinstance(x, Image.Image):
-        return image_pixels(x, size=size, crop=crop)
+        return image_pixels(x, **fit)
     if isinstance(x, (str, PathLike)):
-        return read_image(x, size=size, crop=crop)
+        return read_image(x, **fit)
     if hasattr(x, "read"):
         x = x.read()
     if not isinstance(x, _BYTES):
@@ -37,4 +41,4 @@ def pixels_of(x: Any, *, size: tuple[int, int], crop: float) -> npt.NDArray[np.u
             "An image must be a path, bytes, a binary stream, a Pillow image or an array. "
             f"Received: {type(x).__name__}"
         )
-    return read_bytes(bytes(x), size=size, crop=crop)
+    return read_bytes(bytes(x), **fit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.images.pixel_scaling import (
@@ -21,7 +21,7 @@ from keras_mobilenet.images.pixel_scaling import (
     as_preprocessing,
 )
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.published.rows import Published
+from keras_mobilenet.nets.published.rows import Interpolation, Published
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 KEY = "keras_mobilenet"  # under which a file's metadata hold the text
 MEMBER = f"{KEY}.json"  # the name of the text where it is a file in an archive or a folder
 EVALUATION_CROP = 0.875  # what the published accuracies were measured with
+_RESIZING = ("interpolation", "keep_aspect", "source")
 MAX_BYTES = 16 << 20  # of the text in a file: a million classes with short names
-_VERSION = 2  # 1 had a divisor and a shift for all channels
+_VERSION = 3  # 1 had a divisor and a shift for all channels, and 2 one way to resize
 _DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 Label = str | tuple[str, str]
 
@@ -40,14 +41,27 @@ Label = str | tuple[str, str]
 class ModelInfo:
     """How an image becomes a model's input, and what its outputs are called.
 
-    An image is cropped about its centre to `crop` of each side and resized to `size`; what its
-    pixels become then is `preprocessing`.
+    An image is cropped about its centre to `crop` of each side and resized to `size`; where
+    `keep_aspect` is set, the crop has the aspect of `size`. What its pixels become then is
+    `preprocessing`.
     """
 
     size: Size | None = None  # (height, width) in pixels, None for the image's own
     crop: float = EVALUATION_CROP
     preprocessing: Preprocessing | None = MINUS_ONE_TO_ONE  # None where it is not known
     labels: tuple[Label, ...] | None = None  # None where the outputs have no known names
+    interpolation: Interpolation = "bilinear"  # of resizing
+    keep_aspect: bool = False
+    source: str | None = None  # published weights that it was made with: "owner/name@commit"
+
+    @property
+    def fit(self) -> dict[str, Any]:
+        """How images are cropped and resized, as `read_image` takes it, but for the size."""
+        return {
+            "crop": self.crop,
+            "interpolation": self.interpolation,
+            "keep_aspect": self.keep_aspect,
+        }
 
     def scaled(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return pixels, 0 to 255, as the model's input.
@@ -125,6 +139,9 @@ class ModelInfo:
             "scale": None if known is None else known.scale,
             "offset": None if known is None else known.offset,
             "labels": self.labels,
+            "interpolation": self.interpolation,
+            "keep_aspect": self.keep_aspect,
+            "source": self.source,
         }
         return json.dumps(record, ensure_ascii=False)
 
@@ -140,14 +157,22 @@ def info_for(
     return ModelInfo(size, labels=checked_labels(labels, classes))
 
 
-def as_published(info: ModelInfo, row: Published, channels: int) -> ModelInfo:
+def as_published(
+    info: ModelInfo, row: Published, channels: int, source: str | None = None
+) -> ModelInfo:
     """Return a net's info with the crop and the scaling of the published weights in it.
 
     A net that scales its input itself goes on taking pixels. Where the weights are for other
     channels, and each has its own scaling, that of the net's is not known.
     """
     height = info.size[0] if info.size and len({*info.size}) == 1 else None
-    info = replace(info, crop=row.crop_at(height))
+    info = replace(
+        info,
+        crop=row.crop_at(height),
+        interpolation=row.interpolation,
+        keep_aspect=True,
+        source=source or str(row),
+    )
     if info.preprocessing != MINUS_ONE_TO_ONE or row.takes_minus_one_to_one:
         return info
     return replace(info, preprocessing=_scaling(row, channels))
@@ -169,7 +194,8 @@ def as_saved(info: ModelInfo, saved: ModelInfo, *, classes: int | None, channels
     return replace(
         info,
         size=info.size or saved.size,
-        crop=saved.crop,
+        **saved.fit,
+        source=saved.source,
         preprocessing=_before(info.preprocessing, saved.preprocessing, channels),
         labels=saved.labels if fits else info.labels,
     )
@@ -230,18 +256,28 @@ def info_from(text: str) -> ModelInfo:
     try:
         record = json.loads(text)
         version = record.pop("version")
-        if version not in (1, _VERSION):
+        if version not in range(1, _VERSION + 1):
             raise ValueError("written by a later version of keras-mobilenet")
         size = record.pop("size")
         labels = checked_labels(record.pop("labels"), None)
         crop = record.pop("crop")
         size = None if size is None else _size(*size)
+        resizing = _resizing(*(record.pop(name, None) for name in _RESIZING))
         preprocessing = _first_version(**record) if version == 1 else _preprocessing(**record)
         if not 0 < crop <= 1:
             raise ValueError(f"a crop of {crop}")
     except _DAMAGE as error:
         raise CheckpointError(f"what the file says of its input is damaged ({error})") from error
-    return ModelInfo(size, crop, preprocessing, labels)
+    return ModelInfo(size, crop, preprocessing, labels, **resizing)
+
+
+def _resizing(interpolation: Any, keep_aspect: Any, source: Any) -> dict[str, Any]:
+    interpolation = "bilinear" if interpolation is None else interpolation
+    if interpolation not in get_args(Interpolation):
+        raise ValueError(f"an interpolation {interpolation!r}")
+    if keep_aspect not in (None, False, True) or not isinstance(source, str | None):
+        raise ValueError(f"an aspect {keep_aspect!r}, of {source!r}")
+    return {"interpolation": interpolation, "keep_aspect": bool(keep_aspect), "source": source}
 
 
 def _preprocessing(scale: Any, offset: Any) -> Preprocessing | None:

@@ -14,6 +14,7 @@ import numpy as np
 from keras_mobilenet.checkpoints.net_weights import Builder, NetWeights, net_weights
 from keras_mobilenet.checkpoints.published.local_files import copies
 from keras_mobilenet.deploy.opened import Opened, open_model
+from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.nets import arguments, pretrained
 from keras_mobilenet.nets.families import registry
 from keras_mobilenet.nets.net import Net, Size
@@ -64,8 +65,13 @@ def base_net(
         # No dropout: it is for long trainings of whole nets, and would cost the exactness of
         # "the same seed, the same numbers".
         model = replace_top(base, len(labels), labels=labels, dropout=0.0, activation=activation)
-    set_info(model, replace(info_of(model), size=size, crop=WHOLE))
+    set_info(model, trained_info(info_of(model), size))
     return model
+
+
+def trained_info(info: ModelInfo, size: Size) -> ModelInfo:
+    """Return a base's info as that of what is trained: on whole images, stretched to `size`."""
+    return replace(info, size=size, crop=WHOLE, interpolation="bilinear", keep_aspect=False)
 
 
 def base_weights(
@@ -97,7 +103,7 @@ def base_weights(
 def base_features(weights: NetWeights, size: Size) -> Opened:
     """Return what a net's classifier stands on as a model of its own."""
     opened = open_model(weights)
-    return replace(opened, info=replace(opened.info, size=size, crop=WHOLE, labels=None))
+    return replace(opened, info=replace(trained_info(opened.info, size), labels=None))
 
 
 def _before_classifier(net: Net) -> Net:

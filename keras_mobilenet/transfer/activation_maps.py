@@ -76,10 +76,16 @@ def cams(
     chosen: list[int | None] = [None] * len(images)
     if classes is not None:
         chosen = [_class_index(class_, end.classes, info.labels) for class_ in classes]
-    shown = [cropped(image, info.crop) for image in images]
+    aspect = info.size if info.keep_aspect else None
+    shown = [cropped(image, info.crop, aspect) for image in images]
     channels = model.inputs[0].shape[1 if end.channels_first else -1]
     inputs = [
-        info.scaled(as_channels(fit_pixels(pixels, size=info.size), channels)) for pixels in shown
+        info.scaled(
+            as_channels(
+                fit_pixels(pixels, size=info.size, interpolation=info.interpolation), channels
+            )
+        )
+        for pixels in shown
     ]
     activation_maps = []
     for values, pixels, index in zip(_features(model, end, inputs), shown, chosen, strict=True):

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from keras_mobilenet.images.images import fit_pixels, read_image
+from keras_mobilenet.images.images import central_crop, fit_pixels, read_image
+from keras_mobilenet.nets.net import Size
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -43,11 +44,11 @@ class ActivationMap:
         return overlaid(fit_pixels(self.image, size=size), self.array, alpha)
 
 
-def cropped(image: str | PathLike[str] | Pixels, crop: float) -> Pixels:
-    """Return an image's file, or its pixels, cropped about its centre."""
+def cropped(image: str | PathLike[str] | Pixels, crop: float, aspect: Size | None = None) -> Pixels:
+    """Return an image's file, or its pixels, cropped about its centre, to the aspect of a size."""
     if isinstance(image, (str, PathLike)):
-        return read_image(image, crop=crop)
-    return fit_pixels(image, crop=crop)
+        image = read_image(image)
+    return central_crop(fit_pixels(image), crop, aspect)
 
 
 # From the lowest number to the highest, evenly spaced. Their brightness rises all the way, so that

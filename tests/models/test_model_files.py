@@ -46,6 +46,9 @@ infos = st.builds(
     st.floats(0.01, 1),
     st.none() | st.builds(Preprocessing, scales, st.floats(-300, 300)),
     st.none() | st.lists(names | st.tuples(names, names)).map(tuple),
+    st.sampled_from(["bilinear", "bicubic"]),
+    st.booleans(),
+    st.none() | names,
 )
 
 
@@ -61,7 +64,7 @@ def test_text_tells_the_model_info(info):
         "[]",
         "{}",
         "[" * 100_000,
-        ModelInfo().to_text().replace('"version": 2', '"version": 3'),
+        ModelInfo().to_text().replace('"version": 3', '"version": 4'),
         ModelInfo().to_text().replace("null", "[224]", 1),
         ModelInfo().to_text().replace("null", "[0, 224]", 1),
         *(
@@ -76,6 +79,9 @@ def test_text_tells_the_model_info(info):
         ModelInfo().to_text().replace('"labels": null', '"labels": "daisy"'),
         ModelInfo().to_text().replace('"labels": null', '"labels": [["a", "b", "c"]]'),
         ModelInfo().to_text().replace('"crop"', '"croq"'),
+        ModelInfo().to_text().replace('"bilinear"', '"lanczos"'),
+        ModelInfo().to_text().replace('"keep_aspect": false', '"keep_aspect": "no"'),
+        ModelInfo().to_text().replace('"source": null', '"source": 3'),
     ],
 )
 def test_damaged_text_is_refused(text):
@@ -89,6 +95,15 @@ def test_text_of_the_first_version_is_read():
         '"labels": null}'
     )
     assert info_from(text) == ModelInfo((8, 9), crop=0.5)
+
+
+def test_text_of_the_second_version_resizes_as_it_did():
+    text = (
+        '{"version": 2, "size": [8, 9], "crop": 0.5, "scale": 0.5, "offset": 0.0, "labels": null}'
+    )
+    info = info_from(text)
+    assert info == ModelInfo((8, 9), crop=0.5, preprocessing=Preprocessing(0.5))
+    assert info.fit == {"crop": 0.5, "interpolation": "bilinear", "keep_aspect": False}
 
 
 def test_labels_must_be_as_many_as_classes():

@@ -135,7 +135,7 @@ def _config(
         "custom_load": False,
         "input_size": [channels, *size],
         "fixed_input_size": False,
-        "interpolation": "bilinear",
+        "interpolation": info.interpolation,
         "crop_pct": info.crop,
         "crop_mode": "center",
         "mean": _shares(scaling.mean, channels),

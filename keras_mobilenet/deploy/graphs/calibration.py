@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,18 +53,16 @@ def calibration_samples(
     if not paths:
         raise ValueError(f"`calibration` holds no image. {_REMEDY}")
     size = info.size or (shape[0] or 224, shape[1] or 224)
-    pixels = _readable(paths, size, info.crop)
+    pixels = _readable(paths, {"size": size, **info.fit})
     return info.scaled(_checked(as_channels(pixels, shape[2]), shape))
 
 
-def _readable(
-    paths: Sequence[str], size: tuple[int, int], crop: float | None
-) -> npt.NDArray[np.uint8]:
+def _readable(paths: Sequence[str], fit: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
     """Return the pixels of the files that can be read, of which there must be one."""
     pixels, faults = [], []
     for path in paths:
         try:
-            pixels.append(read_image(path, size=size, crop=crop))
+            pixels.append(read_image(path, **fit))
         except ImageError as error:
             faults.append(error)
     if not pixels:
