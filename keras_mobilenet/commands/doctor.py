@@ -50,7 +50,7 @@ _SECONDS = 60  # that an import may take
 _NAMED = ("keras", "tensorflow", "numpy")  # which have a line of their own
 _SETTINGS = (
     "KERAS_BACKEND", "KERAS_HOME", "KERAS_MOBILENET_WEIGHTS", "KERAS_MOBILENET_OFFLINE",
-    "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TF_CPP_MIN_LOG_LEVEL",
+    "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT",
     "TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES", "PYTHONDONTWRITEBYTECODE",
 )  # fmt: skip
 _SLOW_START = "Keras and TensorFlow take thrice as long to import with PYTHONDONTWRITEBYTECODE set"
