@@ -13,13 +13,14 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import PIL
 import pytest
 from deploy_nets import net
-from PIL import Image
+from PIL import Image, ImageCms
 
 from keras_mobilenet import Predictor, cam, export, preprocess_input
 from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder
@@ -97,6 +98,19 @@ def test_images_are_cropped_as_by_the_predictor(tmp_path):
     code = "given.keeps.map((keep) => given.lengths.map((length) => margin(length, keep)))"
     made = in_node(tmp_path, "pixels.js", code, lengths=lengths, keeps=keeps)
     assert made == [[_margin(length, keep) for length in lengths] for keep in keeps]
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "bmp"])
+def test_colour_profiles_are_left_out(kind, tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    pixels = np.random.default_rng(3).integers(0, 256, (9, 7, 3), np.uint8)
+    options = {} if kind == "bmp" else {"icc_profile": profile}
+    Image.fromarray(pixels).save(tmp_path / "image", kind, **options)
+    code = "withoutProfile(readFileSync(given.path)).flatMap((part) => [...part])"
+    content = bytes(in_node(tmp_path, "pixels.js", code, path=str(tmp_path / "image")))
+    with Image.open(tmp_path / "image") as image, Image.open(BytesIO(content)) as plain:
+        assert "icc_profile" not in plain.info
+        np.testing.assert_array_equal(np.asarray(plain), np.asarray(image))
 
 
 @pytest.mark.parametrize(("channels", "scale"), [(3, (0.1, 0.2, 0.3)), (1, (1 / 255,))])

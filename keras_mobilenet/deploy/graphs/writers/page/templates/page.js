@@ -3,7 +3,9 @@
 const TOP = 5, SIDE = 720; // classes shown; pixels at most of a side of the image as it is shown
 const byId = (id) => document.getElementById(id);
 const stage = byId("stage"), shown = byId("image"), heat = byId("map");
-const state = { latest: 0, answer: null, index: 0, stream: null, busy: Promise.resolve() };
+// `chosen` is the class whose map the visitor asked for, null for the most probable one.
+const state = { latest: 0, answer: null, index: 0, chosen: null, stream: null,
+                busy: Promise.resolve() };
 let model, labels;
 
 // Say where things stand; an answer is there to see, and is said to those who cannot see it.
@@ -61,8 +63,9 @@ function percent(share) {
 
 function show(scores) {
   const order = Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a]).slice(0, TOP);
-  state.index = order[0];
-  byId("classes").replaceChildren(...order.map((index) => row(index, scores[index])));
+  state.index = state.chosen ?? order[0];
+  while (byId("classes").children.length < order.length) byId("classes").append(row());
+  order.forEach((index, i) => fill(byId("classes").children[i].firstChild, index, scores[index]));
   const { prepare_ms, run_ms } = state.answer;
   byId("time").textContent =
     `${run_ms.toFixed(0)} ms to recognise it, ${prepare_ms.toFixed(0)} ms to prepare its pixels.`;
@@ -70,33 +73,41 @@ function show(scores) {
   showMap();
 }
 
-function row(index, score) {
+// Return an empty line of the answer. It is filled anew for each image: under a camera's images a
+// button stays where it is, and can be pressed.
+function row() {
   const [line, button, name, share, track, bar] =
     ["li", "button", "span", "span", "span", "span"].map((tag) => document.createElement(tag));
-  name.textContent = nameOf(index); // never as HTML: a class may be called anything
-  share.textContent = percent(score);
-  bar.style.width = `${100 * Math.min(1, Math.max(0, score))}%`;
   [share.className, track.className, bar.className] = ["share", "track", "bar"];
   track.append(bar);
   button.type = "button";
   button.append(name, share, track);
   button.disabled = !model.settings.heat_map;
   button.onclick = () => {
-    state.index = index;
+    state.index = state.chosen = Number(button.dataset.index);
     byId("heat-on").checked = true;
     showMap();
   };
-  button.dataset.index = index;
   line.append(button);
   return line;
 }
 
+function fill(button, index, score) {
+  const [name, share, track] = button.children;
+  name.textContent = nameOf(index); // never as HTML: a class may be called anything
+  share.textContent = percent(score);
+  track.firstChild.style.width = `${100 * Math.min(1, Math.max(0, score))}%`;
+  button.dataset.index = index;
+}
+
 function showMap() {
   for (const button of byId("classes").querySelectorAll("button")) {
-    button.ariaPressed = String(Number(button.dataset.index) === state.index && mapIsOn());
+    const pressed = Number(button.dataset.index) === state.index && mapIsOn();
+    button.setAttribute("aria-pressed", String(pressed));
   }
   heat.hidden = !mapIsOn();
   byId("explained").hidden = !mapIsOn();
+  stage.classList.toggle("heated", mapIsOn());
   if (!mapIsOn()) return;
   const { stages, size } = model.settings.heat_map;
   const map = classMap(model.file, stages, state.answer.features, state.index);
@@ -113,7 +124,9 @@ function mapIsOn() {
 // Colours as they are stored, as the model was trained, and upright as the file says.
 async function opened(blob) {
   try {
-    return await createImageBitmap(blob, { colorSpaceConversion: "none", imageOrientation: "from-image" });
+    const parts = withoutProfile(new Uint8Array(await blob.arrayBuffer()));
+    const plain = new Blob(parts, { type: blob.type });
+    return await createImageBitmap(plain, { colorSpaceConversion: "none", imageOrientation: "from-image" });
   } catch {
     return null;
   }
@@ -123,6 +136,7 @@ async function lookAtFile(blob) {
   if (!model || !blob) return;
   stopCamera();
   const number = ++state.latest;
+  state.chosen = null;
   say("Looking …");
   state.busy = state.busy.then(async () => {
     if (number !== state.latest) return;
@@ -152,6 +166,7 @@ async function startCamera() {
   state.stream = stream;
   byId("camera").textContent = "Stop the camera";
   const number = ++state.latest;
+  state.chosen = null;
   state.busy = state.busy.then(() => watch(video, number)).catch(complain);
 }
 

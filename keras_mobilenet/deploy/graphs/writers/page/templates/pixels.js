@@ -4,6 +4,43 @@ const PRECISION = 22; // bits of a weight behind the point, as in Pillow
 const HALF = 2 ** (PRECISION - 1);
 const BAND = 2 ** 21; // pixels of an image that are looked at together: phones have little memory
 
+const PROFILES = ["iCCP", "cICP", "gAMA", "cHRM", "sRGB"]; // the parts of a PNG that say of colours
+
+// Return the parts of an image's file without its colour profile. Models see colours as they are
+// stored, and not every browser leaves them so when it is asked to.
+export function withoutProfile(bytes) {
+  if (bytes[0] === 0xff && bytes[1] === 0xd8) return jpegParts(bytes);
+  return text(bytes, 1, 3) === "PNG" ? pngParts(bytes) : [bytes];
+}
+
+function jpegParts(bytes) {
+  const parts = [bytes.subarray(0, 2)];
+  let at = 2;
+  while (bytes[at] === 0xff && bytes[at + 1] > 0xbf && bytes[at + 1] !== 0xda) {
+    const end = at + 2 + bytes[at + 2] * 256 + bytes[at + 3];
+    const profile = bytes[at + 1] === 0xe2 && text(bytes, at + 4, 11) === "ICC_PROFILE";
+    if (!profile) parts.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return [...parts, bytes.subarray(at)];
+}
+
+function pngParts(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const parts = [bytes.subarray(0, 8)];
+  let at = 8;
+  while (at + 8 <= bytes.length && text(bytes, at + 4, 4) !== "IDAT") {
+    const end = at + 12 + view.getUint32(at);
+    if (!PROFILES.includes(text(bytes, at + 4, 4))) parts.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return [...parts, bytes.subarray(at)];
+}
+
+function text(bytes, at, length) {
+  return String.fromCharCode(...bytes.subarray(at, at + length));
+}
+
 // Return the pixels to cut off each end of a side, of which `keep` stays.
 export function margin(length, keep) {
   const exact = ((1 - keep) / 2) * length;
