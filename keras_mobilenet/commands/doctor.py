@@ -53,6 +53,7 @@ _SETTINGS = (
     "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT",
     "TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES", "PYTHONDONTWRITEBYTECODE",
 )  # fmt: skip
+_NONE = "no engine"  # that is installed
 _SLOW_START = "Keras and TensorFlow take thrice as long to import with PYTHONDONTWRITEBYTECODE set"
 
 
@@ -196,8 +197,10 @@ def _outcome(started: subprocess.Popen[bytes]) -> str:
     return f"does not load: {lines[-1] if lines else started.returncode}"
 
 
-def _auto(precision: Any) -> str:
-    return choice.engine_for(choice.AUTO, precision)
+def _auto(precision: Any) -> str | None:
+    """Return the engine that `"auto"` takes; None where none that can is installed."""
+    engine = choice.engine_for(choice.AUTO, precision)
+    return engine if choice.is_installed(engine, precision) else None
 
 
 def _extra(name: str, needs: Sequence[_Need]) -> dict[str, Any]:
@@ -281,7 +284,7 @@ def _text(found: dict[str, Any]) -> str:
         "",
         written(("engine", "state", "packages"), [*map(_engine_row, found["engines"])], "text",
                 left=3),
-        f"`auto` takes {', '.join(f'{e} for {p}' for p, e in found['auto'].items())}",
+        f"`auto` takes {', '.join(f'{e or _NONE} for {p}' for p, e in found['auto'].items())}",
         "",
         written(("extra", "", "for"), [*map(_extra_row, found["extras"])], "text", left=3),
         "",

@@ -51,6 +51,13 @@ def test_missing_extra_has_the_line_that_installs_it(no_imports, monkeypatch):
     assert result.exit_code == 0
 
 
+def test_auto_takes_no_engine_that_is_missing(no_imports, monkeypatch):
+    monkeypatch.setattr(doctor.choice, "is_installed", lambda name, *_: name == "litert")
+    assert (
+        "`auto` takes litert for float32, no engine for bfloat16, litert for int8" in run().stdout
+    )
+
+
 def test_engine_that_crashes_is_a_fault_and_nothing_else_is_lost(monkeypatch):
     broken = {"litert": "import os; os.abort()", "openvino": "raise ImportError('libtbb.so')"}
     monkeypatch.setattr(doctor, "_IMPORTS", broken)
