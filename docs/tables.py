@@ -5,10 +5,18 @@ A page has `<!-- table: NAME -->` where a table goes. Nothing here needs Keras.
 
 from __future__ import annotations
 
+import html
+import importlib
+import inspect
+import itertools
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+import typer
+
+from keras_mobilenet.commands.app import COMMANDS
+from keras_mobilenet.commands.terminal.options import parameters_of
 from keras_mobilenet.display import paper_tables
 from keras_mobilenet.display.text_tables import markdown_table
 from keras_mobilenet.nets import pretrained
@@ -73,4 +81,70 @@ def _paper(net: str) -> str:
     return f"## {family(net).name}\n\n{re.sub('^## ', '### ', text, flags=re.M)}"
 
 
-TABLES = {"keras": keras_table, "hub": hub_table, "builders": builders_table, "papers": papers}
+def commands() -> str:
+    """Return what `--help` says of every command."""
+    return "\n\n".join(itertools.starmap(_command, _functions()))
+
+
+def _functions() -> Iterator[tuple[str, Callable[..., None]]]:
+    for name, place in COMMANDS.items():
+        module, _, attribute = place.rpartition(".")
+        found = getattr(importlib.import_module(f"keras_mobilenet.commands.{module}"), attribute)
+        if not isinstance(found, typer.Typer):
+            yield name, found
+            continue
+        for command in found.registered_commands:
+            function: Any = command.callback
+            own = command.name or function.__name__
+            yield name if len(found.registered_commands) == 1 else f"{name} {own}", function
+
+
+def _command(name: str, function: Callable[..., None]) -> str:
+    parameters = [p for p in parameters_of(function) if get_origin(p.annotation) is Annotated]
+    given = [p for p in parameters if _is_argument(p)]
+    words = [
+        _name(p) if p.default is p.empty or _name(p).startswith("[") else f"[{_name(p)}]"
+        for p in given
+    ]
+    usage = " ".join(["keras-mobilenet", name, *words, "[OPTIONS]"])
+    rows = [(_code(_name(p)), _default(p), _info(p).help or "") for p in parameters]
+    table = markdown_table(("", "default", ""), rows, left=3) if rows else ""
+    about = inspect.getdoc(function)
+    return f"## `keras-mobilenet {name}`\n\n```text\n{usage}\n```\n\n{about}\n\n{table}"
+
+
+def _code(text: str) -> str:
+    """Return code for a cell: Markdown would show the backslash before a bar in it."""
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>"
+
+
+def _info(parameter: inspect.Parameter) -> Any:
+    return get_args(parameter.annotation)[1]
+
+
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    return isinstance(_info(parameter), type(typer.Argument()))
+
+
+def _name(parameter: inspect.Parameter) -> str:
+    """Return an argument or an option as it is typed, with its choices or what it takes."""
+    kind, info = get_args(parameter.annotation)[:2]
+    kinds = [kind, *get_args(kind)]
+    choices = [str(c) for k in kinds if get_origin(k) is Literal for c in get_args(k)]
+    word = info.metavar or "|".join(choices) or parameter.name.upper().replace("_", "-")
+    if _is_argument(parameter):
+        more = any(get_origin(k) is list for k in kinds) and not info.metavar
+        return f"{word}{'...' * more}"
+    # Within Annotated the first of an option's names stands where a default would.
+    names = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
+    option = ", ".join(names) or f"--{parameter.name.replace('_', '-')}"
+    return option if bool in kinds else f"{option} {word}"
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    without = any(parameter.default is value for value in (None, False, parameter.empty))
+    return "" if without else f"`{parameter.default}`"
+
+
+TABLES = {"keras": keras_table, "hub": hub_table, "builders": builders_table, "papers": papers,
+          "commands": commands}  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import keras_mobilenet
+from keras_mobilenet.commands.app import COMMANDS
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.families.registry import BY_KEY
 from keras_mobilenet.nets.published.table import ROWS
@@ -35,6 +36,15 @@ def test_tables_have_every_row(tables):
     rows = [line for line in page.splitlines() if line.startswith(("| `", "| ["))]
     assert len(rows) == len(BY_KEY) + len(pretrained.PRETRAINED) + len(ROWS)
     assert "| `mobilenet` | 0.25 | 128 | 0.48 | 14 | 41.5 | 66.3 |" in rows
+
+
+def test_every_command_is_described_with_its_options(tables):
+    page = tables.on_page_markdown((DOCS / "api" / "commands.md").read_text())
+    headings = set(re.findall(r"^## `keras-mobilenet (\w+)", page, re.M))
+    assert headings == set(COMMANDS)
+    assert "| <code>--train-from TRAIN-FROM</code> | `top` | What trains:" in page
+    assert "<code>--schedule paper&#124;cosine&#124;constant</code>" in page
+    assert "keras-mobilenet weights convert SOURCE TARGET [OPTIONS]" in page
 
 
 def test_papers_are_all_there(tables):
