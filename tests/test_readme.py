@@ -42,7 +42,7 @@ MADE = {  # what the examples of some pages write
     "weights.md": {"base.safetensors", "parrots.tflite"},
     "own-data.md": {"run", "flowers.tflite"},
     "microcontroller.md": {"person.tflite"},
-    "browser.md": {"page"},
+    "browser.md": {"net.onnx", "page"},
     "two-nets.md": {"depth.safetensors", "pair.keras"},
 }
 
