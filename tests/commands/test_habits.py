@@ -22,8 +22,9 @@ def ended(monkeypatch, *arguments):
 
 def output(*arguments, **environment):
     command = [sys.executable, "-m", "keras_mobilenet", *arguments]
+    around = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     return subprocess.run(
-        command, check=True, capture_output=True, text=True, env=os.environ | environment
+        command, check=True, capture_output=True, text=True, env=around | environment
     ).stdout
 
 
