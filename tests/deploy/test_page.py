@@ -77,13 +77,13 @@ def test_settings_say_how_an_image_becomes_the_input(written):
     assert told["size"] == [SIZE, SIZE]
     assert (told["crop"], told["interpolation"], told["dtype"]) == (0.875, "bilinear", "float32")
     mean, std = np.array([124, 116, 104]), np.array([58, 57, 56])
-    np.testing.assert_allclose(mean * told["scale"] + told["offset"], 0, atol=1e-12)
-    np.testing.assert_allclose((mean + std) * told["scale"] + told["offset"], 1)
+    np.testing.assert_allclose(mean / told["std"] + told["offset"], 0, atol=1e-12)
+    np.testing.assert_allclose((mean + std) / told["std"] + told["offset"], 1)
 
 
 def test_pixels_go_in_as_they_are_where_the_file_scales_them(written):
     told = settings(written(include_preprocessing=True))["preprocessing"]
-    assert (told["dtype"], told["scale"], told["offset"]) == ("uint8", [1.0] * 3, [0.0] * 3)
+    assert (told["dtype"], told["std"], told["offset"]) == ("uint8", [1.0] * 3, [0.0] * 3)
 
 
 def test_logits_are_told_from_probabilities(tmp_path, written):

@@ -113,17 +113,27 @@ def test_colour_profiles_are_left_out(kind, tmp_path):
         np.testing.assert_array_equal(np.asarray(plain), np.asarray(image))
 
 
-@pytest.mark.parametrize(("channels", "scale"), [(3, (0.1, 0.2, 0.3)), (1, (1 / 255,))])
-def test_pixels_are_scaled_as_by_the_predictor(tmp_path, channels, scale):
-    rgb = np.random.default_rng(2).integers(0, 256, (5, 4, 3), np.uint8)
-    offset = (-1.0, 0.5, 2.0)[:channels]
+@pytest.mark.parametrize("text", ["-1..1", "0..1", "mean=124,116,104;std=58,57,56"])
+def test_pixels_are_scaled_as_by_the_predictor(text, tmp_path):
+    """To the bit: halves are rounded up or down by it where an int8 model takes them."""
+    scaling = Preprocessing.from_text(text)
+    rgb = np.arange(3 * 256, dtype=np.uint16).repeat(3).astype(np.uint8).reshape(-1, 3)
+    std, offset = (np.broadcast_to(x, 3).tolist() for x in (scaling.std, scaling.offset))
     code = "[...scaledPixels(Uint8Array.from(given.rgb), given)]"
     made = in_node(
-        tmp_path, "pixels.js", code, rgb=rgb.reshape(-1).tolist(), channels=channels,
-        scale=scale, offset=offset, dtype="float32",
+        tmp_path, "pixels.js", code, rgb=rgb.reshape(-1).tolist(), channels=3, std=std,
+        offset=offset, dtype="float32",
     )  # fmt: skip
-    wanted = Preprocessing(scale, offset).scaled(as_channels(rgb, channels))
-    np.testing.assert_allclose(made, wanted.reshape(-1), rtol=1e-6)
+    np.testing.assert_array_equal(np.float32(made), scaling.scaled(rgb).reshape(-1))
+
+
+def test_colours_become_the_greys_of_the_predictor(tmp_path):
+    rgb = np.random.default_rng(2).integers(0, 256, (50, 40, 3), np.uint8)
+    code = "[...scaledPixels(Uint8Array.from(given.rgb), given)]"
+    made = in_node(
+        tmp_path, "pixels.js", code, rgb=rgb.reshape(-1).tolist(), channels=1, dtype="uint8"
+    )
+    np.testing.assert_array_equal(made, as_channels(rgb, 1).reshape(-1))
 
 
 def map_of(tmp_path, folder, index, x):
@@ -147,12 +157,12 @@ def map_of(tmp_path, folder, index, x):
     return np.array(made).reshape(told["size"])
 
 
-def hidden_net():
+def hidden_net(activation):
     """A net whose top has a layer between the pool and the classes, as a user's own may."""
     import keras
 
     base = net(include_top=False, pooling="avg")
-    hidden = keras.layers.Dense(8, "relu", bias_initializer="random_normal")(base.output)
+    hidden = keras.layers.Dense(8, activation, bias_initializer="random_normal")(base.output)
     return keras.Model(base.input, keras.layers.Dense(3, "softmax")(hidden))
 
 
@@ -162,7 +172,9 @@ def hidden_net():
     [
         (net, None, 1e-5),
         (net, "float16", 5e-3),
-        (hidden_net, None, 1e-5),
+        (partial(hidden_net, "relu"), None, 1e-5),
+        (partial(hidden_net, "hard_silu"), None, 1e-5),
+        (partial(hidden_net, "hard_silu"), "float16", 5e-3),
     ],
 )
 def test_map_is_that_of_cam(make, quantize, rounding, tmp_path):

@@ -99,9 +99,9 @@ def _settings(page: Page, content: bytes) -> dict[str, Any]:
     taken = _taken(content)
     _, *size, channels = taken.shape
     scaling = page.info.known_preprocessing()
-    scale, offset = (
+    std, offset = (
         [*numbers] if isinstance(numbers, tuple) else [numbers] * channels
-        for numbers in (scaling.scale, scaling.offset)
+        for numbers in (scaling.std, scaling.offset)
     )
     graph = page.graph
     logits = graph is not None and not graph.by_name[graph.output].activation
@@ -112,7 +112,7 @@ def _settings(page: Page, content: bytes) -> dict[str, Any]:
             "size": size,
             "crop": page.info.crop,
             "interpolation": "bilinear",
-            "scale": scale,
+            "std": std,
             "offset": offset,
             "channels": channels,
             "dtype": taken.type.lower(),

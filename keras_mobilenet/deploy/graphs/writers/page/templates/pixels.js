@@ -147,11 +147,14 @@ function resized(image, part, size) {
   return resizedBands(read, part, size);
 }
 
-// Return RGB pixels as the model takes them: scaled channel by channel, or grey.
-export function scaledPixels(rgb, { scale, offset, channels, dtype }) {
+// Return RGB pixels as the model takes them: scaled channel by channel, or grey. Each step rounds to
+// float32, as in Python: to the codes of an int8 model many pixels lie half way between two.
+export function scaledPixels(rgb, { std, offset, channels, dtype }) {
   const pixels = channels === 3 ? rgb : grey(rgb);
   if (dtype === "uint8") return pixels;
-  return Float32Array.from(pixels, (pixel, i) => pixel * scale[i % channels] + offset[i % channels]);
+  const [stds, offsets] = [std, offset].map((numbers) => Float32Array.from(numbers));
+  return Float32Array.from(pixels, (pixel, i) =>
+    Math.fround(pixel / stds[i % channels]) + offsets[i % channels]);
 }
 
 function grey(rgb) {
