@@ -19,6 +19,7 @@ from keras_mobilenet.commands.terminal.options import (
     PUBLISHED_NAME,
     Alpha,
     FormatOption,
+    Minimalistic,
     NetKey,
     NetOptions,
     Size,
@@ -49,6 +50,7 @@ def finetune(
     ] = "top",
     net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
+    minimalistic: Minimalistic = False,
     size: Size = DEFAULT_SIZE,
     grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
     weights: Annotated[
@@ -92,7 +94,7 @@ def finetune(
     from keras_mobilenet.training.finetune.finetuning import AUTO_CACHE  # noqa: PLC0415
     from keras_mobilenet.training.finetune.finetuning import finetune as train  # noqa: PLC0415
 
-    chosen = NetOptions(net, alpha).of_weights(weights)
+    chosen = NetOptions(net, alpha, minimalistic).of_weights(weights)
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train(
@@ -102,6 +104,7 @@ def finetune(
             epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, views=views,
             class_weight=None if class_weight == "none" else class_weight, seed=seed,
             cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
+            minimalistic=chosen.minimalistic,
         )  # fmt: skip
     say_result(run, out)
 
@@ -190,6 +193,7 @@ def train(
     ] = "0.2",
     net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
+    minimalistic: Minimalistic = False,
     size: Size = DEFAULT_SIZE,
     epochs: Annotated[int, typer.Option(help="How often each image is shown.", min=1)] = 100,
     batch_size: Annotated[
@@ -245,5 +249,6 @@ def train(
             warmup=warmup, weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
             bn_momentum=bn_momentum, min_area=min_area, mixed_precision=mixed_precision,
             seed=seed, resume=resume, tensorboard=tensorboard, progress=report,
+            minimalistic=minimalistic,
         )  # fmt: skip
     say_result(run, out)

@@ -307,6 +307,16 @@ def checked_blocks(value: Any, alpha: float, family: Family = v1.FAMILY) -> tupl
     return blocks
 
 
+def net_options(family: Family, **given: Any) -> dict[str, Any]:
+    """Return what a net alone takes, such as V3's `minimalistic`, where it is not the default.
+
+    Raises:
+        ValueError: a value has a wrong type, or the net has no such option.
+    """
+    checked = _options(family, given)
+    return {name: value for name, value in checked.items() if value != family.options[name]}
+
+
 def _check_conventions(family: Family, padding: Any, epsilon: Any, activation: Any) -> None:
     if padding is not None and padding not in get_args(Padding):
         wanted = f"one of {', '.join(map(repr, get_args(Padding)))} or None"

@@ -56,6 +56,27 @@ def test_a_folder_of_images_becomes_a_model(images, weights, tmp_path):
     assert "--resume" in str(again.exception)
 
 
+@pytest.mark.parametrize("part", ["top", "block_10"])
+def test_a_minimalistic_net_becomes_a_model(images, tmp_path, part):
+    from keras_mobilenet import MobileNetV3Small
+    from keras_mobilenet.models.model_files import load_model
+
+    net = MobileNetV3Small((32, 32, 3), 0.25, minimalistic=True, include_top=False, weights=None)
+    net.save_weights(tmp_path / "net.weights.h5")
+    more = ("--net", "mobilenet_v3_small", "--train-from", part, "--epochs", 1, "--out")
+    wrong = run(images, tmp_path / "net.weights.h5", *more, tmp_path / "wrong")
+    assert "Build the model with minimalistic=True" in str(wrong.exception)
+    result = run(images, tmp_path / "net.weights.h5", *more, tmp_path / "run", "--minimalistic")
+    assert result.exit_code == 0, result.output
+    saved = load_model(tmp_path / "run" / "model.keras")
+    assert not any("squeeze" in layer.name for layer in saved.layers)
+
+
+def test_only_v3_is_minimalistic(images, weights, tmp_path):
+    result = run(images, weights, "--minimalistic", "--out", tmp_path / "run")
+    assert "Only mobilenet_v3_small, mobilenet_v3_large takes it" in str(result.exception)
+
+
 def test_what_is_missing_is_said(images, weights):
     assert "--out RUN is needed" in run(images, weights).output
     nowhere = run(images, weights, "--out", "x", "--val", "nowhere")

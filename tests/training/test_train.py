@@ -34,6 +34,7 @@ SMALL = {
     "alpha": 1.0, "blocks": [Block(16), Block(32, stride=2), Block(64, stride=2)], "size": 32,
     "epochs": 8, "batch_size": 12, "schedule": "cosine", "learning_rate": 0.01,
 }  # fmt: skip
+V3 = "mobilenet_v3_large"
 KILLED = 3  # the epoch at whose beginning it is
 
 
@@ -72,6 +73,20 @@ def test_any_net_of_the_family_is_trained(images, tmp_path, eager, net, blocks):
     assert 0 <= run.accuracy <= 1
     with pytest.raises(ValueError, match=f"`blocks` must be .*{family(net).blocks_name}"):
         train(images, out=tmp_path / "wrong", net=net, **SMALL)
+
+
+def test_a_minimalistic_net_is_trained(images, tmp_path, eager):
+    small = {**SMALL, "epochs": 1, "alpha": 0.35, "blocks": v3.LARGE[:4], "net": V3}
+    train(images, out=tmp_path / "run", minimalistic=True, **small)
+    saved = load_model(tmp_path / "run" / "model.keras")
+    whole = build_net(
+        V3, (32, 32, 3), 0.35, weights=None, classes=3, blocks=v3.LARGE[:4], minimalistic=True
+    )
+    assert [w.shape for w in saved.weights] == [w.shape for w in whole.weights]  # no gates
+    settings = json.loads((tmp_path / "run" / "metrics.json").read_text())["settings"]
+    assert settings["minimalistic"] is True
+    with pytest.raises(ValueError, match="a training with other settings"):
+        train(images, out=tmp_path / "run", resume=True, **small)
 
 
 @pytest.fixture

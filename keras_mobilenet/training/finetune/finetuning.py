@@ -51,6 +51,7 @@ def finetune(
     engine: str = AUTO,
     blocks: Sequence[Any] | None = None,
     preprocessing: Preprocessing | str | None = None,
+    minimalistic: bool = False,
 ) -> Run:
     """Return a MobileNet that knows the classes of `data`, and how well.
 
@@ -115,6 +116,7 @@ def finetune(
         preprocessing: What was made of the pixels in arrays: a `Preprocessing`, or a text such
             as `"0..1"`, as for `Predictor`; `"none"` is 0 to 255. None is found in the values, or
             the error says that they may be of several ranges.
+        minimalistic: V3 without squeeze-excite, 5 x 5 kernels and hard-swish.
 
     Returns:
         The model, its history and its outputs for the validation images.
@@ -133,6 +135,7 @@ def finetune(
         epochs=epochs, views=views, batch_size=batch_size, learning_rate=learning_rate,
         label_smoothing=label_smoothing, weight_decay=weight_decay, patience=patience,
         class_weight=class_weight, validation=validation, seed=seed, blocks=blocks,
+        minimalistic=minimalistic,
     )  # fmt: skip
     together = _workers()  # before anything else uses TensorFlow
     folder = None if out is None else run_files.open_folder(out, resume=resume)

@@ -54,11 +54,17 @@ class FinetuneSettings:
     seed: int
     net: str = "mobilenet"
     blocks: Sequence[Any] = v1.BLOCKS
+    minimalistic: bool = False  # V3 only
 
     @property
     def network(self) -> Net:
         """The net as data."""
-        return family(self.net).network(blocks=self.blocks)
+        return family(self.net).network(blocks=self.blocks, **self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the net alone takes."""
+        return arguments.net_options(family(self.net), minimalistic=self.minimalistic)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
@@ -70,6 +76,8 @@ class FinetuneSettings:
             record["weights"] = os.fspath(self.weights)
         record["validation"] = validation_to_json(self.validation)
         record["blocks"] = blocks_to_json(self.blocks, self.net)
+        if not self.minimalistic:  # as the runs have it that were before this setting
+            del record["minimalistic"]
         return record
 
 
@@ -82,6 +90,7 @@ def checked_settings(
     views: int | None,
     net: str = "mobilenet",
     blocks: Any = None,
+    minimalistic: Any = False,
     **others: Any,
 ) -> FinetuneSettings:
     """Return the settings with the defaults filled in.
@@ -91,9 +100,11 @@ def checked_settings(
     """
     known = family(net)
     blocks = arguments.checked_blocks(blocks, others["alpha"], known)
+    options = arguments.net_options(known, minimalistic=minimalistic)
     part = checked_train_from(train_from, known.network(blocks=blocks))
     settings = FinetuneSettings(
         net=known.key,
+        **options,
         blocks=blocks,
         size=checked_size(size),
         train_from=part,

@@ -38,7 +38,9 @@ def is_light(settings: FinetuneSettings) -> bool:
         return False
     family = registry.family(settings.net)
     wide = any(layer.role == "head" for layer in family.network().parts["top"])
-    taken = takes_published_top(settings.net, settings.alpha, settings.weights, settings.size, {})
+    taken = takes_published_top(
+        settings.net, settings.alpha, settings.weights, settings.size, settings.options
+    )
     return not (wide and taken)
 
 
@@ -50,7 +52,7 @@ class TopTraining(Training):
         settings = self.settings
         self.base = base_weights(
             net=settings.net, alpha=settings.alpha, weights=settings.weights, size=settings.size,
-            channels=settings.channels, blocks=settings.blocks,
+            channels=settings.channels, blocks=settings.blocks, **settings.options,
         )  # fmt: skip
         self.features = base_features(self.base, settings.size)
         assert self.features.graph is not None  # noqa: S101 - made of a net

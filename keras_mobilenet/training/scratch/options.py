@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_mobilenet.nets.arguments import checked_blocks
+from keras_mobilenet.nets.arguments import checked_blocks, net_options
 from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import Size
@@ -67,6 +67,12 @@ class Options:
     validation: Any  # as it was passed
     blocks: Sequence[Any]
     net: str = v1.FAMILY.key
+    minimalistic: bool = False  # V3 only
+
+    @property
+    def of_net(self) -> dict[str, Any]:
+        """What the net alone takes."""
+        return net_options(family(self.net), minimalistic=self.minimalistic)
 
     def averages(self, steps: int) -> tuple[float, float]:
         """Return what the weights' averages and the batch norms keep in each of `steps`."""
@@ -77,15 +83,23 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
-        return asdict(self) | {
+        record = asdict(self) | {
             "size": list(self.size),
             "validation": validation_to_json(self.validation),
             "blocks": blocks_to_json(self.blocks, self.net),
         }
+        if not self.minimalistic:  # as the runs have it that were before this setting
+            del record["minimalistic"]
+        return record
 
 
 def checked_options(
-    *, size: Any, net: Any = v1.FAMILY.key, blocks: Any = None, **others: Any
+    *,
+    size: Any,
+    net: Any = v1.FAMILY.key,
+    blocks: Any = None,
+    minimalistic: Any = False,
+    **others: Any,
 ) -> Options:
     """Return the settings; `net` is a key, or a builder's name.
 
@@ -94,6 +108,7 @@ def checked_options(
     """
     known = family(net)
     blocks = checked_blocks(blocks, others["alpha"], known)
+    others |= net_options(known, minimalistic=minimalistic)
     options = Options(size=checked_size(size), net=known.key, blocks=blocks, **others)
     for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
         check_whole(name, getattr(options, name), least)

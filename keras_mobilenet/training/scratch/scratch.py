@@ -43,6 +43,7 @@ def train(
     callbacks: Sequence[Any] = (),
     progress: ProgressCallback = unreported,
     blocks: Sequence[Any] | None = None,
+    minimalistic: bool = False,
 ) -> Run:
     """Return a MobileNet that was trained from random weights on `data`, and how good it is.
 
@@ -95,6 +96,7 @@ def train(
         callbacks: Keras callbacks, on every worker; their model is the net that trains.
         progress: Called with a `Progress` as the work goes on.
         blocks: Those of a net of your own, of the net's own kind, as for its builder.
+        minimalistic: V3 without squeeze-excite, 5 x 5 kernels and hard-swish.
 
     Returns:
         The model, its history and its outputs for the validation images.
@@ -116,6 +118,7 @@ def train(
         learning_rate=learning_rate, warmup=warmup, weight_decay=weight_decay,
         label_smoothing=label_smoothing, ema=ema, bn_momentum=bn_momentum, min_area=min_area,
         mixed_precision=mixed_precision, seed=seed, validation=validation, blocks=blocks,
+        minimalistic=minimalistic,
     )  # fmt: skip
     check_data_format("train")
     folder = run_files.open_folder(out, resume=resume)

@@ -41,6 +41,7 @@ def training_net(options: Options, classes: int, *, steps: int, synchronized: bo
             initializer=keras.initializers.TruncatedNormal(stddev=KERNEL_STDDEV),
             weight_decay=options.weight_decay or None,
             blocks=options.blocks,
+            **options.of_net,
         )
     for layer in batch_norms_of(net):
         layer.synchronized = synchronized
@@ -54,7 +55,7 @@ def finished_net(options: Options, labels: Sequence[str]) -> keras.Model:
     """
     net = build_net(
         options.net, (*options.size, 3), options.alpha, weights=None,
-        classes=len(labels), blocks=options.blocks,
+        classes=len(labels), blocks=options.blocks, **options.of_net,
     )  # fmt: skip
     set_info(net, model_info(options, labels))
     return net

@@ -35,7 +35,7 @@ class KerasTraining(Training):
         self.model = base_net(
             net=settings.net, alpha=settings.alpha, weights=settings.weights, size=settings.size,
             channels=settings.channels, labels=self.source.labels, seed=settings.seed,
-            blocks=settings.blocks,
+            blocks=settings.blocks, **settings.options,
             activation="sigmoid" if self.source.multi_label else "softmax",
         )  # fmt: skip
         until = frozen_until(settings.train_from, settings.network)
