@@ -327,6 +327,8 @@ def export_command(
     counts = (f"{count} {name}" for name, count in report.operators.items())
     note(f"operators: {', '.join(counts)}")
     say(str(report))
+    if report.is_page:
+        note(f"to see it: python -m http.server --bind 127.0.0.1 --directory {report.path}")
 
 
 def _model(model: str, builder: NetOptions, size: ImageSize, names: list[str] | None) -> Any:

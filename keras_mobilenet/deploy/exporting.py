@@ -79,6 +79,7 @@ class ExportReport:
     tolerance: float  # what the root mean square error was held against
     variation: float  # of the model's outputs from image to image, as a share of them
     against: str = "Keras"  # what the model's outputs were computed with, or NumPy
+    is_page: bool = False  # whether `path` is the folder of a web page
 
     @property
     def tells(self) -> bool:
@@ -302,7 +303,7 @@ def _order(
     runtime: str | PathLike[str] | None,
 ) -> _Order:
     folder = page_folder(path)
-    chosen, path = (_PAGE, folder) if folder is not None else _format_of(path)
+    chosen, place = (_PAGE, folder) if folder is not None else _format_of(path)
     if runtime is not None and chosen is not _PAGE:
         raise ValueError(
             "`runtime` is for a page, whose path ends in page/ or /index.html. "
@@ -310,7 +311,7 @@ def _order(
         )
     if quantize not in chosen.quantize:
         raise ValueError(
-            f"`quantize` can be {' or '.join(map(repr, chosen.quantize))} for {path.name}. "
+            f"`quantize` can be {' or '.join(map(repr, chosen.quantize))} for {place.name}. "
             f"Received: quantize={quantize!r}"
         )
     if batch is not None and (batch != 1 or isinstance(batch, bool)):
@@ -320,7 +321,7 @@ def _order(
     allowed = TOLERANCE[quantize] if tolerance is None else tolerance
     files = None if runtime is None else find_runtime(Path(runtime))
     images = 1 if chosen is _PAGE else batch if chosen.engine == "litert" else None
-    return _Order(path, chosen, quantize, allowed, images, files)
+    return _Order(place, chosen, quantize, allowed, images, files)
 
 
 def _format_of(path: str | PathLike[str]) -> tuple[_Format, Path]:
@@ -430,6 +431,7 @@ def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -
         tolerance=order.tolerance,
         variation=variation(reference),
         against="NumPy" if opened.model is None else "Keras",
+        is_page=order.is_page,
     )
 
 

@@ -3,18 +3,24 @@
 import json
 import re
 from base64 import b64encode
-from hashlib import sha256
+from dataclasses import replace
+from hashlib import sha256, sha384
 
 import numpy as np
 import pytest
 from page_reader import Page
+from typer.testing import CliRunner
 
 from keras_mobilenet import Predictor, export
-from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder
+from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder, net_weights
+from keras_mobilenet.commands.app import app
 from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.exporting import _FOLDER, _FORMATS, _order
+from keras_mobilenet.deploy.graphs.net_graph import graph_of_net
+from keras_mobilenet.deploy.graphs.operations import simplified
 from keras_mobilenet.deploy.graphs.writers.page import runtime
 from keras_mobilenet.deploy.graphs.writers.page.page import page_folder
+from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.files import temporary_name
 from keras_mobilenet.formats.runtimes import tflite_model
@@ -133,6 +139,13 @@ def test_heat_map_weights_lie_where_the_settings_say(quantize, written):
         np.testing.assert_allclose(out["output"][0], shares / shares.sum(), atol=ROUNDING)
 
 
+def test_features_are_found_again_in_a_simplified_graph():
+    graph = graph_of_net(net_weights(small()))
+    (pool,) = (x for x in graph.operations if x.kind == "average")
+    simple = simplified(replace(graph, features=pool.inputs[0]))  # a ReLU, which is merged
+    assert simple.features == simple.by_name[pool.name].inputs[0]
+
+
 def test_hidden_layer_has_a_map_in_float_and_none_in_int8(written):
     stages = settings(written("mobilenet_v3_small"))["heat_map"]["stages"]
     assert [stage["activation"] for stage in stages] == ["hard_swish", ""]
@@ -150,10 +163,6 @@ def test_no_name_becomes_a_part_of_the_page(tmp_path):
 
 
 def test_name_of_a_model_is_only_text(tmp_path):
-    from dataclasses import replace
-
-    from keras_mobilenet.deploy.opened import open_model
-
     folder = tmp_path / "page"
     export(replace(open_model(small()), name=f"a/b{HOSTILE}"), folder / "index.html")
     page = Page(folder / "index.html")
@@ -188,9 +197,6 @@ def test_runtime_of_the_cdn_is_pinned_and_no_other_address_allowed(written):
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
     """A folder as a package manager leaves it, with small files in place of the runtime's."""
-    from dataclasses import replace
-    from hashlib import sha384
-
     files = {}
     for role, file in runtime.FILES.items():
         path = tmp_path / "packages" / file.package / file.path
@@ -279,3 +285,11 @@ def test_only_a_classifier_of_images_has_a_page(tmp_path):
     with pytest.raises(ValueError, match="`quantize` can be"):
         export(small(), tmp_path / "page/", quantize="dynamic")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_command_says_how_to_see_the_page(tmp_path, shared_data):
+    weights = shared_data / "weights" / "keras" / "mobilenet_2_5_224_tf.h5"
+    words = ["export", str(weights), f"{tmp_path}/page/", "--alpha", "0.25"]
+    done = CliRunner().invoke(app, words)
+    assert f"wrote {tmp_path}/page, 1," in done.stdout
+    assert f"python -m http.server --bind 127.0.0.1 --directory {tmp_path}/page\n" in done.stderr
