@@ -273,6 +273,20 @@ def test_page_shows_names_as_they_are_and_fits_a_phone(own_runtime, tmp_path):
     assert len(told["answers"]) == 2  # the file's and the camera's
 
 
+def test_page_runs_what_the_cdn_has(own_runtime, tmp_path):
+    """The CDN is played by the packages' files; their hashes are those in the page."""
+    random = Builder(arguments={"input_shape": (32, 32, 3), "alpha": 0.25, "weights": RANDOM})
+    export(random, tmp_path / "page")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    images = [str(tmp_path / "red.png")]
+    told = browse(tmp_path / "page", images=images, cdn=str(own_runtime))
+    assert told["console"] == []
+    assert len(told["answers"][0]["scores"]) == 1000
+    elsewhere = {url for url in told["requests"] if "//127.0.0.1" not in url}
+    used = ("library", "helpers", "glue", "wasm")
+    assert elsewhere == {runtime.runtime_record(local=False)[role]["url"] for role in used}
+
+
 def test_page_opened_as_a_file_says_what_to_do(tmp_path):
     random = Builder(arguments={"input_shape": (32, 32, 3), "alpha": 0.25, "weights": RANDOM})
     export(random, tmp_path / "page")
