@@ -5,16 +5,20 @@ import inspect
 import keras
 import numpy as np
 import pytest
+from deploy_nets import settle
 from random_models import randomise
 
 from keras_mobilenet import (
     MobileNetV2,
+    MobileNetV3Small,
     MobileNetV4ConvLarge,
     MobileNetV4ConvMedium,
     MobileNetV4ConvSmall,
     export,
     inspect_weights,
+    load_weights,
     mobilenet_v4,
+    replace_top,
     save_weights,
 )
 from keras_mobilenet.display.paper_tables import paper_table
@@ -190,3 +194,36 @@ def test_a_net_with_a_block_more_is_not_recognised():
     known = family("mobilenet_v4_conv_small")
     more = known.network(blocks=(*v4.SMALL, v4.SMALL[-1]))
     assert recognise(more.arrays()) is None
+
+
+@pytest.mark.parametrize("file", ["m.tflite", "m.onnx"])
+@pytest.mark.parametrize("builder", [MobileNetV3Small, MobileNetV4ConvSmall])
+def test_a_file_with_a_top_of_ones_own_gives_it_back(tmp_path, builder, file):
+    """One convolution stands on the pool there, where the paper's top has two."""
+
+    def net():
+        base = builder((64, 64, 3), 0.35, include_top=False, weights=None)
+        return replace_top(base, 3, activation="sigmoid")
+
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    model = net()
+    settle(model, x)
+    export(model, tmp_path / file)
+    again = net()
+    load_weights(again, tmp_path / file)
+    expected = np.asarray(model(x))
+    assert expected.std(axis=0).max() > 0.01
+    np.testing.assert_allclose(again(x), expected, atol=1e-4)  # batch norms were folded
+
+
+def test_an_onnx_file_gives_its_net_back(tmp_path):
+    """At 64 pixels as at all others: V4 pads in one way only, beside SAME."""
+    model = randomise(build(blocks=v4.SMALL, alpha=0.35))
+    export(model, tmp_path / "m.onnx")
+    found = inspect_weights(tmp_path / "m.onnx")
+    assert found.origin.net == "MobileNetV4ConvSmall"
+    assert (found.conventions.epsilon, found.conventions.padding) == (1e-5, "symmetric")
+    again = build(blocks=v4.SMALL, alpha=0.35)
+    load_weights(again, tmp_path / "m.onnx")
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    np.testing.assert_allclose(again(x), model(x), atol=1e-4)  # batch norms were folded

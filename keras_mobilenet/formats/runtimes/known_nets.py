@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -62,11 +62,16 @@ class Candidate:
     options: Mapping[str, Any]
     padding: Padding = "same"
     size: tuple[int | None, int | None] = (None, None)
+    retopped: bool = False  # a classifier stands on the pool, without a convolution between
 
     @cached_property
     def net(self) -> Net:
         """The net."""
-        return self.family.network(padding=self.padding, size=self.size, **self.options)
+        build = partial(self.family.network, padding=self.padding, size=self.size, **self.options)
+        if not self.retopped:
+            return build()
+        base = build(include_top=False)
+        return Net((*base, *self.family.top(base.layers[-1].channels, 1, "avg")))
 
     @property
     def name(self) -> str:
@@ -104,15 +109,26 @@ def held_net(
         layers = candidate.net.convolutions[: len(steps)]
         reason = _difference(candidate, steps)
         if reason is None:
-            # Which blocks add depends on their widths.
-            origin = candidate.family.recognise(shapes(candidate, layers))
-            options = {**candidate.options, "alpha": origin.alpha} if origin else candidate.options
-            exact = replace(candidate, options=options)
+            exact = _of_widths(candidate, layers[-1], shapes(candidate, layers))
             _check_wiring(exact, steps)
             return exact, exact.net.convolutions[: len(steps)]
         reasons.append(reason)
     # The net that is alike the longest says best what differs.
     raise CheckpointError(max(reasons, key=lambda reason: reason[0])[1])
+
+
+def _of_widths(candidate: Candidate, last: Layer, shapes: Mapping[str, Shape]) -> Candidate:
+    """Return the net that has arrays of these shapes: which blocks add depends on their widths.
+
+    So does what stands on the pool as the last convolution: a net's own is of one width, and where
+    it is of another, it is a classifier in the place of the whole top.
+    """
+    origin = candidate.family.recognise(shapes)
+    if origin is None:
+        return candidate
+    exact = replace(candidate, options={**candidate.options, "alpha": origin.alpha})
+    own = exact.net.by_name[last.name].channels == shapes[f"{last.name}/kernel"][-1]
+    return replace(exact, retopped=last.part == "top" and last.role == "head" and not own)
 
 
 def _difference(candidate: Candidate, steps: Sequence[Step]) -> tuple[int, str] | None:

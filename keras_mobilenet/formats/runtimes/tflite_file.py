@@ -84,6 +84,7 @@ def _checkpoint(graph: Graph) -> Checkpoint:
         NAME,
         arrays,
         Conventions(
+            net.family.conventions.epsilon,  # folded: that of a net as its builder makes it
             padding=_padding(graph, net, layers, walk.steps),
             activation=_activation(graph, net.net, layers, walk.steps),
         ),
@@ -208,14 +209,16 @@ def _ends_at_6(tensor: Tensor) -> bool:
 
 
 def _all_arrays(walk: Walk, candidate: Candidate, layers: Sequence[Layer]) -> dict[str, ArrayLike]:
-    norms = candidate.net.batch_norm_names()
+    norms, epsilon = candidate.net.batch_norm_names(), candidate.family.conventions.epsilon
     arrays: dict[str, ArrayLike] = {}
     for layer, step in zip(layers, walk.steps, strict=True):
-        arrays |= _arrays(walk, layer, step, norms.get(layer.name, ""))
+        arrays |= _arrays(walk, layer, step, norms.get(layer.name, ""), epsilon)
     return arrays
 
 
-def _arrays(walk: Walk, layer: Layer, step: Step, batch_norm: str) -> dict[str, ArrayLike]:
+def _arrays(
+    walk: Walk, layer: Layer, step: Step, batch_norm: str, epsilon: float
+) -> dict[str, ArrayLike]:
     inputs = step.operator.inputs
     kernel = _kernel(layer, step, _constant(walk, layer.name, inputs[1]), f"{layer.name}/kernel")
     channels = kernel.shape[-1] * (kernel.shape[2] if layer.kind == "DepthwiseConv2D" else 1)
@@ -229,7 +232,7 @@ def _arrays(walk: Walk, layer: Layer, step: Step, batch_norm: str) -> dict[str, 
         bias = Lazy((channels,), _FLOAT, partial(_less_3, bias))
     if layer.bias:
         return {f"{layer.name}/kernel": kernel, f"{layer.name}/bias": bias}
-    return {f"{layer.name}/kernel": kernel} | folded_batch_norm(batch_norm, bias)
+    return {f"{layer.name}/kernel": kernel} | folded_batch_norm(batch_norm, bias, epsilon)
 
 
 def _less_3(bias: ArrayLike) -> np.ndarray[Any, Any]:

@@ -78,13 +78,13 @@ def _graph(path: str, max_bytes: int) -> Any:
 
 def _checkpoint(graph: Graph, walk: Walk) -> Checkpoint:
     def shapes(candidate: Candidate, layers: Sequence[Layer]) -> Mapping[str, Shape]:
-        return shapes_of(_arrays(walk, candidate.net, layers))
+        return shapes_of(_arrays(walk, candidate, layers))
 
     candidate, layers = held_net(walk.steps, shapes)
     _check_groups(layers, walk.steps)
     activation = _activation(walk, candidate.net, layers)
-    epsilon, folded = _batch_norms(walk, candidate.net, layers)
-    arrays = _arrays(walk, candidate.net, layers)
+    epsilon, folded = _batch_norms(walk, candidate, layers)
+    arrays = _arrays(walk, candidate, layers)
     size = onnx_padding.size(graph.shape, channels_last=walk.channels_last)
     padding, notes = onnx_padding.decide(size, _pads(layers, walk.steps), candidate)
     if folded:
@@ -126,12 +126,12 @@ def _check_groups(layers: Sequence[Layer], steps: Sequence[Step]) -> None:
             raise CheckpointError(f"{layer.name} has {groups} groups of channels")
 
 
-def _batch_norms(walk: Walk, net: Net, layers: Sequence[Layer]) -> tuple[float, bool]:
+def _batch_norms(walk: Walk, candidate: Candidate, layers: Sequence[Layer]) -> tuple[float, bool]:
     """Return the epsilon of all batch norms, and whether they were folded."""
-    norms = net.batch_norm_names()
+    norms = candidate.net.batch_norm_names()
     steps = [step for layer, step in zip(layers, walk.steps, strict=True) if layer.name in norms]
     nodes = [step.norm for step in steps if step.norm]
-    epsilons = {_epsilon(node) for node in nodes} or {Conventions().epsilon}
+    epsilons = {_epsilon(node) for node in nodes} or {candidate.family.conventions.epsilon}
     if len(epsilons) > 1 or len(nodes) not in (0, len(steps)):
         raise CheckpointError("the batch norms differ: in epsilon, or only some are folded")
     return epsilons.pop(), not nodes
@@ -183,13 +183,13 @@ def _pads(layers: Sequence[Layer], steps: Sequence[Step]) -> list[onnx_padding.P
     return found
 
 
-def _arrays(walk: Walk, net: Net, layers: Sequence[Layer]) -> dict[str, ArrayLike]:
-    norms = net.batch_norm_names()
+def _arrays(walk: Walk, candidate: Candidate, layers: Sequence[Layer]) -> dict[str, ArrayLike]:
+    norms, epsilon = candidate.net.batch_norm_names(), candidate.family.conventions.epsilon
     arrays: dict[str, ArrayLike] = {}
     for number, (layer, step) in enumerate(zip(layers, walk.steps, strict=True)):
         arrays[f"{layer.name}/kernel"] = _kernel(layer, step)
         if layer.name in norms:
-            arrays |= _batch_norm(layer.name, norms[layer.name], step)
+            arrays |= _batch_norm(layer.name, norms[layer.name], step, epsilon)
         else:
             shifted = walk.activations.get(number) == {GATE_OF_SUM}
             arrays[f"{layer.name}/bias"] = _bias(layer, step, shifted=shifted)
@@ -216,7 +216,7 @@ def _without_window(step: Step) -> ArrayLike:
     return Lazy(step.shape[:2], kernel.dtype, lambda: np.asarray(kernel).reshape(step.shape[:2]))
 
 
-def _batch_norm(name: str, batch_norm: str, step: Step) -> dict[str, ArrayLike]:
+def _batch_norm(name: str, batch_norm: str, step: Step, epsilon: float) -> dict[str, ArrayLike]:
     """Return a batch norm: its own arrays, or those of one that does what folding left."""
     parts = (step.bias, step.norm, step.scale, step.shift)
     if step.norm is None and all(part is None for part in parts):
@@ -230,9 +230,10 @@ def _batch_norm(name: str, batch_norm: str, step: Step) -> dict[str, ArrayLike]:
             for index, variable in enumerate(BATCH_NORM_ARRAYS, start=1)
         }
     if step.scale is None and step.shift is None and step.bias is not None:
-        return folded_batch_norm(batch_norm, step.bias)
+        return folded_batch_norm(batch_norm, step.bias, epsilon)
     zeros = np.zeros(step.channels, np.float32)
-    arrays = folded_batch_norm(batch_norm, zeros if step.shift is None else _flat(step.shift))
+    shift = zeros if step.shift is None else _flat(step.shift)
+    arrays = folded_batch_norm(batch_norm, shift, epsilon)
     if step.scale is not None:
         arrays[f"{batch_norm}/gamma"] = _flat(step.scale)
     if step.bias is not None:

@@ -93,6 +93,8 @@ def decide(
         if _fits(replace(candidate, padding=padding, size=known), by_axis)
     ]
     at = " x ".join(str(n) if n else "any" for n in known)
+    if _is_symmetric(candidate):
+        fitting = [padding for padding in fitting if padding != "keras"]
     if not fitting:
         raise CheckpointError(f"at {at} pixels the graph pads as no known {candidate.name} does")
     if len(fitting) == 1:
@@ -110,6 +112,13 @@ def decide(
     )
     padding: Padding = "keras" if keras else "same"
     return padding, (f"the graph tells its padding at {at} pixels only: took {padding!r}",)
+
+
+def _is_symmetric(candidate: Candidate) -> bool:
+    """Return whether the padding of a net's builder is the symmetric one."""
+    paddings: tuple[Padding, ...] = ("keras", "symmetric")
+    own, symmetric = (replace(candidate, padding=p, size=(None, None)).net for p in paddings)
+    return own == symmetric
 
 
 def _convolutions(candidate: Candidate) -> list[Layer]:
