@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -220,3 +221,22 @@ def impatient(cache, monkeypatch):
     from keras_mobilenet.checkpoints.published import http_files
 
     monkeypatch.setattr(http_files, "RETRY_POLICY", replace(http_files.RETRY_POLICY, timeout=1.0))
+
+
+@pytest.fixture
+def hub_client(monkeypatch, tmp_path):
+    """Return what makes the hub's client read its settings anew: it does so when it is imported."""
+
+    def settings(**variables):
+        for name in [*sys.modules]:
+            if name.partition(".")[0] == "huggingface_hub":
+                monkeypatch.delitem(sys.modules, name)
+        fixed = {
+            "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HOME": str(tmp_path),
+            "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_OFFLINE": "0", "HF_HUB_ETAG_TIMEOUT": "2", "HF_TOKEN": "",
+        }  # fmt: skip
+        for name, value in (fixed | variables).items():
+            monkeypatch.setenv(name, value)
+
+    return settings

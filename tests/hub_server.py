@@ -52,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "RepoNotFound")
         elif isinstance(files, tuple):
             self.refuse(*files)
+        elif server.private.get(f"{owner}/{name}") not in (None, self.headers["Authorization"]):
+            self.refuse(401, "RepoNotFound")
         elif revision not in ("main", *server.commits):
             self.refuse(404, "RevisionNotFound")
         elif file not in files:
@@ -60,20 +62,34 @@ class Handler(BaseHTTPRequestHandler):
             self.give(files[file], revision, with_body)
 
     def give(self, body, revision, with_body):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        commit = COMMIT if revision == "main" else revision
+        tag, commit = hashlib.sha256(body).hexdigest(), revision
+        if revision == "main":
+            commit = self.server.newest.pop(0) if len(self.server.newest) > 1 else self.newest
+        begin = int((self.headers["Range"] or "bytes=0-")[6:].rstrip("-"))
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - begin))
+        self.send_header("ETag", f'"{tag}"')
         self.send_header("X-Repo-Commit", commit)
         self.end_headers()
         if with_body:
-            self.wfile.write(body)
+            if self.server.breaks and len(body) > 1000:
+                self.server.breaks -= 1
+                self.wfile.write(body[begin : (begin + len(body)) // 2])
+                self.close_connection = True
+                return
+            self.wfile.write(body[begin:])
+
+    @property
+    def newest(self):
+        return self.server.newest[0]
 
     def refuse(self, status, code):
         self.send_response(status)
         self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", "0")
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.newest)
         self.end_headers()
 
     def log_message(self, *_):
@@ -86,6 +102,9 @@ def hub(repositories, commits=(COMMIT,)):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.repositories, server.commits, server.asked = repositories, commits, []
+        server.newest = [COMMIT]  # what "main" is, and becomes with each file that is asked of it
+        server.breaks = 0  # transfers that are yet to break off in the middle
+        server.private = {}  # "owner/name" to the header that opens it
         server.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -13,7 +13,8 @@ from keras_mobilenet.checkpoints.net_weights import (
     published_builder,
     wanted_conventions,
 )
-from keras_mobilenet.checkpoints.published.weights import path_of
+from keras_mobilenet.checkpoints.published.hub import source_of
+from keras_mobilenet.checkpoints.published.weights import local_weights, path_of
 from keras_mobilenet.images.model_info import as_published
 from keras_mobilenet.models import graph
 from keras_mobilenet.models.model_files import info_of, set_info
@@ -54,6 +55,7 @@ def build_model(
         CheckpointError: the file of weights cannot be read or does not fit.
         DownloadError: the published weights are neither at hand nor to be fetched.
     """
+    given["weights"] = local_weights(given["weights"])
     # A warning names the line that called the builder, which is two calls above.
     checked = arguments.check(family, **given, data_format=graph.data_format(), frames=2)
     arguments.check_training(bn_momentum, weight_decay)
@@ -81,8 +83,8 @@ def build_model(
     model = graph.model(inputs, graph.build(net, x, settings), checked.name or default_name)
     if path is not None:
         logger.info("%s", load_weights(model, path, adapt_channels=True))
-    if checked.hub:
-        set_info(model, as_published(info_of(model), checked.hub, channels))
+    if checked.hub and path is not None:
+        set_info(model, as_published(info_of(model), checked.hub, channels, source_of(path)))
     return model
 
 
@@ -95,7 +97,9 @@ def from_pretrained(name: str, **arguments: Any) -> Any:
 
     Args:
         name: A repository of the hub, as in `"timm/mobilenetv1_100.ra4_e3600_r224_in1k"`. It is
-            fetched with `huggingface_hub` into that package's cache, unless it is there.
+            fetched with `huggingface_hub` into that package's cache, unless it is there. Of
+            `"hf://owner/name"`, which `weights list` does not have, net and preprocessing are
+            told by the file and the settings beside it.
         arguments: Those of the net's builder in place of the row's: `input_shape`, by default
             of the size that the publisher tests with, `include_top`, `pooling`,
             `classifier_activation` and others.

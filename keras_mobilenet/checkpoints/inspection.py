@@ -12,6 +12,8 @@ from keras_mobilenet.checkpoints.load_errors import undecided
 from keras_mobilenet.checkpoints.loading import info_in, top_arrays, without_background
 from keras_mobilenet.checkpoints.net_weights import builder_of, net_weights, published_builder
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
+from keras_mobilenet.checkpoints.published.names import is_name, row_name
+from keras_mobilenet.checkpoints.published.weights import file_of
 from keras_mobilenet.checkpoints.writing.timm_folder import write_timm_folder
 from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
@@ -81,7 +83,7 @@ def convert_weights(
     come from: the source's name, format, SHA-256 and conventions. A background class is dropped.
 
     Args:
-        source: A file in any readable format; with `to`, also the name of published weights.
+        source: A file in any readable format, or the name of published weights on the hub.
         target: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout). With
             `to="timm"` a folder, for `model.safetensors` and `config.json`.
         to: `"timm"` for its names, order of axes and settings: it opens the folder by
@@ -101,6 +103,8 @@ def convert_weights(
     if to is not None:
         check_choice("to", to, (_TIMM,))
         return _to_timm(source, target, preprocessing, labels)
+    if is_name(source):
+        source = file_of(os.fspath(source))
     with open_checkpoint(source) as checkpoint:
         origin = recognise(shapes_of(checkpoint.arrays))
         if origin is None:
@@ -139,8 +143,8 @@ def _to_timm(
     labels: Sequence[Label] | None,
 ) -> Inspection:
     name = os.fspath(source)
-    row = None if os.path.exists(name) else table.find(name)
-    weights = net_weights(published_builder(name, {}) if row else builder_of(name))
+    row = table.find(row_name(name)) if is_name(name) else None
+    weights = net_weights(published_builder(name, {}) if is_name(name) else builder_of(name))
     classifier = weights.net.classifier
     classes = classifier.channels if classifier else None
     info = weights.info.given(preprocessing, labels, classes)

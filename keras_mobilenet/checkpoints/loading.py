@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -17,6 +17,8 @@ from keras_mobilenet.checkpoints.model_weights import (
     variables_of,
     windows_of,
 )
+from keras_mobilenet.checkpoints.published.hub import source_of
+from keras_mobilenet.checkpoints.published.settings import info_beside
 from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.formats.arrays import (
@@ -32,8 +34,8 @@ from keras_mobilenet.formats.arrays import (
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.images.model_info import ModelInfo, info_from
-from keras_mobilenet.nets.families.registry import net_with_arrays, recognise
-from keras_mobilenet.nets.net import Net, Origin, Shape
+from keras_mobilenet.nets.families.registry import family, net_with_arrays, recognise
+from keras_mobilenet.nets.net import KERAS, Net, Origin, Shape
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,25 @@ def load_weights(
 
 
 def info_in(path: str | PathLike[str], checkpoint: Checkpoint) -> ModelInfo | None:
-    """Return what a file says of its net's input and outputs; None if nothing.
+    """Return what is said of a net's input and outputs in its file, or beside another library's.
+
+    None stands for Keras' own, which need not be said. Of another library's file, and of a net
+    whose publishers scale pixels each in their own way, nothing is taken for granted.
 
     Raises:
         CheckpointError: it is damaged.
     """
-    if checkpoint.info is None:
+    source = source_of(path)
+    if checkpoint.info is not None:
+        with about_file(path, "Save the weights again."):
+            info = info_from(checkpoint.info)
+        return replace(info, source=source or info.source)
+    if checkpoint.foreign:
+        return replace(info_beside(path), source=source)
+    origin = recognise(shapes_of(checkpoint.arrays))
+    if origin is None or family(origin.net).publisher == KERAS:
         return None
-    with about_file(path, "Save the weights again."):
-        return info_from(checkpoint.info)
+    return ModelInfo(preprocessing=None, source=source)
 
 
 def read_values(

@@ -15,7 +15,9 @@ import numpy as np
 
 from keras_mobilenet.checkpoints.load_errors import other_conventions, undecided
 from keras_mobilenet.checkpoints.loading import info_in, read_values
-from keras_mobilenet.checkpoints.published.weights import path_of
+from keras_mobilenet.checkpoints.published import names
+from keras_mobilenet.checkpoints.published.hub import repository_file, source_of
+from keras_mobilenet.checkpoints.published.weights import local_weights, path_of
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import shapes_of, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
@@ -62,6 +64,7 @@ class NetWeights:
     includes_preprocessing: bool
     published: Published | None = None  # the row of weights from the hub
     saved: ModelInfo | None = None  # what the file says of the net's input and outputs
+    source: str | None = None  # "owner/name@commit" of a file from the hub
 
     @property
     def info(self) -> ModelInfo:
@@ -74,7 +77,7 @@ class NetWeights:
         info = ModelInfo(size, preprocessing=scaling, labels=labels)
         channels = self.net.layers[0].channels
         if self.published:
-            return as_published(info, self.published, channels)
+            return as_published(info, self.published, channels, self.source)
         if self.saved:
             return as_saved(info, self.saved, classes=classes, channels=channels)
         return info
@@ -106,15 +109,28 @@ def builder_of(path: str | PathLike[str]) -> Builder:
 def published_builder(name: str, arguments: Mapping[str, Any]) -> Builder:
     """Return the builder of the net whose published weights have a name on the hub.
 
-    Its images are of the size that the publisher tests with, unless `arguments` say otherwise.
+    Its images are of the size that the publisher tests with, unless `arguments` say otherwise. Of a
+    repository that is no row, net and size are told by its file and its settings.
 
     Raises:
         ValueError: no such weights are known.
     """
-    row = table.get(name)
+    asked = names.repository(name)
+    if asked is not None:
+        return _repository_builder(asked, arguments)
+    row = table.get(names.row_name(name))
     size = row.test.size
-    given = {"input_shape": (size, size, 3), **row.arguments, **arguments, "weights": name}
+    given = {"input_shape": (size, size, 3), **row.arguments, **arguments, "weights": str(row)}
     return Builder(row.net, given)
+
+
+def _repository_builder(asked: names.Repository, arguments: Mapping[str, Any]) -> Builder:
+    """Return the builder of the net in a repository, at the commit that was found."""
+    path = repository_file(asked.name, asked.revision)
+    found = builder_of(path)
+    commit = (source_of(path) or "").partition("@")[2]
+    weights = str(replace(asked, revision=commit or asked.revision))
+    return Builder(found.net, {**found.arguments, **arguments, "weights": weights})
 
 
 def net_weights(builder: Builder) -> NetWeights:
@@ -136,6 +152,7 @@ def net_weights(builder: Builder) -> NetWeights:
         raise ValueError("A net without weights predicts nothing. Pass `weights`.")
     if random:
         given["weights"] = None
+    given["weights"] = local_weights(given["weights"])
     checked = arguments.check(family, **given, data_format="channels_last", frames=2)
     path = path_of(checked)
     channels = checked.input_shape[-1]
@@ -153,7 +170,7 @@ def net_weights(builder: Builder) -> NetWeights:
     return NetWeights(
         family, net, arrays, conventions,
         checked.name or family.name, checked.size, activation,
-        bool(given.get("include_preprocessing")), checked.hub, saved,
+        bool(given.get("include_preprocessing")), checked.hub, saved, source_of(path or ""),
     )  # fmt: skip
 
 

@@ -21,7 +21,9 @@ from keras_mobilenet.checkpoints.net_weights import (
     NetWeights,
     builder_of,
     net_weights,
+    published_builder,
 )
+from keras_mobilenet.checkpoints.published.names import is_name
 from keras_mobilenet.checkpoints.writing.model_file import write_model_file
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
@@ -92,7 +94,7 @@ def is_exported(model: Any) -> bool:
 
 
 def open_model(model: Any) -> Opened:
-    """Open a Keras model, a `.keras` file, a `Builder`, `NetWeights`, or a file of weights.
+    """Open a Keras model, a `.keras` file, a `Builder`, `NetWeights`, a file or a name of weights.
 
     What is open stays as it is. Keras is imported for a Keras model, and for a file whose model
     has layers that only Keras knows.
@@ -104,6 +106,8 @@ def open_model(model: Any) -> Opened:
     if isinstance(model, Opened):
         return model
     if isinstance(model, (str, PathLike)):
+        if is_name(model):
+            return _open_net(published_builder(os.fspath(model), {}))
         path = _existing(model)
         return _open_keras_file(path) if path.endswith(_SUFFIX) else _open_net(builder_of(path))
     if isinstance(model, NetWeights):

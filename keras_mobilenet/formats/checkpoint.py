@@ -26,6 +26,7 @@ class Checkpoint:
             does not tell which.
         info: What a file of ours says of its net's input and outputs: the text of a `ModelInfo`,
             as read; None where there is none.
+        foreign: Whether it comes from where nets take something else than Keras' -1 to 1, or may.
     """
 
     format: str
@@ -35,6 +36,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     candidates: Mapping[str, Conventions] = field(default_factory=dict)
     info: str | None = None
+    foreign: bool = False
 
 
 WRITER = "keras_mobilenet"  # the value of "format" in files that we wrote

@@ -80,9 +80,10 @@ class ModelInfo:
         if self.preprocessing is None:
             raise ValueError(
                 "How pixels become this model's input is not known: nothing is recorded with it, "
-                "and its graph neither scales pixels nor begins with a MobileNet. Pass "
+                "and it neither scales pixels nor is one of Keras' own MobileNets. Pass "
                 f"`preprocessing` (--preprocessing in commands): {TEXTS}. Or pass floats as the "
-                "model takes them."
+                "model takes them; or write it into a file of weights once, with "
+                "`keras-mobilenet weights convert FILE NEW.safetensors --preprocessing TEXT`."
             )
         return self.preprocessing
 
@@ -173,8 +174,10 @@ def as_published(
         keep_aspect=True,
         source=source or str(row),
     )
-    if info.preprocessing != MINUS_ONE_TO_ONE or row.takes_minus_one_to_one:
+    if info.preprocessing not in (None, MINUS_ONE_TO_ONE):
         return info
+    if row.takes_minus_one_to_one:
+        return replace(info, preprocessing=MINUS_ONE_TO_ONE)
     return replace(info, preprocessing=_scaling(row, channels))
 
 
@@ -205,8 +208,10 @@ def _before(
     known: Preprocessing | None, net: Preprocessing | None, channels: int
 ) -> Preprocessing | None:
     """Return what goes before a model whose net takes `net`, and that took `known` for -1 to 1."""
-    if net is None or known is None or net.is_close(MINUS_ONE_TO_ONE):
-        return known if net else None
+    if net is None:  # a model that scales pixels was told to, by who built it
+        return None if known == MINUS_ONE_TO_ONE else known
+    if known is None or net.is_close(MINUS_ONE_TO_ONE):
+        return known
     if any(isinstance(x, tuple) and len(x) != channels for x in (net.scale, net.offset)):
         return None
     if known == MINUS_ONE_TO_ONE:

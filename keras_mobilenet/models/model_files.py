@@ -71,7 +71,12 @@ def info_of_net(model: Any) -> ModelInfo | None:
 
 
 def set_info_of_net(model: Any, saved: ModelInfo) -> None:
-    """Remember what a file of the weights of a model's net says, if that is the first in it."""
+    """Remember what a file of the weights of a model's net says, if that is the first in it.
+
+    Of a file that does not say how pixels become the input, what was set before stays.
+    """
+    if saved.preprocessing is None and model in _infos:
+        return
     if net_at_input(model) is not None:
         channels = model.inputs[0].shape[1 if _channels_first(model) else -1]
         info = as_saved(info_of(model), saved, classes=classes_of(model), channels=channels)

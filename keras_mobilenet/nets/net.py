@@ -63,6 +63,7 @@ Role = Literal[  # what a layer with a kernel does in its part; "" of the others
 OUTPUT_STRIDES: tuple[OutputStride, ...] = get_args(OutputStride)
 INPUT = "input"  # and a number
 RESCALING = "rescaling"
+KERAS = "Keras"  # the publisher of V1 to V3
 RELU_MAX = 6.0
 RELU_MAXIMA: dict[Activation, float | None] = {"relu6": RELU_MAX, "relu": None}
 BATCH_NORM_ARRAYS = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -366,7 +367,7 @@ class Family:
     stem: int  # filters
     width: Callable[[int, float], int]  # from filters and alpha
     model_name: Callable[[float, Length], str | None]  # from alpha and the image's height
-    publisher: str = "Keras"  # whose net its builder's own is
+    publisher: str = KERAS  # whose net its builder's own is
     # Of Keras' published weights, from alpha, size and `include_top`; and where these lie.
     file_name: Callable[..., str] | None = None
     folder: str | None = None

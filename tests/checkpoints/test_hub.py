@@ -1,8 +1,7 @@
-"""Published weights by name: the hub's own client, asked of a server on this machine."""
+"""Published weights by name: the hub's own hub_client, asked of a server on this machine."""
 
 import builtins
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -45,32 +44,13 @@ def files():
     }
 
 
-@pytest.fixture
-def client(monkeypatch, tmp_path):
-    """Return what makes the client read its settings anew: it does so when it is imported."""
-
-    def settings(**variables):
-        for name in [*sys.modules]:
-            if name.partition(".")[0] == "huggingface_hub":
-                monkeypatch.delitem(sys.modules, name)
-        fixed = {
-            "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HOME": str(tmp_path),
-            "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HUB_OFFLINE": "0", "HF_HUB_ETAG_TIMEOUT": "2", "HF_TOKEN": "",
-        }  # fmt: skip
-        for name, value in (fixed | variables).items():
-            monkeypatch.setenv(name, value)
-
-    return settings
-
-
 def pickles(server):
     return [request for request in server.asked if ".bin" in request]
 
 
-def test_pinned_file_is_fetched_once_with_its_config_and_nothing_else(files, client):
+def test_pinned_file_is_fetched_once_with_its_config_and_nothing_else(files, hub_client):
     with hub(files, commits=(PINNED.revision,)) as server:
-        client(HF_ENDPOINT=server.url)
+        hub_client(HF_ENDPOINT=server.url)
         assert at_hand(PINNED) is None
         path = hub_file(PINNED)
         asked = len(server.asked)
@@ -83,28 +63,28 @@ def test_pinned_file_is_fetched_once_with_its_config_and_nothing_else(files, cli
         assert all(PINNED.revision in request for request in server.asked)
 
 
-def test_both_files_are_of_one_commit_and_are_found_offline(files, client):
+def test_both_files_are_of_one_commit_and_are_found_offline(files, hub_client):
     with hub(files) as server:
-        client(HF_ENDPOINT=server.url)
+        hub_client(HF_ENDPOINT=server.url)
         path = hub_file(NEWEST)
         assert COMMIT in path
         of_config = [request for request in server.asked if "config.json" in request]
         assert of_config
         assert all(COMMIT in request for request in of_config)
-        client(HF_ENDPOINT=server.url, HF_HUB_OFFLINE="1")
+        hub_client(HF_ENDPOINT=server.url, HF_HUB_OFFLINE="1")
         asked = len(server.asked)
         assert hub_file(NEWEST) == path == at_hand(NEWEST)
         assert len(server.asked) == asked
-    client(HF_ENDPOINT=server.url)  # where nobody answers any more
+    hub_client(HF_ENDPOINT=server.url)  # where nobody answers any more
     assert hub_file(NEWEST) == path
 
 
-def test_repository_without_a_config_serves_as_well(files, client):
-    only = {NEWEST.repository: {"model.safetensors": b"weights"}}
-    with hub(only) as server:
-        client(HF_ENDPOINT=server.url)
+def test_repository_without_a_config_serves_as_well(files, hub_client):
+    weights = files[NEWEST.repository]["model.safetensors"]
+    with hub({NEWEST.repository: {"model.safetensors": weights}}) as server:
+        hub_client(HF_ENDPOINT=server.url)
         with open(hub_file(NEWEST), "rb") as file:
-            assert file.read() == b"weights"
+            assert file.read() == weights
 
 
 @pytest.mark.parametrize(
@@ -114,13 +94,16 @@ def test_repository_without_a_config_serves_as_well(files, client):
         ((401, "GatedRepo"), "the repository is gated.\nAccept its terms at http"),
         ((403, "GatedRepo"), "the repository is gated.\nAccept its terms at http"),
         ({"pytorch_model.bin": b"code"}, "no model.safetensors, and pickles are not fetched"),
-        ({"model.safetensors": bytes(NEWEST.max_bytes + 1)}, "has 8,.* bytes, and that net's"),
+        (
+            {"model.safetensors": bytes(NEWEST.max_bytes + 1)},
+            "its model.safetensors has 8,997,473 bytes, and that",
+        ),
         ((418, "Teapot"), "is not in .*, and http://.* did not give it .*418"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_remedy_and_nothing_is_kept(repository, message, client):
+def test_what_is_wrong_is_said_with_the_remedy_and_nothing_is_kept(repository, message, hub_client):
     with hub({NEWEST.repository: repository} if repository else {}) as server:
-        client(HF_ENDPOINT=server.url)
+        hub_client(HF_ENDPOINT=server.url)
         with pytest.raises(DownloadError, match=f"^{NEWEST.repository}: .*{message}"):
             hub_file(NEWEST)
         assert at_hand(NEWEST) is None
@@ -128,16 +111,16 @@ def test_what_is_wrong_is_said_with_the_remedy_and_nothing_is_kept(repository, m
         assert not [request for request in server.asked if request.startswith("GET")]
 
 
-def test_commit_that_is_gone_is_named(files, client):
+def test_commit_that_is_gone_is_named(files, hub_client):
     with hub(files) as server:
-        client(HF_ENDPOINT=server.url)
+        hub_client(HF_ENDPOINT=server.url)
         with pytest.raises(DownloadError, match=f"has no commit {PINNED.revision}"):
             hub_file(PINNED)
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "KERAS_MOBILENET_OFFLINE"])
-def test_offline_names_the_variable(variable, client):
-    client(HF_ENDPOINT="http://127.0.0.1:9", **{variable: "1"})
+def test_offline_names_the_variable(variable, hub_client):
+    hub_client(HF_ENDPOINT="http://127.0.0.1:9", **{variable: "1"})
     with pytest.raises(DownloadError, match=f"not asked, because {variable} is set"):
         hub_file(PINNED)
 
@@ -157,9 +140,9 @@ def test_missing_client_ends_in_the_line_that_installs_it(monkeypatch):
 
 
 @pytest.fixture
-def served(files, client):
+def served(files, hub_client):
     with hub(files, commits=(COMMIT, PINNED.revision)) as server:
-        client(HF_ENDPOINT=server.url)
+        hub_client(HF_ENDPOINT=server.url)
         yield server
 
 

@@ -1,24 +1,29 @@
-"""Published weights on Hugging Face's hub, by that company's own client.
+"""Weights on Hugging Face's hub, by that company's own client.
 
 The client's cache and settings hold: `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`,
-`HF_TOKEN`. Only safetensors and `config.json` are ever asked for, both of one commit; a pickle,
-which could run code, never is.
+`HF_TOKEN`. Only safetensors and files of settings in JSON are ever asked for, all of one commit; a
+pickle, which could run code, never is.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from keras_mobilenet.checkpoints.published.download import OFFLINE_VARIABLE, is_offline
-from keras_mobilenet.errors import DownloadError, MissingExtraError, fault
+from keras_mobilenet.checkpoints.published import hub_errors
+from keras_mobilenet.checkpoints.published.hub_errors import Wanted
+from keras_mobilenet.errors import CheckpointError, DownloadError, MissingExtraError, fault
+from keras_mobilenet.files import replacing
 from keras_mobilenet.nets.published.rows import Published
 
 EXTRA = "hub"
-_CONFIG = "config.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PROCESSOR = "preprocessor_config.json"  # transformers' own place for what pixels become
 _CONFIG_BYTES = 1 << 20  # at most; with the names of 1001 classes it has 70,000
+_MOST_BYTES = 256 << 20  # of a file that no row describes; the largest MobileNet's has 130 MB
+_SNAPSHOTS = "snapshots"  # in the client's cache: models--OWNER--NAME/snapshots/COMMIT/FILE
 
 
 def hub_file(row: Published) -> str:
@@ -28,14 +33,19 @@ def hub_file(row: Published) -> str:
         DownloadError: it is not there, and cannot be fetched or is larger than it may be.
         MissingExtraError: the client is not installed.
     """
-    client = _client(row)
-    with _explained(row, client):
-        path = _one_file(row, row.file, row.revision, client)
-        # Whatever is pushed in between: the client names a snapshot's folder after its commit.
-        commit = os.path.basename(os.path.dirname(path))
-        with suppress(client.errors.EntryNotFoundError):  # some repositories have none
-            _one_file(row, _CONFIG, commit, client)
-    return path
+    return _fetched(Wanted(row.repository, row.revision, row.file, row.max_bytes), (CONFIG,))
+
+
+def repository_file(repository: str, revision: str | None = None) -> str:
+    """Return the path of the file of weights of a repository that no row describes.
+
+    Its settings lie beside it, where it has any.
+
+    Raises:
+        DownloadError: it is not there, cannot be fetched, or is of no MobileNet.
+        MissingExtraError: the client is not installed.
+    """
+    return _fetched(Wanted(repository, revision, WEIGHTS, _MOST_BYTES), (CONFIG, PROCESSOR))
 
 
 def at_hand(row: Published) -> str | None:
@@ -48,88 +58,126 @@ def at_hand(row: Published) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _client(row: Published) -> Any:
+def source_of(path: str | os.PathLike[str]) -> str | None:
+    """Return "owner/name@commit" of a file in the client's cache; None of any other file."""
+    *_, repository, snapshots, commit, _ = ("", "", "", *os.path.abspath(path).split(os.sep))
+    kind, *names = repository.split("--")
+    if snapshots != _SNAPSHOTS or kind != "models" or len(names) != 2:
+        return None
+    return f"{'/'.join(names)}@{commit}"
+
+
+def _client(wanted: Wanted) -> Any:
     try:
         import huggingface_hub  # noqa: PLC0415 - an extra
         import huggingface_hub.constants  # noqa: PLC0415
         import huggingface_hub.errors  # noqa: PLC0415
     except ImportError as error:
-        raise MissingExtraError(f"Fetching {row.repository}", EXTRA) from error
+        raise MissingExtraError(f"Fetching {wanted.repository}", EXTRA) from error
     return huggingface_hub
 
 
-def _is_offline(client: Any) -> bool:
-    return bool(client.constants.HF_HUB_OFFLINE) or is_offline()
-
-
-def _one_file(row: Published, name: str, revision: str | None, client: Any) -> str:
-    """Return the path of one file of a repository; what is fetched is not larger than it may be."""
-    limit = row.max_bytes if name == row.file else _CONFIG_BYTES
-    where = {"repo_id": row.repository, "filename": name, "revision": revision}
-    local = _is_offline(client)
-    if not local:
-        planned = client.hf_hub_download(**where, dry_run=True)
-        if os.path.exists(planned.local_path):
-            return str(planned.local_path)
-        _check_size(row, name, planned.file_size, limit)
-    path: str = client.hf_hub_download(**where, local_files_only=local)
-    _check_size(row, name, os.path.getsize(path), limit)
+def _fetched(wanted: Wanted, settings: tuple[str, ...]) -> str:
+    """Return the path of a repository's file, whole, with its settings beside it."""
+    client = _client(wanted)
+    with hub_errors.explained(wanted, client):
+        planned = _planned(wanted, wanted.file, wanted.revision, client)
+        commit = planned.commit_hash  # of all that follows, whatever is pushed in between
+        _check_size(wanted, wanted.file, planned.file_size, wanted.max_bytes)
+        for name in settings:
+            if client.try_to_load_from_cache(wanted.repository, name, revision=commit):
+                continue  # it is there, or known to be nowhere
+            with suppress(client.errors.EntryNotFoundError):  # some repositories have none
+                config = _planned(wanted, name, commit, client)
+                _check_size(wanted, name, config.file_size, _CONFIG_BYTES)
+                _download(wanted, name, commit, client)
+        _check_config(wanted, os.path.join(os.path.dirname(planned.local_path), CONFIG))
+        path = _download(wanted, wanted.file, commit, client)
+        if not _is_whole(path):  # a cache half written, or damaged since
+            path = _again(wanted, path, commit, client)
+        _remember(wanted, path, commit)
     return path
 
 
-def _check_size(row: Published, name: str, size: int, limit: int) -> None:
-    if size > limit:
+def _planned(wanted: Wanted, name: str, revision: str | None, client: Any) -> Any:
+    """Return what the client would fetch, or has: commit, size and path."""
+    return client.hf_hub_download(
+        wanted.repository, name, revision=revision, dry_run=True,
+        local_files_only=hub_errors.is_kept_offline(client),
+    )  # fmt: skip
+
+
+def _download(wanted: Wanted, name: str, commit: str, client: Any, *, force: bool = False) -> str:
+    path: str = client.hf_hub_download(
+        wanted.repository, name, revision=commit, force_download=force,
+        local_files_only=hub_errors.is_kept_offline(client) and not force,
+    )  # fmt: skip
+    return path
+
+
+def _again(wanted: Wanted, path: str, commit: str, client: Any) -> str:
+    """Return the path of a file that is damaged in the cache, once it was fetched anew.
+
+    Raises:
+        DownloadError: the network must not be asked, or what it gives is no better.
+    """
+    if hub_errors.is_kept_offline(client):
+        variable = hub_errors.offline_variable(client)
+        found = f"{path} is cut off or damaged, and {variable} is set."
         raise DownloadError(
-            fault(
-                row.repository,
-                f"{name} has {size:,} bytes, and that net's has {limit:,} at most.",
-                "The repository was changed. Pass the path of a file of your own as `weights`.",
-            )
+            fault(wanted.repository, found, "Unset it once: the file is fetched again.")
         )
+    path = _download(wanted, wanted.file, commit, client, force=True)
+    if not _is_whole(path):
+        for name in {os.path.realpath(path), path}:
+            os.remove(name)
+        found = f"its {wanted.file} at {commit} is no whole safetensors file; it was not kept."
+        raise DownloadError(fault(wanted.repository, found, hub_errors.OWN_FILE))
+    return path
 
 
-@contextmanager
-def _explained(row: Published, client: Any) -> Iterator[None]:
-    """Turn the client's errors into a `DownloadError` that names the remedy."""
+def _is_whole(path: str) -> bool:
+    """Return whether a file has all the bytes that its header tells."""
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - loads NumPy
+
     try:
-        yield
-    except DownloadError:
-        raise
-    except (OSError, ValueError, RuntimeError, client.errors.HfHubHTTPError) as error:
-        found, remedy = _reason(row, error, client)
-        raise DownloadError(fault(row.repository, found, remedy)) from error
+        with safe_open(path, framework="numpy"):
+            return True
+    except SafetensorError:
+        return False
 
 
-def _reason(row: Published, error: Exception, client: Any) -> tuple[str, str]:
-    """Return what went wrong, and what to do."""
-    errors, page = client.errors, f"{client.constants.ENDPOINT}/{row.repository}"
-    login = "log in with `hf auth login`, or set HF_TOKEN"
-    if isinstance(error, errors.GatedRepoError):
-        return "the repository is gated.", f"Accept its terms at {page}, and {login}."
-    if isinstance(error, errors.RepositoryNotFoundError):
-        private = f"If it is private, {login}. Or pass the path of a file as `weights`."
-        return f"{client.constants.ENDPOINT} has no such repository, or a private one.", private
-    if isinstance(error, errors.RevisionNotFoundError):
-        own = "Pass the path of a file of your own as `weights`."
-        return f"the repository has no commit {row.revision}.", own
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return _not_cached(row, error, client)
-    if isinstance(error, errors.EntryNotFoundError):
-        other = "Convert it to safetensors yourself and pass that file's path as `weights`."
-        return f"it holds no {row.file}, and pickles are not fetched.", other
-    again = "Try again; what was fetched so far is kept and checked by the client."
-    return f"the file could not be fetched ({error}).", again
+def _remember(wanted: Wanted, path: str, commit: str) -> None:
+    """Note in the client's cache what commit a branch has, so that it is found without network."""
+    if wanted.revision == commit:
+        return
+    refs = Path(path).parents[2] / "refs" / (wanted.revision or "main")
+    with suppress(OSError):  # a cache that is only read
+        if refs.is_file() and refs.read_text(encoding="ascii") == commit:
+            return
+        refs.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(refs) as temporary:
+            Path(temporary).write_text(commit, encoding="ascii")
 
 
-def _not_cached(row: Published, error: Exception, client: Any) -> tuple[str, str]:
-    where = f"{row.file} is not in {client.constants.HF_HUB_CACHE}"
-    for variable, is_set in (
-        ("HF_HUB_OFFLINE", bool(client.constants.HF_HUB_OFFLINE)),
-        (OFFLINE_VARIABLE, is_offline()),
-    ):
-        if is_set:
-            found = f"{where}, and the network was not asked, because {variable} is set."
-            return found, f"Unset it once, or run `hf download {row.repository}` elsewhere."
-    remedy = "Look at the connection, HF_ENDPOINT and the proxy, or pass the path of a file."
-    reason = str(error.__cause__ or error).partition("\n")[0]
-    return f"{where}, and {client.constants.ENDPOINT} did not give it ({reason}).", remedy
+def _check_size(wanted: Wanted, name: str, size: int, limit: int) -> None:
+    if size > limit:
+        found = f"its {name} has {size:,} bytes, and that of such a net has {limit:,} at most."
+        raise DownloadError(fault(wanted.repository, found, hub_errors.OWN_FILE))
+
+
+def _check_config(wanted: Wanted, path: str) -> None:
+    """Raise where a repository's settings name another net, before that is fetched."""
+    from keras_mobilenet.formats.plain.third_party import read_config  # noqa: PLC0415 - NumPy
+
+    try:
+        config = read_config(path)
+    except CheckpointError as error:
+        raise DownloadError(fault(wanted.repository, f"{error}.", hub_errors.OWN_FILE)) from error
+    if not isinstance(config, dict):
+        return
+    for key in ("architecture", "model_type", "net"):  # timm's, transformers' and ours
+        name = config.get(key)
+        if isinstance(name, str) and "mobilenet" not in name:
+            found = f"its {CONFIG} says {key}={name!r}, which is no MobileNet."
+            raise DownloadError(fault(wanted.repository, found, hub_errors.ANOTHER))

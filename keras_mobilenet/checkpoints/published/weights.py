@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from typing import Any
 
 from keras_mobilenet.checkpoints.load_errors import mismatch_message
 from keras_mobilenet.checkpoints.published.download import Progress, find_or_fetch
-from keras_mobilenet.checkpoints.published.hub import hub_file
+from keras_mobilenet.checkpoints.published.hub import hub_file, repository_file
+from keras_mobilenet.checkpoints.published.names import repository, row_name
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import compare, shapes_of
 from keras_mobilenet.formats.registry import MAX_BYTES, open_checkpoint, unpacked_limit
@@ -14,6 +17,7 @@ from keras_mobilenet.nets.arguments import Arguments
 from keras_mobilenet.nets.families.registry import recognise
 from keras_mobilenet.nets.net import Net
 from keras_mobilenet.nets.pretrained import Pretrained
+from keras_mobilenet.nets.published import table
 
 
 def path_of(checked: Arguments) -> str | None:
@@ -27,6 +31,30 @@ def path_of(checked: Arguments) -> str | None:
     if checked.published:
         return weights_file(checked.published, checked.include_top)
     return hub_file(checked.hub) if checked.hub else checked.weights
+
+
+def local_weights(weights: Any) -> Any:
+    """Return a builder's `weights`, with the file of a repository of the hub in place of its name.
+
+    Raises:
+        DownloadError: it is neither at hand nor to be fetched.
+        MissingExtraError: the hub's client is not installed.
+        ValueError: no repository can have that name.
+    """
+    asked = repository(weights)
+    return repository_file(asked.name, asked.revision) if asked else row_name(weights)
+
+
+def file_of(name: str) -> str:
+    """Return the path of the file of weights that a name on the hub stands for.
+
+    Raises:
+        DownloadError: it is neither at hand nor to be fetched.
+        MissingExtraError: the hub's client is not installed.
+        ValueError: no such weights are known.
+    """
+    found = local_weights(name)
+    return found if os.path.exists(found) else hub_file(table.get(found))
 
 
 def weights_file(

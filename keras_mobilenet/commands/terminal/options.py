@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import re
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -27,8 +28,10 @@ from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.families.registry import BY_KEY, family
 from keras_mobilenet.nets.net import Size as PixelSize
 from keras_mobilenet.nets.pretrained import label
-from keras_mobilenet.nets.published import table
 from keras_mobilenet.nets.published.rows import IMAGENET_CLASSES
+
+if TYPE_CHECKING:
+    from keras_mobilenet.checkpoints.net_weights import Builder
 
 
 @dataclass(frozen=True)
@@ -142,11 +145,12 @@ class NetOptions:
         return label(family(self.net).name, self.alpha, minimalistic=self.minimalistic)
 
     def of_weights(self, weights: str | None) -> NetOptions:
-        """Return those of published weights where `weights` names them, and no option a net."""
-        row = None if weights is None else table.find(weights)
-        if row is None or self != NetOptions(DEFAULT_NET, 1.0):
+        """Return those of weights on the hub where `weights` names them, and no option a net."""
+        named = None if weights is None else _named(weights)
+        if named is None or self != NetOptions(DEFAULT_NET, 1.0):
             return self
-        return NetOptions(row.net, row.alpha, bool(row.options.get("minimalistic")))
+        given = named.arguments
+        return NetOptions(named.net, given["alpha"], bool(given.get("minimalistic")))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -169,19 +173,33 @@ class NetOptions:
 
 def size_of_weights(size: ImageSize, weights: str) -> ImageSize:
     """Return the size that published weights are tested at, where no other one was given."""
-    row = table.find(weights)
-    if row is None or size is not DEFAULT_SIZE:
-        return size
-    return ImageSize(row.test.size, row.test.size)
+    named = _named(weights) if size is DEFAULT_SIZE else None
+    return size if named is None else ImageSize(*named.arguments["input_shape"][:2])
 
 
 def classes_of_weights(weights: str) -> int:
     """Return how many classes weights have: published ones as their row says, others 1000."""
-    row = table.find(weights)
-    return IMAGENET_CLASSES if row is None else row.classes
+    named = _named(weights)
+    return IMAGENET_CLASSES if named is None else named.arguments.get("classes", IMAGENET_CLASSES)
 
 
-PUBLISHED_NAME = "the name of published ones (`weights list`)"
+@functools.cache  # the hub is asked once a command
+def _named(weights: str) -> Builder | None:
+    """Return the net of weights that a name on the hub stands for; None of others.
+
+    Raises:
+        DownloadError: they are no row, and neither at hand nor to be fetched.
+    """
+    from keras_mobilenet.checkpoints.published.names import is_name  # noqa: PLC0415 - loads NumPy
+
+    if not is_name(weights):
+        return None
+    from keras_mobilenet.checkpoints.net_weights import published_builder  # noqa: PLC0415
+
+    return published_builder(weights, {})
+
+
+PUBLISHED_NAME = "the name of published ones (`weights list`, or hf://owner/name)"
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
 NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 

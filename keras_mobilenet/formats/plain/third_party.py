@@ -54,6 +54,7 @@ def from_third_party(path: str, arrays: Mapping[str, ArrayLike], format_name: st
         _has_background(source, ours),
         notes,
         {} if one else candidates,
+        foreign=True,
     )
 
 
@@ -120,7 +121,7 @@ def _model_args(path: str) -> dict[str, Any]:
     Raises:
         CheckpointError: one of them makes a net that there is none of here.
     """
-    config = _config(_beside(path))
+    config = read_config(_beside(path))
     arguments = config.get("model_args") if isinstance(config, dict) else None
     if not isinstance(arguments, dict):
         return {}
@@ -156,7 +157,7 @@ def _told_conventions(
     if source.model_type is None:
         return source.conventions, ()
     (defaults,) = source.conventions.values()
-    config = _config(_beside(path))
+    config = read_config(_beside(path))
     if config is None:
         taken = ", ".join(f"{k}={v!r}" for k, v in vars(defaults).items())
         return source.conventions, (f"no {CONFIG} beside the file: took {taken}, the defaults",)
@@ -199,7 +200,7 @@ def _told_from(source: Source, path: str) -> tuple[str, ...]:
 
 def _net_names(path: str) -> Iterator[tuple[str, str]]:
     """Yield where a name may stand that timm gave the net, and what stands there."""
-    config = _config(_beside(path))
+    config = read_config(_beside(path))
     named = config.get("architecture") if isinstance(config, dict) else None
     if isinstance(named, str):
         yield f"{CONFIG} beside the file", named
@@ -210,8 +211,12 @@ def _beside(path: str) -> str:
     return os.path.join(os.path.dirname(path), CONFIG)
 
 
-def _config(path: str) -> Any:
-    """Return what the JSON at `path` holds, or None where there is no such file."""
+def read_config(path: str) -> Any:
+    """Return what the JSON at `path` holds, or None where there is no such file.
+
+    Raises:
+        CheckpointError: it is larger than it may be, or no JSON.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise CheckpointError(f"{CONFIG} beside the file is no file")

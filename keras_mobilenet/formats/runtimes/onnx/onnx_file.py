@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -41,6 +42,7 @@ from keras_mobilenet.formats.tensorflow.slim_net import BACKGROUND_CLASSES
 from keras_mobilenet.nets.conventions import Activation, Conventions
 from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, Layer, Net, Shape
 
+_PYTORCH = "pytorch"  # the producer that it writes into a file
 NAME = "ONNX"
 EXTRA = "onnx"
 # A ModelProto begins with field 1, the version of the format, and goes on with another field.
@@ -58,11 +60,14 @@ def recognises(path: str, head: bytes) -> bool:
 @contextmanager
 def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     """Yield the checkpoint in the file at `path`, which may have `max_bytes` at most."""
-    graph = parsed(_graph(path, max_bytes))
-    yield _checkpoint(graph, Walk(graph))
+    model = _model(path, max_bytes)
+    graph = parsed(model.graph)
+    walk = Walk(graph)
+    foreign = model.producer_name == _PYTORCH and walk.scaling is None
+    yield replace(_checkpoint(graph, walk), foreign=foreign)
 
 
-def _graph(path: str, max_bytes: int) -> Any:
+def _model(path: str, max_bytes: int) -> Any:
     try:
         import onnx  # noqa: PLC0415 - an optional package
         from google.protobuf.message import DecodeError  # noqa: PLC0415
@@ -73,7 +78,7 @@ def _graph(path: str, max_bytes: int) -> Any:
         model.ParseFromString(bounded_content(path, max_bytes))
     except (DecodeError, OSError) as error:
         raise CheckpointError(f"the ONNX file is truncated or damaged ({error})") from error
-    return model.graph
+    return model
 
 
 def _checkpoint(graph: Graph, walk: Walk) -> Checkpoint:
