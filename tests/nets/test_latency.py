@@ -135,3 +135,9 @@ def test_nets_are_timed_here_and_the_file_is_written_whole(tmp_path, monkeypatch
     assert run("latency", path).exit_code == 1
     assert path.read_text().strip() == found.to_text()
     assert [p.name for p in tmp_path.iterdir()] == ["here.json"]
+
+
+def test_nets_that_keras_publishes_no_files_of_are_timed_as_on_the_hub():
+    nets = latencies.published("mobilenet_v4_conv_small")
+    assert {(1.0, 224), (1.0, 256), (0.5, 224)} <= {(alpha, size) for _, alpha, size in nets}
+    assert len(nets) == len(set(nets))

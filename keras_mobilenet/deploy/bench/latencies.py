@@ -20,6 +20,7 @@ from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.costs.latency import Latency, LatencyTable
 from keras_mobilenet.nets.families.registry import family
+from keras_mobilenet.nets.published import table
 
 ROUNDS = 10
 _WARM_UP = 3
@@ -32,15 +33,23 @@ Net = tuple[str, float, int]  # key, alpha and size
 def published(*keys: str) -> tuple[Net, ...]:
     """Return what nets were published of some families, the minimalistic ones left out.
 
+    Of a family without files of Keras', they are those on the hub, at the sizes of their training.
+
     Raises:
         ValueError: there is no net of such a key.
     """
-    return tuple(
-        (key, row.alpha, row.size)
-        for key in dict.fromkeys(keys)
-        for row in pretrained.rows_of(family(key).name)
+    return tuple(net for key in dict.fromkeys(keys) for net in _published(key))
+
+
+def _published(key: str) -> tuple[Net, ...]:
+    known = family(key)
+    keras_own = tuple(
+        (known.key, row.alpha, row.size)
+        for row in pretrained.rows_of(known.name)
         if not row.minimalistic
     )
+    on_hub = ((row.net, row.alpha, row.training.size) for row in table.rows_of(known.key))
+    return keras_own or tuple(dict.fromkeys(on_hub))
 
 
 PUBLISHED = published("mobilenet")
