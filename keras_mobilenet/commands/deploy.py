@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from keras_mobilenet.checkpoints.published.local_files import copies
+from keras_mobilenet.checkpoints.published.names import is_name
 from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
@@ -53,7 +54,7 @@ def bench_command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="'imagenet', 'none' for random weights, or a .keras file. "
+            help=f"'imagenet', 'none' for random weights, {PUBLISHED_NAME}, or a .keras file. "
             "By default 'imagenet' where the file is here, else 'none'.",
             show_default=False,
         ),
@@ -208,6 +209,7 @@ class _Timed:
     size: ImageSize
     file: str | None = None
     trained: bool = False
+    named: str | None = None  # weights on the hub
 
     @classmethod
     def of(cls, model: str | None, builder: NetOptions, size: ImageSize) -> _Timed:
@@ -215,8 +217,11 @@ class _Timed:
         if model is not None and model.endswith(_SUFFIX):
             return cls(builder, size, file=model)
         if model not in (None, IMAGENET, _NONE):
+            if is_name(model):
+                return cls(builder.of_weights(model), size_of_weights(size, model), named=model)
             raise ValueError(
-                f"--model takes '{IMAGENET}', '{_NONE}' or a {_SUFFIX} file. Received: {model}"
+                f"--model takes '{IMAGENET}', '{_NONE}', {PUBLISHED_NAME}, or a {_SUFFIX} file. "
+                f"Received: {model}"
             )
         trained = model == IMAGENET or (model is None and _weights_are_here(builder, size.known()))
         if model is None and not trained:
@@ -230,6 +235,8 @@ class _Timed:
         if self.file is not None:
             return self.file
         height, width = self.size.known()
+        if self.named:
+            return f"{self.named}, {height} x {width}"
         weights = "ImageNet weights" if self.trained else "random weights"
         return f"{self.builder}, {height} x {width}, {weights}"
 
@@ -250,6 +257,10 @@ class _Timed:
         """Return the Keras model, or the path of its file."""
         if self.file is not None:
             return self.file
+        if self.named:
+            from keras_mobilenet.checkpoints.building import from_pretrained  # noqa: PLC0415 - Keras
+
+            return from_pretrained(self.named, input_shape=(*self.size.known(), 3))
         weights = IMAGENET if self.trained else None
         return self.builder.build((*self.size.known(), 3), weights=weights)
 

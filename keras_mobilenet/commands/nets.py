@@ -22,6 +22,7 @@ from keras_mobilenet.commands.terminal.options import (
     NetOptions,
     NoTop,
     bytes_in,
+    count_in,
     image_size,
     parameters_of,
     say,
@@ -180,23 +181,29 @@ def select(
     ram: Annotated[str | None, typer.Option(help="For activations, as in 256kB or 1MiB.")] = None,
     flash: Annotated[str | None, typer.Option(help="For weights, as in 1MB.")] = None,
     macs: Annotated[int | None, typer.Option(help="Multiply-accumulates an image.")] = None,
-    params: Annotated[int | None, typer.Option(help="Parameters, as `cost` counts them.")] = None,
+    params: Annotated[
+        str | None, typer.Option(help="Parameters, as `cost` counts them, as in 3.5M.")
+    ] = None,
     top1: Annotated[float | None, typer.Option(help="Least ImageNet top-1 accuracy in %.")] = None,
     dtype: Annotated[DType, typer.Option(help="Of weights and activations.")] = "int8",
     runtime: Annotated[
         Runtime, typer.Option(help="What RAM is counted for: 'minimal' copies no patches.")
     ] = "litert",
+    publisher: Annotated[
+        str | None, typer.Option(help="Only 'keras', or an owner on the hub, such as 'timm'.")
+    ] = None,
     table: FormatOption = "text",
 ) -> None:
     """Print the most accurate of all published nets within a budget, and what comes next."""
     selection = select_variant(
         max_macs=macs,
-        max_params=params,
+        max_params=None if params is None else count_in("--params", params),
         max_ram=None if ram is None else bytes_in("--ram", ram),
         max_flash=None if flash is None else bytes_in("--flash", flash),
         min_top1=top1,
         dtype=dtype,
         runtime=runtime,
+        publisher=publisher,
     )
     say(selection_table(selection, format=table))
     if selection.best is None:

@@ -16,8 +16,9 @@ import typer
 
 from keras_mobilenet.checkpoints.published.download import expected_hash
 from keras_mobilenet.checkpoints.published.hashes import published, sha256_of
-from keras_mobilenet.checkpoints.published.hub import at_hand
+from keras_mobilenet.checkpoints.published.hub import at_hand, source_of
 from keras_mobilenet.checkpoints.published.local_files import copies, keras_cache, weights_folders
+from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     Alpha,
@@ -28,6 +29,7 @@ from keras_mobilenet.commands.terminal.options import (
     NoTop,
     PreprocessingOption,
     Size,
+    count_in,
     names_in,
     note,
     say,
@@ -41,7 +43,7 @@ from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import DEFAULT_SIZE, Net
 from keras_mobilenet.nets.pretrained import LICENCE, Pretrained
 from keras_mobilenet.nets.published.rows import Published
-from keras_mobilenet.nets.published.table import ROWS
+from keras_mobilenet.nets.published.table import ROWS, find
 
 if TYPE_CHECKING:
     from keras_mobilenet.checkpoints.inspection import Inspection
@@ -62,7 +64,7 @@ def list_command(
         typer.Option(help="Best top-1 first, or the smallest count first."),
     ] = None,
     max_params: Annotated[
-        int | None, typer.Option(help="Only files of at most so many values.", min=1)
+        str | None, typer.Option(help="Only files of at most so many values, as in 3.5M.")
     ] = None,
 ) -> None:
     """Print every published file, Google's for Keras and the hub's, and where each lies if here.
@@ -71,7 +73,8 @@ def list_command(
     """
     records = [*(_record(row, top) for row, top in _every_file()), *map(_hub_record, ROWS)]
     if max_params is not None:
-        records = [record for record in records if record["params"] <= max_params]
+        most = count_in("--max-params", max_params)
+        records = [record for record in records if record["params"] <= most]
     if sort is not None:
         records.sort(key=partial(_rank, sort))
     if as_json or table == "json":
@@ -171,6 +174,14 @@ def _presence(path: Path, used: Path | None) -> str:
 
 @app.command()
 def fetch(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Of weights on the hub, as `list` shows it, or hf://owner/name.",
+            autocompletion=completion.weights,
+            show_default=False,
+        ),
+    ] = None,
     net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
     minimalistic: Minimalistic = False,
@@ -179,7 +190,13 @@ def fetch(
     every: Annotated[bool, typer.Option("--all", help="All 88 files.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch what is here anew.")] = False,
 ) -> None:
-    """Fetch a published file into Keras' cache, unless it is here, and print its path."""
+    """Fetch a published file into its cache, unless it is here, and print its path.
+
+    Keras' own go into Keras' cache, and those of the hub into the one of its client.
+    """
+    if name is not None:
+        _fetch_named(name, others=every or no_top, force=force)
+        return
     from keras_mobilenet.checkpoints.published.weights import weights_file  # noqa: PLC0415 - loads NumPy
 
     files = list(_every_file()) if every else [(_row(net, alpha, size, minimalistic), not no_top)]
@@ -199,6 +216,20 @@ def fetch(
     if failed:
         note(f"{failed} of {len(files)} files are not at hand")
         raise typer.Exit(1)
+
+
+def _fetch_named(name: str, *, others: bool, force: bool) -> None:
+    from keras_mobilenet.checkpoints.published.names import row_name  # noqa: PLC0415
+    from keras_mobilenet.checkpoints.published.weights import file_of  # noqa: PLC0415 - loads NumPy
+
+    if others:
+        raise typer.BadParameter("A NAME is of one whole file. Leave --all and --no-top out.")
+    with doing(f"fetching {name}"):
+        path = file_of(name, force=force)
+    row = find(row_name(name))
+    licence = row.licence if row else "as its page on the hub says"
+    say(path)
+    note(f"{source_of(path)}: {os.path.getsize(path):,} bytes, licence: {licence}")
 
 
 def _note_another(path: str) -> None:

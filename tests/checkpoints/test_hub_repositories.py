@@ -21,6 +21,8 @@ from keras_mobilenet.checkpoints.published.hub import repository_file, source_of
 from keras_mobilenet.checkpoints.published.names import is_name, repository
 from keras_mobilenet.checkpoints.published.settings import info_beside
 from keras_mobilenet.commands.app import app
+from keras_mobilenet.commands.deploy import _Timed
+from keras_mobilenet.commands.terminal.options import DEFAULT_SIZE, NetOptions
 from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import CheckpointError, DownloadError
 from keras_mobilenet.formats.plain.third_party import to_third_party
@@ -28,7 +30,9 @@ from keras_mobilenet.formats.plain.timm_models import model_for
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, Preprocessing
 from keras_mobilenet.models.model_files import info_of
+from keras_mobilenet.nets.costs.layers import net_costs
 from keras_mobilenet.nets.families.registry import recognise
+from keras_mobilenet.nets.published import table
 
 NAME, SIZE = "someone/flowers", 64
 LATER = "89abcdef0123456789abcdef0123456789abcdef"
@@ -174,6 +178,40 @@ def test_commands_take_net_size_and_scaling_from_a_repository(served, tmp_path):
     result = CliRunner().invoke(app, ["export", f"hf://{NAME}", exported])
     assert result.exit_code == 0, result.output
     assert Predictor(exported).info == INFO
+
+
+@pytest.mark.parametrize("name", [NAME, f"hf://{NAME}@{COMMIT}"])
+def test_fetch_says_path_size_and_licence(name, served, weights):
+    for _ in range(2):
+        result = CliRunner().invoke(app, ["weights", "fetch", name])
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip() == repository_file(NAME)
+        assert f"{NAME}@{COMMIT}: {len(weights):,} bytes, licence: as its page" in result.stderr
+    assert asked(served, "GET").count("model.safetensors") == 1
+    assert CliRunner().invoke(app, ["weights", "fetch", name, "--force"]).exit_code == 0
+    assert asked(served, "GET").count("model.safetensors") == 2
+
+
+def test_fetch_of_a_row_tells_its_licence_and_goes_with_no_other_choice(served, weights):
+    row = table.get("timm/mobilenetv2_050.lamb_in1k")
+    served.repositories[row.repository] = {"model.safetensors": weights}
+    result = CliRunner().invoke(app, ["weights", "fetch", f"hf://{row.repository}"])
+    assert (
+        f"{row.repository}@{COMMIT}: {len(weights):,} bytes, licence: apache-2.0" in result.stderr
+    )
+    result = CliRunner().invoke(app, ["weights", "fetch", row.repository, "--no-top"])
+    assert result.exit_code == 2
+    assert "Leave --all and --no-top out" in result.stderr
+
+
+def test_bench_takes_a_name_with_its_own_size(served):
+    timed = _Timed.of(f"hf://{NAME}", NetOptions("mobilenet", 1.0), DEFAULT_SIZE)
+    assert timed.name == f"hf://{NAME}, {SIZE} x {SIZE}"
+    assert timed.model().input_shape == (None, SIZE, SIZE, 3)
+    case = CASES["v2_timm"].weights(SIZE)
+    # The classes' own count: five here, where an estimate takes 1000.
+    macs = sum(cost.macs for cost in net_costs(case.net, (SIZE, SIZE)))
+    assert timed.macs == pytest.approx(macs, rel=0.3)
 
 
 # preprocessing that is told, or asked for

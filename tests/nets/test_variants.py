@@ -8,13 +8,14 @@ from typer.testing import CliRunner
 
 from keras_mobilenet import layer_costs, peak_memory, select_variant
 from keras_mobilenet.commands.app import app
-from keras_mobilenet.commands.terminal.options import bytes_in
+from keras_mobilenet.commands.terminal.options import bytes_in, count_in
 from keras_mobilenet.display.cost_tables import selection_table
 from keras_mobilenet.nets.costs.memory import weight_bytes
 from keras_mobilenet.nets.costs.selection import variants
 from keras_mobilenet.nets.pretrained import PRETRAINED
+from keras_mobilenet.nets.published.table import ROWS
 
-DTYPES = {"float32": 44, "int8": 20}  # of so many nets the accuracy in it was published
+DTYPES = {"float32": 81, "int8": 20}  # of so many the accuracy in it was published
 FIELDS = {"max_macs": "macs", "max_params": "params", "max_ram": "ram", "max_flash": "flash"}
 # Limits under, between and over what the nets need, so that each one binds for some.
 LIMITS = {
@@ -28,20 +29,30 @@ LIMITS = {
 
 def key(variant):
     """Return what tells a published net from all others."""
-    return variant.net, variant.alpha, variant.size, variant.minimalistic
+    return variant.net, variant.alpha, variant.size, variant.minimalistic, variant.name
 
 
 def table(dtype, runtime="litert"):
     """Return every published net's numbers, worked out one by one."""
+    own = [
+        (row, row.net, row.minimalistic, row.size, None,
+         row.top_1 if dtype == "float32" else row.top_1_int8)
+        for row in PRETRAINED
+    ]  # fmt: skip
+    hub = [
+        (row, row.family.name, "minimal" in row.repository, x.size, row.repository,
+         x.top_1 if dtype == "float32" else None)
+        for row in ROWS
+        for x in row.evaluations
+    ]  # fmt: skip
     rows = []
-    for published in PRETRAINED:
-        net, options = published.net, {"minimalistic": published.minimalistic}
-        top_1 = published.top_1 if dtype == "float32" else published.top_1_int8
+    for published, net, minimalistic, size, name, top_1 in (*own, *hub):
         if top_1 is None:
             continue
-        costs = layer_costs(published.alpha, net=net, size=published.size, **options)
+        options = {"minimalistic": True} if minimalistic else {}
+        costs = layer_costs(published.alpha, net=net, size=size, **options)
         rows.append({
-            "net": (net, published.alpha, published.size, published.minimalistic),
+            "net": (net, published.alpha, size, minimalistic, name),
             "top_1": top_1,
             "macs": sum(cost.macs for cost in costs),
             "params": sum(cost.params for cost in costs),
@@ -98,10 +109,40 @@ def test_runtime_without_patches_fits_more():
 
 
 def test_without_limits_the_best_of_all_is_taken():
+    found = select_variant(publisher="keras")
+    assert key(found.best) == ("MobileNetV3Large", 1.0, 224, False, None)
+    assert len(found.runners_up) == 43
     found = select_variant()
-    assert key(found.best) == ("MobileNetV3Large", 1.0, 224, False)
+    assert found.best.name == "timm/mobilenetv4_conv_large.e600_r384_in1k"
+    assert (found.best.size, found.best.licence) == (448, "apache-2.0")
+    assert str(found.best) == f"{found.best.name} at 448, float32"
     assert found.next_up is None
     assert "most accurate of the published nets" in selection_table(found)
+
+
+def test_publisher_narrows_the_choice_and_an_unknown_one_is_named():
+    budget = {"max_params": 4_000_000, "publisher": "timm"}
+    assert {v.publisher for v in select_variant(**budget).runners_up} == {"timm"}
+    with pytest.raises(ValueError, match="`publisher` must be one of keras, timm. Received"):
+        select_variant(publisher="google")  # states no accuracy of its files on the hub
+    command = ["--dtype", "float32", "--params", "3.5M", "--publisher", "timm"]
+    best, *_, up = [x for x in run(*command).stdout.splitlines() if "timm/" in x]
+    assert best.split()[:2] == ["best", "timm/tf_mobilenetv3_small_100.in1k"]
+    assert "3,948,688" in up  # the first with more, of those that are more accurate
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("5M", 5_000_000), ("3.5M", 3_500_000), ("5,000,000", 5_000_000), ("9k", 9000)],
+)
+def test_counts_are_read_with_their_unit(text, value):
+    assert count_in("--max-params", text) == value
+
+
+@pytest.mark.parametrize("text", ["", "M", "0", "-5M", "5MB", "many"])
+def test_other_counts_are_refused(text):
+    with pytest.raises(ValueError, match="--max-params must be a number, as in 3.5M"):
+        count_in("--max-params", text)
 
 
 @pytest.mark.parametrize("value", [0, -1, "1MB", True, float("nan")])
@@ -147,7 +188,7 @@ def test_command_answers_as_brute_force_does(dtype):
     fitting = [row for row in rows if row["ram"] <= 256_000 and row["flash"] <= 1_000_000]
     fitting.sort(key=lambda row: -row["top_1"])
     told = [v for v in (found["best"], *found["runners_up"]) if v is not None]
-    fields = ("net", "alpha", "size", "minimalistic")
+    fields = ("net", "alpha", "size", "minimalistic", "name")
     assert [tuple(v[f] for f in fields) for v in told] == [row["net"] for row in fitting]
     assert result.exit_code == (0 if fitting else 1)
     if fitting:

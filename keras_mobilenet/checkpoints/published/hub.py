@@ -26,26 +26,26 @@ _MOST_BYTES = 256 << 20  # of a file that no row describes; the largest MobileNe
 _SNAPSHOTS = "snapshots"  # in the client's cache: models--OWNER--NAME/snapshots/COMMIT/FILE
 
 
-def hub_file(row: Published) -> str:
+def hub_file(row: Published, *, force: bool = False) -> str:
     """Return the path of a row's file, found in the client's cache or fetched into it.
 
     Raises:
         DownloadError: it is not there, and cannot be fetched or is larger than it may be.
         MissingExtraError: the client is not installed.
     """
-    return _fetched(Wanted(row.repository, row.revision, row.file, row.max_bytes), (CONFIG,))
+    return _fetched(Wanted(row.repository, row.revision, row.file, row.max_bytes), (CONFIG,), force)
 
 
-def repository_file(repository: str, revision: str | None = None) -> str:
+def repository_file(repository: str, revision: str | None = None, *, force: bool = False) -> str:
     """Return the path of the file of weights of a repository that no row describes.
 
-    Its settings lie beside it, where it has any.
+    Its settings lie beside it, where it has any. With `force` it is fetched even if it is there.
 
     Raises:
         DownloadError: it is not there, cannot be fetched, or is of no MobileNet.
         MissingExtraError: the client is not installed.
     """
-    return _fetched(Wanted(repository, revision, WEIGHTS, _MOST_BYTES), (CONFIG, PROCESSOR))
+    return _fetched(Wanted(repository, revision, WEIGHTS, _MOST_BYTES), (CONFIG, PROCESSOR), force)
 
 
 def at_hand(row: Published) -> str | None:
@@ -77,7 +77,7 @@ def _client(wanted: Wanted) -> Any:
     return huggingface_hub
 
 
-def _fetched(wanted: Wanted, settings: tuple[str, ...]) -> str:
+def _fetched(wanted: Wanted, settings: tuple[str, ...], force: bool) -> str:
     """Return the path of a repository's file, whole, with its settings beside it."""
     client = _client(wanted)
     with hub_errors.explained(wanted, client):
@@ -92,7 +92,7 @@ def _fetched(wanted: Wanted, settings: tuple[str, ...]) -> str:
                 _check_size(wanted, name, config.file_size, _CONFIG_BYTES)
                 _download(wanted, name, commit, client)
         _check_config(wanted, os.path.join(os.path.dirname(planned.local_path), CONFIG))
-        path = _download(wanted, wanted.file, commit, client)
+        path = _download(wanted, wanted.file, commit, client, force=force)
         if not _is_whole(path):  # a cache half written, or damaged since
             path = _again(wanted, path, commit, client)
         _remember(wanted, path, commit)

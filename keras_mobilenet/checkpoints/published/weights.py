@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
@@ -45,16 +44,20 @@ def local_weights(weights: Any) -> Any:
     return repository_file(asked.name, asked.revision) if asked else row_name(weights)
 
 
-def file_of(name: str) -> str:
+def file_of(name: str, *, force: bool = False) -> str:
     """Return the path of the file of weights that a name on the hub stands for.
+
+    With `force` it is fetched even if it is there.
 
     Raises:
         DownloadError: it is neither at hand nor to be fetched.
         MissingExtraError: the hub's client is not installed.
         ValueError: no such weights are known.
     """
-    found = local_weights(name)
-    return found if os.path.exists(found) else hub_file(table.get(found))
+    asked = repository(name)
+    if asked:
+        return repository_file(asked.name, asked.revision, force=force)
+    return hub_file(table.get(row_name(name)), force=force)
 
 
 def weights_file(

@@ -266,6 +266,21 @@ def bytes_in(option: str, text: str) -> int:
     return int(Fraction(match[1]) * _UNITS[match[2] or ""])  # 1.001 is no float
 
 
+_COUNT = re.compile(r"(\d+(?:\.\d+)?) ?([kMG])?")
+
+
+def count_in(option: str, text: str) -> int:
+    """Return the number that a text such as `"5M"`, `"3.5M"` or `"5000000"` names.
+
+    Raises:
+        ValueError: the text is no such number; the error names `option`.
+    """
+    match = _COUNT.fullmatch(text.replace(",", ""))
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{option} must be a number, as in 3.5M or 5000000. Received: {text!r}")
+    return int(Fraction(match[1]) * _UNITS[match[2] or ""])
+
+
 # Of `classify`, and which of them go together.
 
 # Options that say what a --model knows itself.

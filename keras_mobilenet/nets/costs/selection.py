@@ -9,8 +9,11 @@ from typing import Any, get_args
 
 from keras_mobilenet.nets import arguments, pretrained
 from keras_mobilenet.nets.costs import memory
-from keras_mobilenet.nets.costs.layers import layer_costs
+from keras_mobilenet.nets.costs.layers import LayerCost, layer_costs, net_costs
 from keras_mobilenet.nets.costs.memory import DType, Runtime
+from keras_mobilenet.nets.published import table
+
+_KERAS = "keras"
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,17 @@ class Variant:
     ram: int  # bytes, as `peak_memory` counts them for the runtime
     flash: int  # bytes, as `weight_bytes` counts them
     minimalistic: bool = False  # V3 only
+    name: str | None = None  # of weights on the hub, which `from_pretrained` takes
+    licence: str = pretrained.LICENCE  # of the weights
+
+    @property
+    def publisher(self) -> str:
+        """Who publishes the weights: an owner on the hub, or Keras."""
+        return self.name.partition("/")[0] if self.name else _KERAS
 
     def __str__(self) -> str:
+        if self.name:
+            return f"{self.name} at {self.size}, {self.dtype}"
         net = pretrained.label(self.net, self.alpha, minimalistic=self.minimalistic)
         return f"{net} at {self.size}, {self.dtype}"
 
@@ -49,10 +61,11 @@ class Selection:
 
 
 def variants(dtype: DType = "float32", runtime: Runtime = "litert") -> tuple[Variant, ...]:
-    """Return the published nets with their costs, in the order of `pretrained.PRETRAINED`.
+    """Return the published nets with their costs: Keras' own, then the hub's rows.
 
-    They are 44. With int8 they are the 20 whose accuracy in it was published: V1's 16, V2 and V3
-    Small of alpha 1.0 at 224, and V3 Large of alpha 1.0, minimalistic or not.
+    Keras' are 44; a row of the hub counts at each size that its accuracy is stated for. With int8
+    they are the 20 of Keras' whose accuracy in it was published: V1's 16, V2 and V3 Small of alpha
+    1.0 at 224, and V3 Large of alpha 1.0, minimalistic or not.
 
     Raises:
         ValueError: `dtype` or `runtime` is unknown.
@@ -60,7 +73,23 @@ def variants(dtype: DType = "float32", runtime: Runtime = "litert") -> tuple[Var
     arguments.check_choice("dtype", dtype, memory.BYTES)
     arguments.check_choice("runtime", runtime, get_args(Runtime))
     found = (_variant(row, dtype, runtime) for row in pretrained.PRETRAINED)
-    return tuple(variant for variant in found if variant is not None)
+    own = tuple(variant for variant in found if variant is not None)
+    return own if dtype == "int8" else (*own, *_hub_variants(dtype, runtime))
+
+
+@functools.cache
+def _hub_variants(dtype: DType, runtime: Runtime) -> tuple[Variant, ...]:
+    return tuple(
+        _costed(
+            net_costs(row.network(), (x.size, x.size)), dtype, runtime,
+            net=row.family.name, alpha=row.alpha, size=x.size, top_1=x.top_1,
+            minimalistic=bool(row.options.get("minimalistic")), name=row.repository,
+            licence=row.licence,
+        )
+        for row in table.ROWS
+        for x in row.evaluations
+        if x.top_1 is not None
+    )  # fmt: skip
 
 
 @functools.cache
@@ -71,17 +100,20 @@ def _variant(row: pretrained.Pretrained, dtype: DType, runtime: Runtime) -> Vari
     costs = layer_costs(
         row.alpha, net=row.net, size=row.size, classes=pretrained.CLASSES, **row.options
     )
+    return _costed(
+        costs, dtype, runtime, net=row.net, alpha=row.alpha, size=row.size, top_1=top_1,
+        minimalistic=row.minimalistic,
+    )  # fmt: skip
+
+
+def _costed(costs: tuple[LayerCost, ...], dtype: DType, runtime: Runtime, **known: Any) -> Variant:
     return Variant(
-        net=row.net,
-        alpha=row.alpha,
-        size=row.size,
         dtype=dtype,
-        top_1=top_1,
         macs=sum(cost.macs for cost in costs),
         params=sum(cost.params for cost in costs),
         ram=memory.peak_memory(costs, dtype, runtime=runtime).bytes,
         flash=memory.weight_bytes(costs, dtype),
-        minimalistic=row.minimalistic,
+        **known,
     )
 
 
@@ -94,12 +126,13 @@ def select_variant(
     min_top1: float | None = None,
     dtype: DType = "float32",
     runtime: Runtime = "litert",
+    publisher: str | None = None,
 ) -> Selection:
-    """Return the most accurate of the 44 published nets that keeps every limit given.
+    """Return the most accurate of all published nets that keeps every limit given.
 
     Of two that are equally accurate the one with fewer MACs is taken. Accuracies are published
     ones; those of int8 are of checkpoints that were trained with quantisation in mind, and were
-    published for 20 of the nets: with int8 the others are left out.
+    published for 20 of Keras' nets: with int8 the others are left out.
 
     Args:
         max_macs: Multiply-accumulates for one image.
@@ -110,14 +143,19 @@ def select_variant(
         dtype: `"float32"` or `"int8"`, of weights and activations.
         runtime: `"litert"` or `"minimal"`, as in `peak_memory`: kernels for microcontrollers copy
             no patches, and come nearer to the second.
+        publisher: `"keras"` for the weights that Keras fetches, or an owner on the hub, such as
+            `"timm"`; None for all.
 
     Raises:
-        ValueError: a limit is no positive number, or `dtype` or `runtime` is unknown.
+        ValueError: a limit is no positive number, or `dtype`, `runtime` or `publisher` is unknown.
     """
     limits = {"macs": max_macs, "params": max_params, "ram": max_ram, "flash": max_flash}
     given = {"top_1": min_top1} | limits
     budget = {field: _limit(field, limit) for field, limit in given.items() if limit is not None}
-    every = sorted(variants(dtype, runtime), key=lambda variant: (-variant.top_1, variant.macs))
+    every = sorted(
+        _published_by(publisher, variants(dtype, runtime)),
+        key=lambda variant: (-variant.top_1, variant.macs),
+    )
     asked = Selection(None, (), None, None, budget)
     fitting = [variant for variant in every if not asked.excess(variant)]
     if not fitting:
@@ -125,6 +163,13 @@ def select_variant(
     best, *others = fitting
     better = [variant for variant in every if variant.top_1 > best.top_1]
     return Selection(best, tuple(others), better[-1] if better else None, None, budget)
+
+
+def _published_by(publisher: str | None, every: tuple[Variant, ...]) -> tuple[Variant, ...]:
+    if publisher is None:
+        return every
+    arguments.check_choice("publisher", publisher, {variant.publisher: None for variant in every})
+    return tuple(variant for variant in every if variant.publisher == publisher)
 
 
 def _limit(field: str, value: Any) -> float:
