@@ -150,8 +150,11 @@ def test_a_file_of_another_net_is_called_so(tmp_path):
     other = build(MobileNetV3Small, (64, 64, 3), blocks=v3.SMALL, alpha=0.5)
     keras_mobilenet.save_weights(other, tmp_path / "v3.safetensors")
     model = build(MobileNetV2, (64, 64, 3))
-    with pytest.raises(ValueError, match="the weights of MobileNetV3Small, alpha=0.5, 5 classes"):
+    with pytest.raises(
+        ValueError, match="the weights of MobileNetV3Small, alpha=0.5, 5 classes"
+    ) as error:
         keras_mobilenet.load_weights(model, tmp_path / "v3.safetensors")
+    assert "(--net mobilenet_v3_small --alpha 0.5 in commands)" in str(error.value)
 
 
 def test_an_unknown_keyword_is_not_passed_over():

@@ -9,7 +9,7 @@ from os import PathLike
 from keras_mobilenet.errors import fault
 from keras_mobilenet.formats.arrays import Comparison, shortened
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.families.registry import recognise
+from keras_mobilenet.nets.families.registry import family, recognise
 from keras_mobilenet.nets.net import Origin, Shape
 
 
@@ -25,7 +25,10 @@ def mismatch_message(
     if origin and (not model or origin.net != model.net):
         is_a = f"the model is a {model.net}" if model else "the model is another net"
         problem = f"these are the weights of {origin.net}, {origin}; {is_a}."
-        return fault(path, problem, f"Build a {origin.net} for it, or pass another file.")
+        in_commands = f"{_options(origin)} in commands"
+        return fault(
+            path, problem, f"Build a {origin.net} for it ({in_commands}), or pass another file."
+        )
     lines = [f"{os.fspath(path)} does not fit {named}."]
     width = max((len(row[0]) for row in comparison.shape_differs), default=0)
     differs = [f"{n:{width}}  file {a}  model {b}" for n, a, b in comparison.shape_differs]
@@ -37,6 +40,12 @@ def mismatch_message(
         if rows:
             lines += [f"  {label} ({len(rows)}):", *(f"    {row}" for row in shortened(rows))]
     return "\n".join([*lines, _remedy(comparison, origin, model)])
+
+
+def _options(origin: Origin) -> str:
+    """Return how a command is told to build a net."""
+    alone = "".join(f" --{name}" for name, value in origin.options.items() if value is True)
+    return f"--net {family(origin.net).key} --alpha {origin.alpha:g}{alone}"
 
 
 def _remedy(comparison: Comparison, file: Origin | None, model: Origin | None) -> str:
