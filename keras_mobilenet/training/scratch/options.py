@@ -14,6 +14,12 @@ The recipe, and where it is from:
 - Inception V3 (arXiv 1512.00567, section 8), which the paper follows: the same RMSprop and rate.
 - The published checkpoints hold moving averages of the weights.
 
+It is V1's, for every net. V4's own is in TensorFlow's Model Garden,
+`official/vision/configs/experiments/image_classification/imagenet_mobilenetv4_conv_*_tpu.yaml`:
+AdamW at 0.002 (Small) or 0.004, which falls by a cosine after 5 epochs, of Large 20; label
+smoothing of 0.1; RandAugment, dropout, and from Medium on stochastic depth.
+docs/train.md has its numbers, and the options that some of them go with.
+
 What is not published, and is chosen here: 100 epochs; averages that keep 0.9999 a step; parts of at
 least 0.35 of an image, mirrored every other time, and no change of colours; no dropout, of which
 TF-slim has 0.001 for V1, because two processes could not drop what one does. A short training could
