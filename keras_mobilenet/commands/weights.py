@@ -80,6 +80,8 @@ def list_command(
     if as_json or table == "json":
         say(json.dumps(records, indent=2))
         return
+    for record in records:
+        record["commit"] = record["commit"] and record["commit"][:8]
     headers = list(_hub_record(ROWS[0]))
     cells = [[_cell(value) for value in record.values()] for record in records]
     if table == "markdown":
@@ -112,6 +114,7 @@ def _record(row: Pretrained, include_top: bool) -> dict[str, Any]:
         "top-1": row.top_1,
         "top-5": row.top_5,
         "licence": LICENCE,
+        "commit": None,
         "where": str(path.parent) if path else None,
     }
 
@@ -129,6 +132,7 @@ def _hub_record(row: Published) -> dict[str, Any]:
         "top-1": row.test.top_1,
         "top-5": row.test.top_5,
         "licence": row.licence,
+        "commit": row.revision or "newest",
         "where": os.path.dirname(path) if path else None,
     }
 

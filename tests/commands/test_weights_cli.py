@@ -82,6 +82,7 @@ def test_list_is_the_manifest_and_where_each_file_lies(cached):
         assert record == {
             "macs": sum(cost.macs for cost in costs),
             "licence": "apache-2.0",
+            "commit": None,
             **{key: entry[key] for key in ("file", "alpha", "minimalistic", "size", "params")},
             "net": registry.family(entry["net"]).key,
             "top": entry["include_top"],
@@ -107,12 +108,14 @@ def test_list_names_the_hubs_files_with_what_their_publishers_state():
     assert (record["size"], record["top-1"], record["licence"]) == (256, 76.088, "apache-2.0")
     assert record["macs"] == sum(cost.macs for cost in layer_costs(1.0, size=256))
     assert record["where"] is None
+    assert record["commit"] == "636812647d7a669e4ce6d6d367f27c8ee71155f6"
+    assert records["google/mobilenet_v2_1.0_224"]["commit"] == "newest"
     assert records["google/mobilenet_v2_1.0_224"]["licence"] == "other"
     assert records["google/mobilenet_v2_1.0_224"]["top-1"] is None
 
 
 def test_list_sorts_and_leaves_out_what_is_too_large():
-    arguments = ("--sort", "top-1", "--max-params", 5_000_000)
+    arguments = ("--sort", "top-1", "--max-params", "5M")
     records = json.loads(run("list", "--json", *arguments).stdout)
     accuracies = [record["top-1"] for record in records]
     known = [value for value in accuracies if value is not None]

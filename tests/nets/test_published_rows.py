@@ -74,6 +74,11 @@ def test_accuracies_rise_with_the_size_of_the_image(row):
     assert [x.size for x in row.evaluations] == sorted({x.size for x in row.evaluations})
 
 
+def test_commits_are_of_rows_and_one_for_each():
+    pinned = [row for row in ROWS if row.revision]
+    assert len({row.revision for row in pinned}) == len(pinned) == len(timm_rows._REVISIONS)
+
+
 def test_names_are_unique_and_each_family_has_some():
     assert len(BY_NAME) == len(ROWS)
     assert all(rows_of(key) for key in BY_KEY)

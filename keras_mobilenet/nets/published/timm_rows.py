@@ -20,6 +20,25 @@ _SOURCE = "huggingface/pytorch-image-models@aa4b5850c154: timm/models, results/r
 _IN12K = 11821
 _MIIL_IN21K = 11221
 _MINIMALISTIC = {"minimalistic": True}
+# Commits that others fetched `model.safetensors` of; of the rest none was seen, and the newest is
+# taken. Sources: D-Robotics/rdk_model_zoo, utils/tools/mobilenet/checkpoints.json, with hashes and
+# sizes of the files; and caches of the hub's client and pins of the file in public repositories.
+_REVISIONS = {
+    "mobilenetv1_100.ra4_e3600_r224_in1k": "636812647d7a669e4ce6d6d367f27c8ee71155f6",
+    "mobilenetv1_125.ra4_e3600_r224_in1k": "9e2b4f9a089f39eaf59cb38fb5d595f4d78c8064",
+    "mobilenetv2_100.ra_in1k": "5afa12513b048c79b9147a5d210e9bdc50035481",
+    "mobilenetv2_140.ra_in1k": "008fa2eb59c0080738c65898a7666059e11c0a75",
+    "mobilenetv3_large_100.ra_in1k": "96f46a1c52932f27492dff66c72378eb99b443a7",
+    "mobilenetv3_large_100.ra4_e3600_r224_in1k": "26a545b7c557e54fa13caff7e76da391f6bcbc1a",
+    "mobilenetv3_small_050.lamb_in1k": "f58e7345afe2832abd6f81cc60f67cd1ddf7ce00",
+    "mobilenetv3_small_100.lamb_in1k": "1824797e7887cbec1990e4adbd6675960a36c589",
+    "tf_mobilenetv3_large_075.in1k": "b1c1e44af126225ee71496e7a1f77eae95529ae3",
+    "mobilenetv4_conv_small.e1200_r224_in1k": "c9f31ac64483d7f0590db9edccb4418392a96eea",
+    "mobilenetv4_conv_small.e2400_r224_in1k": "331fb803779522b685cf942e15f914fb6741c1eb",
+    "mobilenetv4_conv_medium.e500_r224_in1k": "02a09fbfb82b289e871ba8255f9da58c056fb13b",
+    "mobilenetv4_conv_medium.e500_r256_in1k": "ad66898c045c1b5223ea3f2c0830b74cf2e75bac",
+    "mobilenetv4_conv_large.e500_r256_in1k": "033de0bd74b5261f7339c5de242a2e4785808aa3",
+}
 
 
 def _row(
@@ -32,12 +51,11 @@ def _row(
     interpolation: Interpolation = "bicubic",
     options: Mapping[str, Any] | None = None,
     classes: int = 1000,
-    revision: str | None = None,
 ) -> Published:
     return Published(
         f"timm/{name}", net, tuple(Evaluation(*numbers) for numbers in evaluations), *scaling,
         interpolation, "apache-2.0", _SOURCE, alpha, options or {}, classes,
-        million_params=million_params, revision=revision,
+        million_params=million_params, revision=_REVISIONS.get(name),
     )  # fmt: skip
 
 
@@ -45,7 +63,6 @@ V1 = (
     _row(
         "mobilenetv1_100.ra4_e3600_r224_in1k", "mobilenet", 1.0, 4.23,
         (224, 0.875, 75.388, 92.310), (256, 0.95, 76.088, 93.006), scaling=_HALF,
-        revision="636812647d7a669e4ce6d6d367f27c8ee71155f6",
     ),
     _row(
         "mobilenetv1_125.ra4_e3600_r224_in1k", "mobilenet", 1.25, 6.27,
@@ -74,14 +91,12 @@ V3 = (
     ),
     _row(
         "mobilenetv3_small_050.lamb_in1k", _SMALL, 0.5, 1.59, (224, 0.875, 57.918, 80.144),
-        revision="f58e7345afe2832abd6f81cc60f67cd1ddf7ce00",
     ),
     _row("mobilenetv3_small_075.lamb_in1k", _SMALL, 0.75, 2.04, (224, 0.875, 65.284, 85.462)),
     _row("mobilenetv3_small_100.lamb_in1k", _SMALL, 1.0, 2.54, (224, 0.875, 67.636, 87.638)),
     _row(
         "tf_mobilenetv3_large_075.in1k", _LARGE, 0.75, 3.99, (224, 0.875, 73.442, 91.332),
         scaling=_HALF, interpolation="bilinear",
-        revision="b1c1e44af126225ee71496e7a1f77eae95529ae3",
     ),
     _row(
         "tf_mobilenetv3_large_100.in1k", _LARGE, 1.0, 5.48, (224, 0.875, 75.510, 92.600),
