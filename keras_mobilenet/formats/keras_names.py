@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from keras_mobilenet.nets.families.registry import FAMILIES
+from keras_mobilenet.nets.families.registry import FAMILIES, todays_names
 from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS
 
 KERAS_3_CLASSES = {  # in snake case, as .weights.h5 numbers its groups
@@ -52,11 +52,20 @@ def is_keras_1(weight: str) -> bool:
     return _KERAS_1_WEIGHT.fullmatch(weight) is not None
 
 
-def from_tfjs(weight: str) -> str:
-    """Return our name of a weight in a TensorFlow.js manifest, as `model/layer/kernel:0`."""
-    owner, _, variable = weight.partition(":")[0].rpartition("/")
-    variable = _KERAS_2.get(variable, variable)
-    return f"{owner.rpartition('/')[2]}/{variable}" if owner else variable
+def from_tfjs(weights: Sequence[str]) -> list[str]:
+    """Return our names of the weights in a TensorFlow.js manifest, as `model/layer/kernel:0`.
+
+    Older layers of V3 have slashes in their own names; in a nested model its name goes before.
+    """
+    parts = [weight.partition(":")[0].rpartition("/") for weight in weights]
+    owners = {owner: owner for owner, _, _ in parts}
+    older = todays_names(owners)
+    if not older:
+        owners = {owner: owner.partition("/")[2] for owner in owners}
+        older = todays_names(owners.values())
+    layers = {x: older.get(own, x.rpartition("/")[2]) for x, own in owners.items()}
+    names = [(layers[owner], _KERAS_2.get(variable, variable)) for owner, _, variable in parts]
+    return [f"{layer}/{variable}" if layer else variable for layer, variable in names]
 
 
 def _owner_and_variable(layer: str, weight: str) -> tuple[str, str]:

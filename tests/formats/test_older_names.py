@@ -1,4 +1,4 @@
-"""MobileNetV2 and V3 in H5 files of older versions of Keras, which named some layers otherwise."""
+"""MobileNetV2 and V3 in files of older versions of Keras, which named some layers otherwise."""
 
 import re
 
@@ -69,6 +69,19 @@ def test_a_v3_with_slashes_in_its_names_loads_by_name(net, tmp_path):
     arrays = random_values(net)
     path = write_groups(tmp_path / "x.h5", groups(arrays, older_names(arrays)))
     report = load_weights(net, path)
+    assert not report.unexpected
+    assert same(weights(net), arrays)
+
+
+@pytest.mark.parametrize("name", ["{layer}/{variable}", "MobilenetV3small/{layer}/{variable}"])
+def test_a_v3_with_slashes_in_its_names_loads_from_tensorflow_js(net, tmp_path, name):
+    arrays = random_values(net)
+    theirs = older_names(arrays)
+    stored = {
+        f"{theirs[layer]}/{variable}": array
+        for (layer, _, variable), array in ((x.rpartition("/"), y) for x, y in arrays.items())
+    }
+    report = load_weights(net, write_tfjs(tmp_path / "tfjs", stored, name=name))
     assert not report.unexpected
     assert same(weights(net), arrays)
 

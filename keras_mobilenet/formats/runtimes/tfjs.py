@@ -93,12 +93,13 @@ def _values(weight: Weight, shards: Sequence[_Shard], start: int) -> np.ndarray[
 def _arrays(folder: str, groups: Sequence[Group]) -> dict[str, ArrayLike]:
     arrays: dict[str, ArrayLike] = {}
     places: set[str] = set()
+    names = iter(from_tfjs([weight.name for group in groups for weight in group.weights]))
     for group in groups:
         shards = [_shard(folder, name, places) for name in group.paths]
         _check_size(group, shards)
         starts = accumulate((weight.stored_bytes for weight in group.weights), initial=0)
         for weight, start in zip(group.weights, starts, strict=False):
-            name = from_tfjs(weight.name)
+            name = next(names)
             if name in arrays:
                 raise CheckpointError(f"{name} is in the file twice")
             make = partial(_values, weight, shards, start)
