@@ -50,9 +50,14 @@ class Inspection:
 def inspect_weights(path: str | PathLike[str]) -> Inspection:
     """Return what a file of weights is. Its headers are read, and no model is built.
 
+    The name of weights on the hub stands for their file, which is fetched if it is not here.
+
     Raises:
         CheckpointError: the file cannot be read, or is of no known format.
+        DownloadError: it is on the hub, and neither at hand nor to be fetched.
     """
+    if is_name(path):
+        path = file_of(os.fspath(path))
     with open_checkpoint(path) as checkpoint:
         shapes = shapes_of(checkpoint.arrays)
         return Inspection(

@@ -192,6 +192,12 @@ def select(
     publisher: Annotated[
         str | None, typer.Option(help="Only 'keras', or an owner on the hub, such as 'timm'.")
     ] = None,
+    latencies: Annotated[
+        Path | None, typer.Option("--latency", help="Estimate times, from `latency`'s FILE.")
+    ] = None,
+    ms: Annotated[
+        float | None, typer.Option(help="With --latency: milliseconds an image, at most.")
+    ] = None,
     table: FormatOption = "text",
 ) -> None:
     """Print the most accurate of all published nets within a budget, and what comes next."""
@@ -204,6 +210,8 @@ def select(
         dtype=dtype,
         runtime=runtime,
         publisher=publisher,
+        latencies=None if latencies is None else latency.read_latencies(latencies),
+        max_latency=None if ms is None else ms / 1000,
     )
     say(selection_table(selection, format=table))
     if selection.best is None:

@@ -181,7 +181,9 @@ def selection_table(selection: Selection, *, format: Format = "text") -> str:  #
         for v in found
         if v is not None
     ]
-    headers = ["", "net", "top-1, %", "MACs, M", "params", "RAM, kB", "flash, kB"]
+    headers = ["", "net", "top-1, %", "MACs, M", "params", "RAM, kB", "flash, kB", "ms"]
+    if all(row[-1] == "-" for row in rows):  # no machine's times were given
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
     return "\n\n".join([written(headers, rows, format, left=2), *_remarks(selection)])
 
 
@@ -193,6 +195,7 @@ def _selection_cells(variant: Variant) -> list[str]:
         f"{variant.params:,}",
         f"{variant.ram / 1e3:,.1f}",
         f"{variant.flash / 1e3:,.1f}",
+        "-" if variant.latency is None else f"{1e3 * variant.latency:.2f}",
     ]
 
 
@@ -212,5 +215,6 @@ def _misses(selection: Selection, variant: Variant) -> str:
         "ram": "needs {:,.0f} bytes of RAM more",
         "flash": "needs {:,.0f} bytes of flash more",
         "top_1": "is {:.1f} % less accurate",
+        "latency": "takes {:.2g} seconds more",
     }
     return " and ".join(words[f].format(miss) for f, miss in selection.excess(variant).items())

@@ -192,6 +192,11 @@ def test_fetch_says_path_size_and_licence(name, served, weights):
     assert asked(served, "GET").count("model.safetensors") == 2
 
 
+def test_inspect_takes_a_name(served):
+    result = CliRunner().invoke(app, ["weights", "inspect", NAME, "--json"])
+    assert json.loads(result.stdout)[0]["made with"].startswith("alpha=0.35, 5 classes")
+
+
 def test_fetch_of_a_row_tells_its_licence_and_goes_with_no_other_choice(served, weights):
     row = table.get("timm/mobilenetv2_050.lamb_in1k")
     served.repositories[row.repository] = {"model.safetensors": weights}

@@ -10,6 +10,7 @@ from keras_mobilenet import layer_costs, peak_memory, select_variant
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.terminal.options import bytes_in, count_in
 from keras_mobilenet.display.cost_tables import selection_table
+from keras_mobilenet.nets.costs.latency import Latency, LatencyTable
 from keras_mobilenet.nets.costs.memory import weight_bytes
 from keras_mobilenet.nets.costs.selection import variants
 from keras_mobilenet.nets.pretrained import PRETRAINED
@@ -129,6 +130,29 @@ def test_publisher_narrows_the_choice_and_an_unknown_one_is_named():
     best, *_, up = [x for x in run(*command).stdout.splitlines() if "timm/" in x]
     assert best.split()[:2] == ["best", "timm/tf_mobilenetv3_small_100.in1k"]
     assert "3,948,688" in up  # the first with more, of those that are more accurate
+
+
+def test_time_is_estimated_and_kept_where_a_machines_times_are_given(tmp_path):
+    rows = tuple(
+        Latency(alpha, size, 1e-12 * sum(x.macs for x in layer_costs(alpha, size=size)))
+        for alpha in (0.25, 0.5, 0.75, 1.0)
+        for size in (128, 160, 192, 224)
+    )
+    times = LatencyTable("here", "litert", "float32", 2, rows)
+    found = select_variant(latencies=times, max_latency=3e-4)
+    assert {v.latency is None for v in (found.best, *found.runners_up)} == {False}
+    assert found.best.latency <= 3e-4 < found.next_up.latency
+    # Times that are nothing but MACs: the choice is the one by MACs.
+    assert found.best.name == select_variant(max_macs=3e8).best.name
+    path = tmp_path / "times.json"
+    path.write_text(times.to_text())
+    result = run("--dtype", "float32", "--latency", str(path), "--ms", "0.3")
+    assert result.stdout.splitlines()[0].endswith("  ms")
+    assert "takes" in result.stdout
+    with pytest.raises(ValueError, match="`max_latency` needs `latencies`"):
+        select_variant(max_latency=1.0)
+    with pytest.raises(ValueError, match="`latencies` must be of int8.*Received: float32"):
+        select_variant(latencies=times, dtype="int8")
 
 
 @pytest.mark.parametrize(

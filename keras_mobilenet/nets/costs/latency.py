@@ -8,6 +8,7 @@ of depthwise ones, which take longer each, and the weights that have to be read.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -96,7 +97,8 @@ def _counts(layers: Sequence[LayerCost]) -> tuple[float, ...]:
     return 1.0, dense / 1e6, depthwise / 1e6, sum(c.params for c in layers) / 1e6
 
 
-def _coefficients(rows: Sequence[Latency]) -> list[float]:
+@functools.cache
+def _coefficients(rows: tuple[Latency, ...]) -> tuple[float, ...]:
     """Return the seconds that each count costs: none below zero, the relative errors least.
 
     Least squares with signs, by coordinate descent: four unknowns need no library.
@@ -117,4 +119,4 @@ def _coefficients(rows: Sequence[Latency]) -> list[float]:
             moved = max(moved, abs(step) / (found[j] or 1.0))
         if moved < _SETTLED:
             break
-    return found
+    return tuple(found)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from keras_mobilenet.nets import arguments, pretrained
 from keras_mobilenet.nets.costs import memory
+from keras_mobilenet.nets.costs.latency import LatencyTable, estimate_latency
 from keras_mobilenet.nets.costs.layers import LayerCost, layer_costs, net_costs
 from keras_mobilenet.nets.costs.memory import DType, Runtime
 from keras_mobilenet.nets.published import table
@@ -32,6 +33,7 @@ class Variant:
     minimalistic: bool = False  # V3 only
     name: str | None = None  # of weights on the hub, which `from_pretrained` takes
     licence: str = pretrained.LICENCE  # of the weights
+    latency: float | None = None  # seconds for one image, as a table of a machine's times tells
 
     @property
     def publisher(self) -> str:
@@ -127,6 +129,8 @@ def select_variant(
     dtype: DType = "float32",
     runtime: Runtime = "litert",
     publisher: str | None = None,
+    latencies: LatencyTable | None = None,
+    max_latency: float | None = None,
 ) -> Selection:
     """Return the most accurate of all published nets that keeps every limit given.
 
@@ -145,15 +149,20 @@ def select_variant(
             no patches, and come nearer to the second.
         publisher: `"keras"` for the weights that Keras fetches, or an owner on the hub, such as
             `"timm"`; None for all.
+        latencies: Times of a machine, as `read_latencies` returns them, to estimate each net's by.
+        max_latency: Seconds for one image there.
 
     Raises:
-        ValueError: a limit is no positive number, or `dtype`, `runtime` or `publisher` is unknown.
+        ValueError: a limit is no positive number, `dtype`, `runtime` or `publisher` is unknown, or
+            there are no latencies of that dtype to keep `max_latency` by.
     """
-    limits = {"macs": max_macs, "params": max_params, "ram": max_ram, "flash": max_flash}
+    _check_latencies(latencies, max_latency, dtype)
+    limits = {"macs": max_macs, "params": max_params, "ram": max_ram, "flash": max_flash,
+              "latency": max_latency}  # fmt: skip
     given = {"top_1": min_top1} | limits
     budget = {field: _limit(field, limit) for field, limit in given.items() if limit is not None}
     every = sorted(
-        _published_by(publisher, variants(dtype, runtime)),
+        _timed(_published_by(publisher, variants(dtype, runtime)), latencies),
         key=lambda variant: (-variant.top_1, variant.macs),
     )
     asked = Selection(None, (), None, None, budget)
@@ -170,6 +179,33 @@ def _published_by(publisher: str | None, every: tuple[Variant, ...]) -> tuple[Va
         return every
     arguments.check_choice("publisher", publisher, {variant.publisher: None for variant in every})
     return tuple(variant for variant in every if variant.publisher == publisher)
+
+
+def _check_latencies(
+    latencies: LatencyTable | None, max_latency: float | None, dtype: DType
+) -> None:
+    if latencies is None and max_latency is not None:
+        raise ValueError("`max_latency` needs `latencies`: pass what read_latencies returns.")
+    if latencies is not None and latencies.precision != dtype:
+        raise ValueError(
+            f"`latencies` must be of {dtype}, as `dtype` is. Received: {latencies.precision}"
+        )
+
+
+def _timed(every: tuple[Variant, ...], latencies: LatencyTable | None) -> tuple[Variant, ...]:
+    """Return variants with the time that each takes on a table's machine, if there is one."""
+    if latencies is None:
+        return every
+    return tuple(replace(x, latency=estimate_latency(_layers(x), latencies)) for x in every)
+
+
+def _layers(variant: Variant) -> tuple[LayerCost, ...]:
+    row = table.find(variant.name or "")
+    if row is not None:
+        return net_costs(row.network(), (variant.size, variant.size))
+    return layer_costs(
+        variant.alpha, net=variant.net, size=variant.size, minimalistic=variant.minimalistic
+    )
 
 
 def _limit(field: str, value: Any) -> float:
