@@ -1,6 +1,7 @@
 """`keras-mobilenet weights`, as a user types it."""
 
 import gc
+import io
 import json
 import os
 import shutil
@@ -219,10 +220,14 @@ def test_fetch_all_goes_on_after_a_failure(served, cache):
 def test_fetch_draws_its_progress_on_a_terminal(served, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    result = run("fetch", *CHOICE)
-    assert NAME in result.stderr
-    assert "MB" in result.stderr
-    assert result.stdout.count(NAME) == 1
+    stdout, stderr = io.StringIO(), io.StringIO()
+    stderr.isatty = lambda: True
+    monkeypatch.setattr("sys.stdout", stdout)
+    monkeypatch.setattr("sys.stderr", stderr)
+    app(["weights", "fetch", *map(str, CHOICE)], standalone_mode=False)
+    assert NAME in stderr.getvalue()
+    assert "MB" in stderr.getvalue()
+    assert stdout.getvalue().count(NAME) == 1
 
 
 def test_fetch_without_a_network_is_an_error(capsys, monkeypatch):
