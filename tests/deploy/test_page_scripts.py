@@ -26,7 +26,7 @@ from keras_mobilenet import Predictor, cam, export, preprocess_input
 from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder
 from keras_mobilenet.deploy.comparison import generated_images
 from keras_mobilenet.deploy.graphs.writers.page import runtime
-from keras_mobilenet.images.images import _margin, as_channels, fit_pixels
+from keras_mobilenet.images.images import _margin, as_channels, central_crop, fit_pixels
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 
 TEMPLATES = resources.files("keras_mobilenet.deploy.graphs.writers.page") / "templates"
@@ -56,7 +56,8 @@ def in_node(tmp_path, template, code, **given):
 SIZES = [(328, 438), (438, 328), (300, 280), (90, 61), (50, 200), (40, 40), (1, 3), (64, 40)]
 
 
-def test_images_are_resized_as_pillow_does(tmp_path):
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_images_are_resized_as_pillow_does(kind, tmp_path):
     random = np.random.default_rng(0)
     images = [random.integers(0, 256, (*size, 3), np.uint8) for size in SIZES]
     paths = []
@@ -67,12 +68,14 @@ def test_images_are_resized_as_pillow_does(tmp_path):
     code = """given.paths.map((path, i) => {
         const data = readFileSync(path), [height, width] = given.sizes[i];
         const read = (y, rows) => data.subarray(y * width * 4, (y + rows) * width * 4);
-        return [...resizedBands(read, { width, height }, [40, 64])];
+        return [...resizedBands(read, { width, height }, [40, 64], 2 ** 21, given.kind)];
     })"""
     for image, made in zip(
-        images, in_node(tmp_path, "pixels.js", code, paths=paths, sizes=SIZES), strict=True
+        images,
+        in_node(tmp_path, "pixels.js", code, paths=paths, sizes=SIZES, kind=kind),
+        strict=True,
     ):
-        wanted = np.asarray(Image.fromarray(image).resize((64, 40), Image.Resampling.BILINEAR))
+        wanted = np.asarray(Image.fromarray(image).resize((64, 40), Image.Resampling[kind.upper()]))
         error = np.abs(np.array(made).reshape(wanted.shape) - wanted).max()
         assert error <= (LEVELS if image.shape[0] > image.shape[1] else 0), image.shape
 
@@ -98,6 +101,16 @@ def test_images_are_cropped_as_by_the_predictor(tmp_path):
     code = "given.keeps.map((keep) => given.lengths.map((length) => margin(length, keep)))"
     made = in_node(tmp_path, "pixels.js", code, lengths=lengths, keeps=keeps)
     assert made == [[_margin(length, keep) for length in lengths] for keep in keeps]
+
+
+def test_the_aspect_is_kept_as_by_the_predictor(tmp_path):
+    code = """given.sizes.map(([height, width]) => {
+        const seen = seenPart({ left: 0, top: 0, width, height }, 0.95, [40, 64]);
+        return [seen.height, seen.width];
+    })"""
+    made = in_node(tmp_path, "pixels.js", code, sizes=SIZES)
+    images = (np.zeros((*size, 3), np.uint8) for size in SIZES)
+    assert made == [list(central_crop(image, 0.95, (40, 64)).shape[:2]) for image in images]
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "bmp"])

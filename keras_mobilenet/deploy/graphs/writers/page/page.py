@@ -111,7 +111,8 @@ def _settings(page: Page, content: bytes) -> dict[str, Any]:
         "preprocessing": {
             "size": size,
             "crop": page.info.crop,
-            "interpolation": "bilinear",
+            "interpolation": page.info.interpolation,
+            "keep_aspect": page.info.keep_aspect,
             "std": std,
             "offset": offset,
             "channels": channels,

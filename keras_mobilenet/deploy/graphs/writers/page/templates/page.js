@@ -17,9 +17,11 @@ function say(text, kind = "") {
 // Look at an image that is open, `width` x `height`; return what was found, or null if it is late.
 async function look(image, width, height, number) {
   const { preprocessing } = model.settings;
-  const part = seenPart(region(image, width, height), preprocessing.crop);
+  const { size, crop, interpolation } = preprocessing;
+  const aspect = preprocessing.keep_aspect ? size : null;
+  const part = seenPart(region(image, width, height), crop, aspect);
   const begin = performance.now();
-  const values = scaledPixels(resized(image, part, preprocessing.size), preprocessing);
+  const values = scaledPixels(resized(image, part, size, interpolation), preprocessing);
   const prepared = performance.now();
   const { scores, features } = await model.run(values);
   const done = performance.now();

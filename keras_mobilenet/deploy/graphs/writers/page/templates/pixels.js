@@ -1,7 +1,12 @@
 // From an image to the pixels that a model takes, to the bit as Pillow does it: cropped about the
-// centre, resized by bilinear interpolation over all the pixels that one stands for.
+// centre, resized by interpolation over all the pixels that one stands for.
 const PRECISION = 22; // bits of a weight behind the point, as in Pillow
 const HALF = 2 ** (PRECISION - 1);
+const FILTERS = { // how far each reaches, and what a pixel counts at a distance
+  bilinear: { reach: 1, share: (x) => Math.max(0, 1 - x) },
+  bicubic: { reach: 2, share: (x) => x < 1 ? (1.5 * x - 2.5) * x * x + 1
+    : x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0 },
+};
 const BAND = 2 ** 21; // pixels of an image that are looked at together: phones have little memory
 
 const PROFILES = ["iCCP", "cICP", "gAMA", "cHRM", "sRGB"]; // the parts of a PNG that say of colours
@@ -51,19 +56,20 @@ export function margin(length, keep) {
 }
 
 // Return for each of `to` pixels the first of the `from` ones that it is made of, and their weights.
-export function weightsOf(from, to) {
-  const scale = from / to;
-  const reach = Math.max(scale, 1);
+export function weightsOf(from, to, kind = "bilinear") {
+  const scale = from / to, filter = FILTERS[kind];
+  const step = Math.max(scale, 1), reach = filter.reach * step;
   return Array.from({ length: to }, (_, place) => {
     const center = (place + 0.5) * scale;
     const first = Math.max(0, Math.trunc(center - reach + 0.5));
     const end = Math.min(from, Math.trunc(center + reach + 0.5));
     const shares = [];
     for (let i = first; i < end; i++) {
-      shares.push(Math.max(0, 1 - Math.abs((i - center + 0.5) * (1 / reach))));
+      shares.push(filter.share(Math.abs((i - center + 0.5) * (1 / step))));
     }
     const sum = shares.reduce((a, b) => a + b, 0);
-    const whole = shares.map((share) => Math.trunc(0.5 + (share / sum) * 2 ** PRECISION));
+    const whole = shares.map((share) =>
+      Math.trunc((share < 0 ? -0.5 : 0.5) + (share / sum) * 2 ** PRECISION));
     return { first, weights: Int32Array.from(whole) };
   });
 }
@@ -71,6 +77,10 @@ export function weightsOf(from, to) {
 // Return whether columns are squeezed before rows, as Pillow 13 does where that spares much.
 export function tallFirst({ width, height }, size) {
   return height > size[0] && height - size[0] > 2 * (width - size[1]);
+}
+
+function level(sum) {
+  return Math.max(0, Math.min(255, sum >> PRECISION));
 }
 
 // Squeeze the rows of an image, `width` pixels long; of its channels, 3 or 4, 3 are kept.
@@ -86,9 +96,9 @@ export function squeezeRows(pixels, channels, width, height, table) {
         green += pixels[from + 1] * weights[i];
         blue += pixels[from + 2] * weights[i];
       }
-      made[to++] = Math.min(255, red >> PRECISION);
-      made[to++] = Math.min(255, green >> PRECISION);
-      made[to++] = Math.min(255, blue >> PRECISION);
+      made[to++] = level(red);
+      made[to++] = level(green);
+      made[to++] = level(blue);
     }
   }
   return made;
@@ -101,7 +111,7 @@ export function squeezeColumns(rows, length, table) {
     for (let x = 0; x < length; x++) {
       let sum = HALF;
       for (let i = 0; i < weights.length; i++) sum += rows[(first + i) * length + x] * weights[i];
-      made[y * length + x] = Math.min(255, sum >> PRECISION);
+      made[y * length + x] = level(sum);
     }
   });
   return made;
@@ -109,9 +119,10 @@ export function squeezeColumns(rows, length, table) {
 
 // Return a part of an image as RGB, resized to [height, width]; `read(y, count)` gives rows of the
 // part as RGBA, `most` pixels at once.
-export function resizedBands(read, part, size, most = BAND) {
+export function resizedBands(read, part, size, most = BAND, kind = "bilinear") {
   const [height, width] = size;
-  const columns = weightsOf(part.height, height), table = weightsOf(part.width, width);
+  const columns = weightsOf(part.height, height, kind);
+  const table = weightsOf(part.width, width, kind);
   const tall = tallFirst(part, size);
   const rows = new Uint8Array(part.height * (tall ? part.width : width) * 3);
   const count = Math.max(1, Math.floor(most / part.width));
@@ -125,14 +136,20 @@ export function resizedBands(read, part, size, most = BAND) {
   return squeezeRows(squeezeColumns(rows, part.width * 3, columns), 3, part.width, height, table);
 }
 
-// Return the part of an image that a model sees.
-export function seenPart({ left, top, width, height }, keep) {
-  const x = margin(width, keep), y = margin(height, keep);
+// Return the part of an image that a model sees; `aspect` is a size whose aspect it has, or null.
+export function seenPart({ left, top, width, height }, keep, aspect = null) {
+  let wide = keep, tall = keep;
+  if (aspect) {
+    const times = Math.min(height / aspect[0], width / aspect[1]);
+    tall = keep * times * aspect[0] / height;
+    wide = keep * times * aspect[1] / width;
+  }
+  const x = margin(width, wide), y = margin(height, tall);
   return { left: left + x, top: top + y, width: width - 2 * x, height: height - 2 * y };
 }
 
 // Return an image's part as RGB, resized; what is transparent is laid over white.
-function resized(image, part, size) {
+function resized(image, part, size, kind) {
   const canvas = document.createElement("canvas");
   canvas.width = part.width;
   canvas.height = Math.min(part.height, Math.max(1, Math.floor(BAND / part.width)));
@@ -144,7 +161,7 @@ function resized(image, part, size) {
     pen.drawImage(image, part.left, part.top + y, part.width, rows, 0, 0, part.width, rows);
     return pen.getImageData(0, 0, part.width, rows).data;
   };
-  return resizedBands(read, part, size);
+  return resizedBands(read, part, size, BAND, kind);
 }
 
 // Return RGB pixels as the model takes them: scaled channel by channel, or grey. Each step rounds to
