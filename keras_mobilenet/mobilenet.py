@@ -52,8 +52,9 @@ def MobileNet(  # noqa: N802 - Keras' name
             paper's resolution multiplier, which is the size of the input.
         dropout: Share of the pooled features that training drops, with a top only.
         include_top: Whether the classifier is part of the model.
-        weights: `"imagenet"` for the published weights, the path of a file in any readable
-            format, or None for random values.
+        weights: `"imagenet"` for the weights that Keras publishes, a name on the hub, as in
+            `"timm/mobilenetv2_100.ra_in1k"` or `"hf://owner/name"`, the path of a file in any
+            readable format, or None for random values.
         input_tensor: A `KerasTensor` to build on instead of a new input.
         pooling: Without a top, `"avg"` or `"max"` for an output of shape `(batch, features)`;
             None for the last block's `(batch, height, width, features)`.

@@ -53,8 +53,9 @@ def MobileNetV2(  # noqa: N802 - Keras' name
         alpha: Width multiplier: a block has `int(filters * alpha)` channels, made divisible by 8.
             The last convolution has 1280, or more above 1.
         include_top: Whether the classifier is part of the model.
-        weights: `"imagenet"` for the published weights, the path of a file in any readable
-            format, or None for random values.
+        weights: `"imagenet"` for the weights that Keras publishes, a name on the hub, as in
+            `"timm/mobilenetv2_100.ra_in1k"` or `"hf://owner/name"`, the path of a file in any
+            readable format, or None for random values.
         input_tensor: A `KerasTensor` to build on instead of a new input.
         pooling: Without a top, `"avg"` or `"max"` for an output of shape `(batch, features)`;
             None for the last convolution's `(batch, height, width, features)`.

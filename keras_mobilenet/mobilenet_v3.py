@@ -55,8 +55,9 @@ def MobileNetV3Small(  # noqa: N802 - Keras' name
         minimalistic: Whether all kernels are 3 x 3, all activations ReLU, and channels are not
             weighed: for hardware that is slow at the rest.
         include_top: Whether the classifier is part of the model.
-        weights: `"imagenet"` for the published weights, the path of a file in any readable
-            format, or None for random values.
+        weights: `"imagenet"` for the weights that Keras publishes, a name on the hub, as in
+            `"timm/mobilenetv2_100.ra_in1k"` or `"hf://owner/name"`, the path of a file in any
+            readable format, or None for random values.
         input_tensor: A `KerasTensor` to build on instead of a new input.
         classes: Number of classes, with a top only.
         pooling: Without a top, `"avg"` or `"max"` for an output of shape `(batch, features)`;

@@ -59,8 +59,9 @@ def MobileNetV4ConvSmall(  # noqa: N802 - as Keras names builders
             has the last convolution, of 960. The stem has its 32, or more above 1; what follows
             the pool has 1280 at every alpha. timm's `conv_small_050` and `035` are 0.5 and 0.35.
         include_top: Whether the classifier is part of the model.
-        weights: The path of a file in any readable format, such as timm's
-            `mobilenetv4_conv_small.*.safetensors`, or None for random values. Keras publishes none.
+        weights: A name on the hub, as in `"timm/mobilenetv4_conv_small.e2400_r224_in1k"` or
+            `"hf://owner/name"`, the path of a file in any readable format, or None for random
+            values. Keras publishes none.
         input_tensor: A `KerasTensor` to build on instead of a new input.
         pooling: Without a top, `"avg"` or `"max"` for an output of shape `(batch, features)`;
             None for the last convolution's `(batch, height, width, features)`.

@@ -209,7 +209,7 @@ def test_name_that_no_row_has_is_told_what_is_near():
         ValueError, match="nor are such weights known. Near it are timm/mobilenetv2"
     ):
         open_model(Builder("mobilenet_v2", {"weights": "timm/mobilenetv2_050"}))
-    with pytest.raises(ValueError, match="No published weights are known as 'timm/resnet'"):
+    with pytest.raises(ValueError, match="known as 'timm/resnet'.*; hf://timm/resnet asks the hub"):
         Predictor.from_pretrained("timm/resnet")
 
 

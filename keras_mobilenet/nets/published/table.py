@@ -41,7 +41,8 @@ def why_unknown(name: str) -> str:
         return f"That net {timm_rows.OTHERS[name]}, and is not one of those that are built here."
     near = difflib.get_close_matches(name, BY_NAME, 3, 0.5)
     hint = f"Near it are {', '.join(near)}. " if near else ""
-    return f"{hint}`keras-mobilenet weights list` shows all."
+    other = f"; hf://{name} asks the hub for another" if looks_like_repository(name) else ""
+    return f"{hint}`keras-mobilenet weights list` shows all{other}."
 
 
 def looks_like_repository(text: str) -> bool:
