@@ -13,7 +13,7 @@ from keras_mobilenet.files import check_file
 from keras_mobilenet.formats.keras import zip_files
 from keras_mobilenet.images.model_info import KEY, MAX_BYTES, MEMBER, Label, ModelInfo, info_from
 
-_LABELS = "labels.txt"  # where Android's tools look
+_LABELS = "labels.txt"  # in the archive behind a .tflite; its metadata name it
 _EXTRA = "assets.extra"  # TensorFlow leaves this folder of a SavedModel to others
 
 
@@ -24,7 +24,7 @@ def write_info(path: str, info: ModelInfo) -> None:
         folder.mkdir(exist_ok=True)
         (folder / MEMBER).write_text(info.to_text(), encoding="utf-8")
     elif path.endswith(".tflite"):
-        _append_zip(path, info)
+        _write_tflite(path, info)
     elif path.endswith(".onnx"):
         _write_onnx(path, info)
     # An .xml has it from the one who wrote the graph.
@@ -67,12 +67,22 @@ def _names(labels: Sequence[Label]) -> list[str]:
     return [label if isinstance(label, str) else label[1] for label in labels]
 
 
-def _append_zip(path: str, info: ModelInfo) -> None:
-    """Append a zip archive to a TFLite file, as TensorFlow's metadata are: both can be read."""
+def _write_tflite(path: str, info: ModelInfo) -> None:
+    """Put TFLite Metadata into a file, and behind it a zip archive with what they name.
+
+    The archive is not compressed: MediaPipe reads its files where they lie. One label is one line.
+    """
+    from keras_mobilenet.deploy.graphs.writers.tflite_metadata import (  # noqa: PLC0415 - LiteRT's
+        with_metadata,
+    )
+
+    file = Path(path)
+    file.write_bytes(with_metadata(file.read_bytes(), info, _LABELS))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(MEMBER, info.to_text())
         if info.labels is not None:
-            archive.writestr(_LABELS, "".join(f"{name}\n" for name in _names(info.labels)))
+            lines = (" ".join(name.splitlines()) for name in _names(info.labels))
+            archive.writestr(_LABELS, "".join(f"{line}\n" for line in lines))
 
 
 def _write_onnx(path: str, info: ModelInfo) -> None:

@@ -95,10 +95,15 @@ class _Writer:
         elif operation.kind == "none":
             made = taken[0]
         else:
-            made = self._node(_SIMPLE[operation.kind], taken, name)
+            made = self._node(_SIMPLE[operation.kind], self._image_first(operation), name)
             if operation.kind in ("average", "maximum") and not operation.keepdims:
                 made = self._node("Flatten", [made], f"{name}/flat")
         return self._activated(operation, made)
+
+    def _image_first(self, operation: Operation) -> list[str]:
+        """Return what an operation takes, a gate last: OpenCV takes the first one's shape."""
+        inputs = sorted(operation.inputs, key=lambda name: self._graph.shapes[name][:2] == (1, 1))
+        return [self._made[name] for name in inputs]
 
     def _convolution(self, operation: Operation, taken: str) -> str:
         kernel = operation.kernel
