@@ -95,15 +95,10 @@ class _Writer:
         elif operation.kind == "none":
             made = taken[0]
         else:
-            made = self._node(_SIMPLE[operation.kind], self._image_first(operation), name)
+            made = self._node(_SIMPLE[operation.kind], taken, name)
             if operation.kind in ("average", "maximum") and not operation.keepdims:
                 made = self._node("Flatten", [made], f"{name}/flat")
         return self._activated(operation, made)
-
-    def _image_first(self, operation: Operation) -> list[str]:
-        """Return what an operation takes, a gate last: OpenCV takes the first one's shape."""
-        inputs = sorted(operation.inputs, key=lambda name: self._graph.shapes[name][:2] == (1, 1))
-        return [self._made[name] for name in inputs]
 
     def _convolution(self, operation: Operation, taken: str) -> str:
         kernel = operation.kernel
@@ -169,9 +164,18 @@ class _Writer:
                 low, high = (self._constant(f"{n:g}", np.array(n, np.float32)) for n in (0.0, 6.0))
                 return self._node("Clip", [taken, low, high], name)
             case "hard_sigmoid":
-                return self._node("HardSigmoid", [taken], name, alpha=1 / 6, beta=0.5)
+                return self._hard_sigmoid(taken, name)
             case known:
                 return self._node(_ALONE[known], [taken], name)
+
+    def _hard_sigmoid(self, taken: str, name: str) -> str:
+        """Add relu6(x + 3) / 6: OpenCV takes HardSigmoid and Mul for a HardSwish of the gate."""
+        three, low, high = (
+            self._constant(f"{n:g}", np.array(n, np.float32)) for n in (3.0, 0.0, 6.0)
+        )
+        added = self._node("Add", [taken, three], f"{name}/add")
+        clipped = self._node("Clip", [added, low, high], f"{name}/clip")
+        return self._node("Div", [clipped, high], name)
 
     def _node(self, kind: str, taken: list[str], name: str, **attributes: Any) -> str:
         self._nodes.append(helper.make_node(kind, taken, [name], name, **attributes))
