@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import keras_mobilenet
 from keras_mobilenet import MobileNetV2, Predictor, preprocessing_of
 from keras_mobilenet.checkpoints.net_weights import builder_of, published_builder
+from keras_mobilenet.checkpoints.published import names
 from keras_mobilenet.checkpoints.published.hub import repository_file, source_of
 from keras_mobilenet.checkpoints.published.names import is_name, repository
 from keras_mobilenet.checkpoints.published.settings import info_beside
@@ -108,6 +109,14 @@ def test_other_texts_are_no_repositories(text, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     assert repository(text) is None
     assert not is_name(text)
+
+
+def test_without_the_client_a_plain_name_is_a_path_that_is_wrong(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(names, "find_spec", lambda name: None)
+    assert repository("runs/best") is None
+    with pytest.raises(ValueError, match="No file of that name exists.*; hf://runs/best asks the"):
+        MobileNetV2((SIZE, SIZE, 3), weights="runs/best")
 
 
 @pytest.mark.parametrize("text", ["hf://", "hf://a", "hf://a/b/c", "hf://a/b@", "hf://../b"])

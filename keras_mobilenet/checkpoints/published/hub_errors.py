@@ -55,7 +55,7 @@ def _reason(wanted: Wanted, error: Exception, client: Any) -> tuple[str, str]:
     if isinstance(error, errors.GatedRepoError):
         return "the repository is gated.", f"Accept its terms at {page}, and {login}."
     if isinstance(error, errors.RepositoryNotFoundError):
-        private = f"If it is private, {login}. Or pass the path of a file as `weights`."
+        private = f"If it is private, {login}. If a file is meant, check its path: none is here."
         return f"{client.constants.ENDPOINT} has no such repository, or a private one.", private
     if isinstance(error, errors.RevisionNotFoundError):
         return f"the repository has no commit {wanted.revision or 'any more'}.", OWN_FILE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from keras_mobilenet.nets.published import table, timm_rows
@@ -39,7 +40,7 @@ def repository(weights: Any) -> Repository | None:
     """Return the repository that a text names; None of a row, a file, and all else.
 
     `"owner/name"` alone is one where it cannot well be meant otherwise: nothing of that path is
-    here, it does not end as a file does, and no row is of that owner.
+    here, it does not end as a file does, no row is of that owner, and the client is installed.
 
     Raises:
         ValueError: it begins with `hf://` and goes on otherwise, or is of a net that is known to
@@ -74,4 +75,6 @@ def _is_plain_name(text: str) -> bool:
         return False
     owner = text.partition("/")[0]
     of_rows = {row.repository.partition("/")[0] for row in table.ROWS}
-    return owner not in of_rows and not os.path.lexists(owner)
+    if owner in of_rows or os.path.lexists(owner):
+        return False
+    return find_spec("huggingface_hub") is not None  # else a path that is wrong is likelier
