@@ -20,6 +20,7 @@ METHOD = (
     "(Guo et al., 2017, arXiv 1706.04599)"
 )
 _TOP_2_FROM = 5  # classes: with fewer, one of two guesses is right too often to mean anything
+_TOP_5_FROM = 10  # the same of five
 _NORMAL_95 = 1.959963984540054  # 97.5 % of a normal distribution lie below
 _FLOOR = float(np.finfo(np.float32).eps)  # a float32 softmax may give 0, whose log is infinite
 _SUM_SLACK = 1e-2  # probabilities computed in bfloat16 sum to 1 no better than this
@@ -61,6 +62,8 @@ class Metrics:
     accuracy: float
     interval: tuple[float, float]  # Wilson's, 95 %, of the accuracy
     top_2: float | None  # None with fewer than 5 classes
+    top_5: float | None  # None with fewer than 10 classes
+    top_5_interval: tuple[float, float] | None  # Wilson's, 95 %
     log_loss: float  # mean of -ln(probability of the true class), in nats
     calibration_error: float
     calibration_method: str
@@ -89,23 +92,61 @@ def evaluate(
     """
     names = tuple(labels)
     indices, rows = _checked(names, true, probabilities)
-    predicted = rows.argmax(axis=1)
-    right = predicted == indices
+    return metrics_of(names, outcomes_of(indices, rows))
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the metrics ask of each example: arrays of one length, however many classes."""
+
+    true: _Ints
+    predicted: _Ints
+    rank: _Ints  # of the true class, 0 for the most probable; of equal ones the first comes first
+    confidence: _Floats  # probability of the predicted class
+    given: _Floats  # probability of the true class
+
+
+def outcomes_of(true: npt.NDArray[Any], rows: npt.NDArray[Any]) -> Outcomes:
+    """Return the outcomes of scores, `(n, classes)`, for examples of known classes."""
+    given = rows[np.arange(len(true)), true]
+    before = np.arange(rows.shape[1]) < true[:, None]
+    ahead = (rows > given[:, None]) | ((rows == given[:, None]) & before)
+    return Outcomes(
+        true.astype(np.int64),
+        rows.argmax(axis=1),
+        ahead.sum(axis=1),
+        rows.max(axis=1).astype(np.float64),
+        given.astype(np.float64),
+    )
+
+
+def metrics_of(labels: tuple[str, ...], outcomes: Outcomes, *, floor: float = _FLOOR) -> Metrics:
+    """Return the metrics of examples, at least one.
+
+    Args:
+        labels: The classes' names in order.
+        outcomes: What became of each example.
+        floor: The least probability that the log loss knows: a softmax may give 0.
+    """
+    right = outcomes.rank == 0
     count, correct = len(right), int(right.sum())
-    confusion = _confusion(len(names), indices, predicted)
-    bins = binned(rows.max(axis=1), right)
+    confusion = _confusion(len(labels), outcomes.true, outcomes.predicted)
+    bins = binned(outcomes.confidence, right)
+    among = int((outcomes.rank < 5).sum()) if len(labels) >= _TOP_5_FROM else None
     return Metrics(
-        labels=names,
+        labels=labels,
         count=count,
         correct=correct,
         accuracy=correct / count,
         interval=wilson_interval(correct, count),
-        top_2=_top_2(rows, indices) if len(names) >= _TOP_2_FROM else None,
-        log_loss=_log_loss(rows, indices),
+        top_2=float((outcomes.rank < 2).mean()) if len(labels) >= _TOP_2_FROM else None,
+        top_5=None if among is None else among / count,
+        top_5_interval=None if among is None else wilson_interval(among, count),
+        log_loss=float(-np.log(np.clip(outcomes.given, floor, 1)).mean()),
         calibration_error=calibration_error(bins),
         calibration_method=METHOD,
         bins=bins,
-        classes=tuple(_class(name, confusion, i) for i, name in enumerate(names)),
+        classes=tuple(_class(name, confusion, i) for i, name in enumerate(labels)),
         confusion=tuple(tuple(int(number) for number in row) for row in confusion),
     )
 
@@ -189,16 +230,6 @@ def precision_recall_f1(
 def share_of(part: int, whole: int) -> float | None:
     """Return a part's share, None where there is nothing to take one of."""
     return part / whole if whole else None
-
-
-def _top_2(rows: _Floats, true: _Ints) -> float:
-    best = np.argsort(-rows, axis=1, kind="stable")[:, :2]  # of equal ones the first, as argmax
-    return float((best == true[:, None]).any(axis=1).mean())
-
-
-def _log_loss(rows: _Floats, true: _Ints) -> float:
-    given = rows[np.arange(len(true)), true]
-    return float(-np.log(np.clip(given, _FLOOR, 1)).mean())
 
 
 def binned(confidence: _Floats, right: npt.NDArray[np.bool_]) -> tuple[CalibrationBin, ...]:
