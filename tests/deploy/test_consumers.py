@@ -1,14 +1,17 @@
 """Other programs open the exported files: MediaPipe, TFLite Micro, OpenCV, ONNX' own tools."""
 
+import re
 import zipfile
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as litert_schema
-from consumer_nets import NETS, coloured_images, lively_net
+from consumer_nets import CLASSES, NETS, coloured_images, lively_net
 
 from keras_mobilenet import Predictor, export
 from keras_mobilenet.deploy.comparison import variation
+from keras_mobilenet.nets.costs.layers import layer_costs
+from keras_mobilenet.nets.costs.memory import peak_memory
 
 pytestmark = pytest.mark.consumers
 LABELS = ["a cat", "a dog", "a\nlynx", "an owl", "a hen"]
@@ -176,3 +179,13 @@ def test_tflite_micro_computes_what_we_do(tmp_path, net):
     for quantize in ("int8", "full_int8"):
         path, _ = exported(tmp_path, net, quantize=quantize)
         assert np.linalg.norm(micro(path) - scores) < ROUNDED * np.linalg.norm(scores)
+
+
+def test_tflite_micros_arena_lies_between_the_two_counts_of_memory(tmp_path, capfd):
+    runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
+    path, _ = exported(tmp_path, quantize="full_int8")
+    runtime.Interpreter.from_file(str(path), arena_size=1_000_000).print_allocations()
+    (arena,) = re.findall(r"head (\d+) bytes", "".join(capfd.readouterr()))
+    layers = layer_costs(0.25, size=96, classes=CLASSES)
+    low, high = (peak_memory(layers, "int8", runtime=kind).bytes for kind in ("minimal", "litert"))
+    assert low == 55_296 < int(arena) == 73_728 < high == 108_288  # as docs/devices.md says
