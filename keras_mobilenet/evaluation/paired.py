@@ -51,10 +51,13 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
             f"Received: {len(first)} and {len(second)}"
         )
     sides = [(bool(a), bool(b)) for a, b in zip(first, second, strict=True)]
-    counts = tuple(map(sides.count, ((True, True), (True, False), (False, True), (False, False))))
-    both, alone, other, neither = counts
+    kinds = ((True, True), (True, False), (False, True), (False, False))
+    both, alone, other, neither = map(sides.count, kinds)
     return Paired(
-        *counts,
+        both,
+        alone,
+        other,
+        neither,
         difference=(alone - other) / len(sides),
         interval=difference_interval(both, alone, other, neither),
         interval_method=METHOD,

@@ -101,18 +101,44 @@ def write_results(
     classes = None if features else min(top, len(predictor.labels()))
     settings = settings_of(predictor, top=classes)
     output = output_for(out, top=classes, width=settings["width"])
-    report = FolderReport()
+
+    def results(rest: Iterator[str]) -> Any:
+        if features:
+            return embed_paths(predictor, rest, workers=workers)
+        return classify_paths(predictor, rest, top=top, workers=workers)
+
+    return run_job(
+        output, settings, chain([first], paths), results, overwrite=overwrite, progress=progress
+    )
+
+
+def run_job(
+    output: Output,
+    settings: JobSettings,
+    paths: Iterator[str],
+    results_of: Callable[[Iterator[str]], Any],
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> FolderReport:
+    """Write the results of image files to an output, after those that are there, and report.
+
+    Args:
+        output: Where to; what is there is resumed unless `overwrite` is set.
+        settings: What the results depend on beside the images.
+        paths: The images, the same ones in the same order at each resume.
+        results_of: Makes a generator of results of the paths that are left.
+        overwrite: Remove what an earlier run left.
+        progress: Called with the number of images done, after each batch.
+    """
+    out, report = output.out, FolderReport()
     with briefly_locked(
         lock_of(out), f"{out} is being written by another process. Wait for it, or end it."
     ):
-        start = _prepare(output, settings, chain([first], paths), report, overwrite=overwrite)
+        start = _prepare(output, settings, paths, report, overwrite=overwrite)
         if start is None:
             return report
-        if features:
-            results: Any = embed_paths(predictor, start.rest, workers=workers)
-        else:
-            results = classify_paths(predictor, start.rest, top=top, workers=workers)
-        with closing(results), closing(output):
+        with closing(results_of(start.rest)) as results, closing(output):
             _write(output, start, results, report, progress)
     return report
 

@@ -7,7 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from keras_mobilenet.training.data.image_lists import Data, Listing, Pair, Problem, list_images
+from keras_mobilenet.evaluation.labelled.image_lists import (
+    Data,
+    Listing,
+    Pair,
+    Problem,
+    list_images,
+)
 from keras_mobilenet.training.data.splits import Group, equal_content, split
 
 Example = tuple[str, int]  # an image's path and the index of its class

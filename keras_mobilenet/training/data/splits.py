@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from keras_mobilenet.checkpoints.published.hashes import sha256_of
-from keras_mobilenet.training.data.image_lists import Pair
+from keras_mobilenet.evaluation.labelled.image_lists import Pair
 
 Group = list[Pair]  # images of equal content
 

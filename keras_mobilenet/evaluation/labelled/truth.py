@@ -1,0 +1,146 @@
+"""Which output of a model each class of some images is: by its name, its synset or its number."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from keras_mobilenet.evaluation.labelled.image_lists import Data, Pair, list_images
+from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.images.listing import visible_names
+from keras_mobilenet.images.model_info import Label
+
+BACKGROUND = "background"  # the class ahead of ImageNet's 1000 in TF-slim's nets
+_SHOWN = 3
+_DEVKIT = "ILSVRC2012_validation_ground_truth"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Images, each with the number of the output that is its class."""
+
+    examples: tuple[tuple[str, int], ...]
+    labels: tuple[Label, ...]  # of the outputs
+    problems: tuple[str, ...]
+
+
+def read_truth(
+    data: Data, outputs: int, labels: Sequence[Label] | None, *, ground_truth: str | None = None
+) -> Truth:
+    """Return labelled images as a model's outputs number their classes.
+
+    Args:
+        data: A folder of class folders, a CSV file, pairs, or the folder of a run.
+        outputs: How many classes the model has.
+        labels: Their names, if they are known; ImageNet's are taken for 1000 or 1001.
+        ground_truth: A file with the classes of a flat folder's images: a line each, in the
+            order of the names, or after the name.
+
+    Raises:
+        ValueError: there is no image, or a class is none of the model's.
+    """
+    if ground_truth is None:
+        listing = list_images(_validation_of_run(data))
+        pairs, problems = listing.pairs, tuple(map(str, listing.problems))
+    else:
+        pairs, problems = _from_ground_truth(os.fspath(data), ground_truth), ()  # type: ignore[arg-type]
+    known = _known_labels(outputs, labels)
+    index = _index({label for _, label in pairs}, outputs, known)
+    names = known or tuple(map(str, range(outputs)))
+    return Truth(tuple((path, index[label]) for path, label in pairs), names, problems)
+
+
+def _validation_of_run(data: Data) -> Data:
+    """Return the list of the images that a run was validated with, where `data` is its folder."""
+    if isinstance(data, (str, os.PathLike)):
+        listed = os.path.join(data, "validation.csv")
+        if os.path.exists(os.path.join(data, "model.keras")) and os.path.exists(listed):
+            return listed
+    return data
+
+
+def _known_labels(outputs: int, labels: Sequence[Label] | None) -> tuple[Label, ...] | None:
+    classes = imagenet_classes()
+    if labels is not None:
+        return tuple(labels)
+    if outputs == len(classes):
+        return classes
+    return (BACKGROUND, *classes) if outputs == len(classes) + 1 else None
+
+
+def _index(wanted: Iterable[str], outputs: int, labels: tuple[Label, ...] | None) -> dict[str, int]:
+    """Return the output of each class that the images have.
+
+    Raises:
+        ValueError: one is none of the model's, or of several.
+    """
+    classes = sorted(wanted)
+    first = int(labels is not None and labels[0] == BACKGROUND and outputs == 1001)
+    by_name = _outputs_by_name(labels or ())
+    numbers = {str(i): [i + first] for i in range(outputs - first)}
+    for table in (by_name, numbers):
+        if all(_key(name) in table for name in classes):
+            found = {name: table[_key(name)] for name in classes}
+            _check_single(found)
+            return {name: places[0] for name, places in found.items()}
+    unknown = [name for name in classes if _key(name) not in by_name]
+    shown = "the model does not name its classes; pass `labels` (--labels), the names in order"
+    if labels is not None:
+        names = [label if isinstance(label, str) else label[1] for label in labels[:_SHOWN]]
+        shown = f"the model's are {', '.join(names)}, ..."
+    raise ValueError(
+        f"The images have classes that are none of the model's: {', '.join(unknown[:_SHOWN])}"
+        f"{' ...' if len(unknown) > _SHOWN else ''}; {shown}. Name the folders by the classes' "
+        f"names, by synset ids, or by numbers from 0 to {outputs - first - 1}."
+    )
+
+
+def _outputs_by_name(labels: Sequence[Label]) -> dict[str, list[int]]:
+    table: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        for name in {label} if isinstance(label, str) else set(label):
+            table.setdefault(_key(name), []).append(i)
+    return table
+
+
+def _key(name: str) -> str:
+    """Return a name as it is compared: `Egyptian cat` is `Egyptian_cat`, and `007` is `7`."""
+    if name.isascii() and name.isdigit():
+        return str(int(name))
+    return name.replace(" ", "_").replace("-", "_").casefold()
+
+
+def _check_single(found: dict[str, list[int]]) -> None:
+    several = [f"{name} ({', '.join(map(str, x))})" for name, x in found.items() if len(x) > 1]
+    if several:
+        raise ValueError(
+            f"A class' name is that of several outputs: {'; '.join(several[:_SHOWN])}. Use synset "
+            "ids or numbers instead of names."
+        )
+
+
+def _from_ground_truth(folder: str, file: str) -> tuple[Pair, ...]:
+    """Return the images of a flat folder, with the classes that a file tells."""
+    if os.path.basename(file).startswith(_DEVKIT):
+        raise ValueError(
+            f"{file} has the devkit's own numbers, 1 to 1000, whose synsets its meta.mat holds. "
+            "Pass a file with the synset ids, as imagenet_2012_validation_synset_labels.txt."
+        )
+    names = [name for name, is_folder in visible_names(folder) if not is_folder]
+    with open(file, encoding="utf-8-sig") as lines:
+        rows = [line.replace(",", " ").split() for line in lines if line.strip()]
+    if rows and rows[0][0] == "ImageId":  # Kaggle's LOC_val_solution.csv
+        rows = rows[1:]
+    if all(len(row) == 1 for row in rows):
+        if len(rows) != len(names):
+            raise ValueError(
+                f"{file} must have a line for each image. Received: {len(rows)} lines, and "
+                f"{len(names)} files in {folder}"
+            )
+        named = [(name, row[0]) for name, row in zip(names, rows, strict=True)]
+    else:
+        by_stem = {os.path.splitext(name)[0]: name for name in names}
+        named = [(by_stem.get(os.path.splitext(row[0])[0], row[0]), row[1]) for row in rows]
+    pairs = [(os.path.join(folder, name), label) for name, label in named]
+    return list_images(pairs, "ground_truth").pairs
