@@ -1,0 +1,245 @@
+"""evaluate(): how good any model is on labelled images, alone or against another."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from keras_mobilenet.checkpoints.net_weights import builder_of, published_builder
+from keras_mobilenet.deploy.opened import is_exported
+from keras_mobilenet.deploy.predictor import Predictor
+from keras_mobilenet.evaluation.labelled.image_lists import Data
+from keras_mobilenet.evaluation.labelled.truth import Truth, read_truth
+from keras_mobilenet.evaluation.metrics import Metrics, metrics_of
+from keras_mobilenet.evaluation.paired import Paired, paired
+from keras_mobilenet.evaluation.scoring import Scored, outcomes, read_scored, score
+from keras_mobilenet.files import replacing, temporary_folder
+from keras_mobilenet.images.model_info import Label
+from keras_mobilenet.nets.net import Size
+from keras_mobilenet.nets.published import table
+from keras_mobilenet.nets.published.rows import Interpolation
+
+METRICS, _PREDICTIONS = "metrics.json", ("predictions.jsonl", "predictions_against.jsonl")
+_INT8_FLOOR = 1 / 512  # half a step of a softmax in 8 bits
+Progress = Callable[[str, int, int], None]  # the model, images done, all of them
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """How good one model is on the images, and how they became its input."""
+
+    model: str
+    metrics: Metrics
+    settings: dict[str, Any]
+    bad: tuple[str, ...]  # images that could not be read, each with its fault
+    problems: tuple[str, ...]  # of the listing
+    images_per_second: float | None  # decoding included; None where all was there before
+    results: tuple[Scored, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found."""
+
+    first: ModelScore
+    second: ModelScore | None = None
+    comparison: Paired | None = None
+
+    @property
+    def metrics(self) -> Metrics:
+        """Those of the model."""
+        return self.first.metrics
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the same as dictionaries, lists, texts and numbers, for `json.dumps`."""
+        record = _record(self.first)
+        if self.second is not None and self.comparison is not None:
+            record["against"] = _record(self.second)
+            record["comparison"] = self.comparison.to_json()
+        return record
+
+
+def evaluate(
+    model: Any,
+    data: Data,
+    *,
+    against: Any = None,
+    out: str | PathLike[str] | None = None,
+    ground_truth: str | PathLike[str] | None = None,
+    crop: float | None = None,
+    size: int | Size | None = None,
+    interpolation: Interpolation | None = None,
+    labels: Sequence[Label] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Return how good a model is on labelled images, and how it compares with another.
+
+    Images are decoded at their full size, cropped and resized as is recorded with the model.
+    Neither Keras nor TensorFlow is imported for files of weights and exported files.
+
+    Args:
+        model: What `Predictor` takes, a `Predictor`, or the name of published weights.
+        data: A folder of class folders, named by the classes, synset ids or numbers from 0; a
+            CSV file with the columns `path` and `label`; pairs of these; a run's folder, for the
+            images that it was validated with; with `ground_truth` a flat folder.
+        against: Another model, for the same images.
+        out: A folder for `metrics.json` and what the model says of each image.
+        ground_truth: A file with the classes of a flat folder's images, such as ImageNet's.
+        crop: Share of each side that a central crop keeps; None for what the model says.
+        size: `(height, width)` in pixels; None for the model's.
+        interpolation: `"bilinear"` or `"bicubic"`; None for what the model says.
+        labels: The names of the model's classes, where it does not name them.
+        resume: Resume what an earlier call left in `out`.
+        overwrite: Begin `out` anew.
+        progress: Called with a model's name, the images done and all of them.
+
+    Raises:
+        ValueError: an argument is wrong, no image can be read, the images' classes are not the
+            model's, or `out` holds another evaluation.
+        OSError: something cannot be written.
+    """
+    folder = None if out is None else _folder(out, resume=resume, overwrite=overwrite)
+    truth_file = None if ground_truth is None else os.fspath(ground_truth)
+    options = {"crop": crop, "interpolation": interpolation}
+
+    def scored(model: Any, path: str) -> ModelScore:
+        own = not isinstance(model, Predictor)
+        predictor = Predictor(_sized(model, size), labels=labels) if own else model
+        before = predictor.info
+        given = {name: value for name, value in options.items() if value is not None}
+        predictor.info = _with_size(predictor, size, given)
+        try:
+            known = labels if labels is not None else predictor.info.labels
+            outputs = _outputs(predictor)
+            truth = read_truth(data, outputs, known, ground_truth=truth_file)
+            return _score(predictor, truth, path, overwrite=overwrite, progress=progress)
+        finally:
+            predictor.info = before
+            if own:
+                predictor.close()
+
+    with temporary_folder() if folder is None else nullcontext(os.fspath(folder)) as place:
+        paths = [os.path.join(place, name) for name in _PREDICTIONS]
+        first = scored(model, paths[0])
+        second = None if against is None else scored(against, paths[1])
+    comparison = None if second is None else _compared(first, second)
+    found = Evaluation(first, second, comparison)
+    if folder is not None:
+        with replacing(folder / METRICS) as temporary:
+            text = json.dumps(
+                found.to_json(), indent=1 if len(first.metrics.labels) < 100 else None
+            )
+            Path(temporary).write_text(text + "\n", encoding="utf-8")
+    return found
+
+
+def _folder(out: str | PathLike[str], *, resume: bool, overwrite: bool) -> Path:
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    there = [name for name in (METRICS, *_PREDICTIONS) if (folder / name).exists()]
+    if resume and overwrite:
+        raise ValueError(
+            "resume keeps what is in `out`, overwrite removes it. Pass one of the two."
+        )
+    if there and not (resume or overwrite):
+        raise ValueError(
+            f"{folder} has {there[0]}. Pass resume (--resume), or overwrite (--overwrite)."
+        )
+    return folder
+
+
+def _sized(model: Any, size: int | Size | None) -> Any:
+    """Return a model, or what builds it from published weights or a file's, at a size."""
+    pair = (size, size) if isinstance(size, int) else size
+    if not isinstance(model, (str, PathLike)):
+        return model
+    path = os.fspath(model)
+    if not os.path.exists(path) and table.find(path) is not None:
+        return published_builder(path, {} if pair is None else {"input_shape": (*pair, 3)})
+    if pair is None or is_exported(path) or path.endswith(".keras"):
+        return path
+    builder = builder_of(path)
+    channels = builder.arguments["input_shape"][2]
+    shape = {"input_shape": (*pair, channels)}
+    return replace(builder, arguments={**builder.arguments, **shape})
+
+
+def _with_size(predictor: Predictor, size: int | Size | None, given: dict[str, Any]) -> Any:
+    """Return a predictor's info with what was asked for in it.
+
+    Raises:
+        ValueError: the model takes images of another size.
+    """
+    if size is None:
+        return replace(predictor.info, **given)
+    pair = (size, size) if isinstance(size, int) else (size[0], size[1])
+    takes = predictor.input_shape[:2]
+    if any(n not in (None, m) for n, m in zip(takes, pair, strict=True)):
+        raise ValueError(
+            f"{predictor.name} takes images of {takes[0]} x {takes[1]}. Received: "
+            f"size={size!r}. Leave it out, or pass a file of weights."
+        )
+    return replace(predictor.info, size=pair, **given)
+
+
+def _outputs(predictor: Predictor) -> int:
+    from keras_mobilenet.deploy.folders.job_file import settings_of  # noqa: PLC0415
+
+    return int(settings_of(predictor, top=1)["width"])
+
+
+def _score(
+    predictor: Predictor,
+    truth: Truth,
+    path: str,
+    *,
+    overwrite: bool,
+    progress: Progress | None,
+) -> ModelScore:
+    total, begun = len(truth.examples), time.perf_counter()
+    show = None if progress is None else lambda done: progress(predictor.name, done, total)
+    report = score(predictor, truth, path, overwrite=overwrite, progress=show)
+    seconds, new = time.perf_counter() - begun, report.done - report.resumed
+    results = tuple(read_scored(path, truth.labels))
+    good = [x for x in results if not x.fault]
+    bad = tuple(f"{x.path}: {x.fault}" for x in results if x.fault)
+    if not good:
+        raise ValueError(f"None of the {total} images can be read. The first: {bad[0]}")
+    names = tuple(label if isinstance(label, str) else label[1] for label in truth.labels)
+    eighths = all((256 * p).is_integer() for x in good for _, p in x.classes)
+    found = outcomes(good)
+    metrics = metrics_of(names, found, floor=_INT8_FLOOR) if eighths else metrics_of(names, found)
+    info = predictor.info
+    settings = {
+        "model": predictor.name, "engine": predictor.engine, "precision": predictor.precision,
+        "size": info.size, "crop": info.crop, "interpolation": info.interpolation,
+        "keep_aspect": info.keep_aspect, "preprocessing": str(info.preprocessing),
+    }  # fmt: skip
+    rate = new / seconds if new else None
+    return ModelScore(predictor.name, metrics, settings, bad, truth.problems, rate, results)
+
+
+def _compared(first: ModelScore, second: ModelScore) -> Paired:
+    """Return how two models compare on the images that both could read."""
+    other = {x.path: x for x in second.results if not x.fault}
+    pairs = [(x, other[x.path]) for x in first.results if not x.fault and x.path in other]
+    return paired([a.rank == 0 for a, _ in pairs], [b.rank == 0 for _, b in pairs])
+
+
+def _record(scored: ModelScore) -> dict[str, Any]:
+    return {
+        **scored.metrics.to_json(),
+        "settings": scored.settings,
+        "timings": {"images_per_second": scored.images_per_second},
+        "bad_images": scored.bad,
+        "problems": scored.problems,
+    }
