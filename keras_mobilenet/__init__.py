@@ -21,6 +21,7 @@ _MODULES = {
     "convert_weights": "checkpoints.inspection",
     "decode_predictions": "models.preprocessing",
     "estimate_latency": "nets.costs.latency",
+    "evaluate": "evaluation.evaluating",
     "export": "deploy.exporting",
     "features": "transfer.pyramids",
     "finetune": "training.finetune.finetuning",

@@ -10,6 +10,7 @@ from keras_mobilenet.deploy.graphs.traced.folding import fold_batch_norm as fold
 from keras_mobilenet.deploy.predictor import Predictor as Predictor
 from keras_mobilenet.display.diagrams import plot_model as plot_model
 from keras_mobilenet.display.summaries import summary as summary
+from keras_mobilenet.evaluation.evaluating import evaluate as evaluate
 from keras_mobilenet.images.pixel_scaling import Preprocessing as Preprocessing
 from keras_mobilenet.mobilenet import MobileNet as MobileNet
 from keras_mobilenet.mobilenet_v2 import MobileNetV2 as MobileNetV2

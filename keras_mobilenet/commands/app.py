@@ -35,6 +35,7 @@ COMMANDS = {
     "bench": "deploy.bench_command",
     "latency": "deploy.latency_command",
     "classify": "classify.app",
+    "evaluate": "evaluate.evaluate_command",
     "weights": "weights.app",
     "doctor": "doctor.doctor",
 }

@@ -1,0 +1,124 @@
+"""evaluate() counts what is right, in whatever way the classes are told, and can be resumed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_mobilenet import evaluate
+from keras_mobilenet.evaluation.labelled.truth import read_truth
+from keras_mobilenet.images.labels import imagenet_classes
+
+KEPT = "predictions.jsonl"
+
+
+@pytest.fixture(scope="module")
+def sample(shared_data):
+    paths = sorted((shared_data / "images/imagenet_sample").iterdir())
+    return [(str(path), str(5 * i)) for i, path in enumerate(paths)]
+
+
+@pytest.mark.parametrize(
+    ("name", "top_1", "top_5"),
+    [
+        ("mobilenet_1_0_224_tf.h5", 0.915, 0.995),
+        ("mobilenet_2_5_224_tf.h5", 0.605, 0.83),
+    ],
+)
+def test_published_weights_get_the_figures_of_keras(shared_data, sample, name, top_1, top_5):
+    found = evaluate(shared_data / "weights/keras" / name, sample)
+    assert (found.metrics.accuracy, found.metrics.top_5) == (top_1, top_5)
+    assert found.first.settings["crop"] == 0.875
+
+
+@pytest.fixture(scope="module")
+def pair(shared_data):
+    weights = shared_data / "weights"
+    return (
+        weights / "keras/mobilenet_2_5_224_tf.h5",
+        weights / "tflite/mobilenet_v1_0.25_128_quant.tflite",
+    )
+
+
+def rights(path):
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    return [row["predicted"][0]["class"] == row["class"] for row in rows]
+
+
+def test_float_and_int8_are_compared_as_by_hand(pair, sample, tmp_path):
+    found = evaluate(pair[0], sample[:100], against=pair[1], out=tmp_path)
+    a, b = (rights(tmp_path / name) for name in (KEPT, "predictions_against.jsonl"))
+    alone = sum(x and not y for x, y in zip(a, b, strict=True))
+    other = sum(y and not x for x, y in zip(a, b, strict=True))
+    assert (found.comparison.first_alone, found.comparison.second_alone) == (alone, other)
+    assert found.second.metrics.labels[0] == "background"
+    assert json.loads((tmp_path / "metrics.json").read_text())["comparison"]["count"] == 100
+
+
+def test_what_was_stopped_is_resumed_to_the_same(pair, sample, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(name, done, total):
+        raise StopError
+
+    whole = evaluate(pair[1], sample[:100], out=tmp_path / "whole")
+    with pytest.raises(StopError):
+        evaluate(pair[1], sample[:100], out=tmp_path / "half", progress=stop)
+    assert 0 < len(rights(tmp_path / "half" / KEPT)) < 100
+    with pytest.raises(ValueError, match="Pass resume"):
+        evaluate(pair[1], sample[:100], out=tmp_path / "half")
+    again = evaluate(pair[1], sample[:100], out=tmp_path / "half", resume=True)
+    assert again.metrics == whole.metrics
+    assert (tmp_path / "half" / KEPT).read_bytes() == (tmp_path / "whole" / KEPT).read_bytes()
+
+
+def test_bad_images_are_named_and_not_counted(pair, sample, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    found = evaluate(pair[1], [*sample[:10], (str(bad), "3")])
+    assert found.metrics.count == 10
+    assert [str(bad) in line for line in found.first.bad] == [True]
+
+
+def test_names_synsets_and_numbers_are_the_same_classes(sample):
+    classes = imagenet_classes()
+    paths = [path for path, _ in sample[:3]]
+    for told in (("0", "5", "10"), [classes[i][0] for i in (0, 5, 10)],
+                 [classes[i][1].replace("_", " ") for i in (0, 5, 10)]):  # fmt: skip
+        pairs = list(zip(paths, told, strict=True))
+        assert [i for _, i in read_truth(pairs, 1000, None).examples] == [0, 5, 10]
+        assert [i for _, i in read_truth(pairs, 1001, None).examples] == [1, 6, 11]
+
+
+def test_a_flat_folder_takes_its_classes_from_a_file(sample, tmp_path):
+    folder = tmp_path / "val"
+    folder.mkdir()
+    for i in range(3):
+        os.symlink(sample[i][0], folder / f"ILSVRC2012_val_0000000{i + 1}.JPEG")
+    synsets = [imagenet_classes()[i][0] for i in (0, 5, 10)]
+    lines, named = tmp_path / "labels.txt", tmp_path / "val.txt"
+    lines.write_text("\n".join(synsets))
+    named.write_text("".join(f"ILSVRC2012_val_0000000{i + 1}.JPEG {5 * i}\n" for i in range(3)))
+    for file in (lines, named):
+        truth = read_truth(str(folder), 1000, None, ground_truth=str(file))
+        assert [i for _, i in truth.examples] == [0, 5, 10]
+
+
+def test_classes_that_the_model_does_not_have_are_refused(sample):
+    with pytest.raises(ValueError, match="none of the model's: unicorn"):
+        read_truth([(sample[0][0], "unicorn")], 1000, None)
+    with pytest.raises(ValueError, match="several outputs: crane"):
+        read_truth([(sample[0][0], "crane")], 1000, None)
+
+
+def test_neither_keras_nor_tensorflow_is_imported(pair, sample):
+    code = (
+        "import sys; from keras_mobilenet import evaluate; "
+        f"evaluate({str(pair[0])!r}, {sample[:2]!r}, against={str(pair[1])!r}); "
+        "assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
