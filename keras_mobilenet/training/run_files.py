@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+from keras_mobilenet.errors import unicode_text
 from keras_mobilenet.evaluation.metrics import Metrics, evaluate
 from keras_mobilenet.evaluation.multi_label_metrics import MultiLabelMetrics, evaluate_multi_label
 from keras_mobilenet.evaluation.report.report import write_report
@@ -19,6 +21,7 @@ from keras_mobilenet.training.runs import Run
 
 MODEL, HISTORY, METRICS, CACHE = "model.keras", "history.csv", "metrics.json", "cache"
 REPORT, _LOCK = "report.html", ".lock"
+VALIDATION = "validation.csv"  # what `evaluate` validates another model with
 COLUMNS = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
            "seconds")  # fmt: skip
 
@@ -68,6 +71,7 @@ def write_run(folder: Path, run: Run) -> None:
     """
     run.trained.save(folder / MODEL)
     _write_history(folder / HISTORY, run)
+    _write_validation(folder / VALIDATION, run)
     metrics = metrics_of(run)
     _write_metrics(folder / METRICS, run, metrics)
     write_report(folder / REPORT, run, metrics)
@@ -99,3 +103,14 @@ def _write_history(path: Path, run: Run) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(run.history)
+
+
+def _write_validation(path: Path, run: Run) -> None:
+    """Write the files that a run was validated with and their classes, if it was with files."""
+    rows = [(x, run.labels[i]) for x, i in run.validation if x is not None and isinstance(i, int)]
+    if run.multi_label or not rows:
+        return
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label"))
+        writer.writerows((unicode_text(os.path.abspath(x)), label) for x, label in rows)
