@@ -148,7 +148,7 @@ def test_command_loads_neither_keras_nor_tensorflow(images, tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert not done.returncode, done.stderr
-    assert {"model.keras", "history.csv", "metrics.json", "report.html"} <= {
+    assert {"model.keras", "history.csv", "metrics.json", "report.html", "validation.csv"} <= {
         path.name for path in out.iterdir()
     }
     assert (
