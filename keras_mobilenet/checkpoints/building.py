@@ -12,6 +12,7 @@ from keras_mobilenet.checkpoints.net_weights import (
     opened_if_any,
     published_builder,
     wanted_conventions,
+    with_top_of,
 )
 from keras_mobilenet.checkpoints.published.hub import source_of
 from keras_mobilenet.checkpoints.published.weights import local_weights, path_of
@@ -70,6 +71,7 @@ def build_model(
     plain = layers(padding="keras")
     with opened_if_any(path, plain) as checkpoint:
         conventions = chosen_conventions(path, checkpoint, wanted, plain, size, family)
+        net = with_top_of(checkpoint, layers(padding=conventions.padding), checked)
     settings = graph.Settings(
         dropout=checked.dropout,
         classifier_activation=classifier_activation,
@@ -79,7 +81,6 @@ def build_model(
         initializer=initializer,
         weight_decay=weight_decay,
     )
-    net = layers(padding=conventions.padding)
     model = graph.model(inputs, graph.build(net, x, settings), checked.name or default_name)
     if path is not None:
         logger.info("%s", load_weights(model, path, adapt_channels=True))

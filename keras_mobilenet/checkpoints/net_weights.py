@@ -162,7 +162,7 @@ def net_weights(builder: Builder) -> NetWeights:
     saved = None
     with opened_if_any(path, plain) as checkpoint:
         conventions = chosen_conventions(path, checkpoint, wanted, plain, checked.size, family)
-        net = layers(padding=conventions.padding)
+        net = with_top_of(checkpoint, layers(padding=conventions.padding), checked)
         if path is None:
             arrays = random_arrays(net)
         else:
@@ -190,6 +190,18 @@ def opened_if_any(path: str | None, net: Net) -> AbstractContextManager[Any]:
     if path is None:
         return nullcontext()
     return open_checkpoint(path, unpacked_limit(net.arrays()))
+
+
+def with_top_of(checkpoint: Checkpoint | None, net: Net, checked: arguments.Arguments) -> Net:
+    """Return a net under the top that a file has values for.
+
+    It is the net's own, but of a file whose classifier stands on the pool itself, as that of a
+    fine-tuned MobileNetV3 or V4 does.
+    """
+    origin = registry.recognise(shapes_of(checkpoint.arrays)) if checkpoint else None
+    if origin is None or not origin.on_pool or net.classifier is None:
+        return net
+    return checked.family.on_pool(net, net.classifier.channels, checked.name_prefix)
 
 
 def _read(

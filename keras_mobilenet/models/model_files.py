@@ -79,8 +79,8 @@ def set_info_of_net(model: Any, saved: ModelInfo) -> None:
         return
     if net_at_input(model) is not None:
         channels = model.inputs[0].shape[1 if _channels_first(model) else -1]
-        info = as_saved(info_of(model), saved, classes=classes_of(model), channels=channels)
-        set_info(model, info)
+        known = replace(info_of(model), preprocessing=preprocessing_in_graph(model))
+        set_info(model, as_saved(known, saved, classes=classes_of(model), channels=channels))
 
 
 def preprocessing_of(model: Any) -> Preprocessing | None:

@@ -336,10 +336,12 @@ class Origin:
     classes: int | None  # None without a top
     include_top: bool
     options: Mapping[str, Any] = field(default_factory=dict)  # what this builder alone takes
+    on_pool: bool = False  # whether a top stands on the pool where the net's own has a convolution
 
     def __str__(self) -> str:
         options = "".join(f"{name}={value!r}, " for name, value in self.options.items())
         top = f"{self.classes} classes" if self.include_top else "no top"
+        top += " right behind the pool" * self.on_pool
         return f"alpha={self.alpha:g}, {options}{top}"
 
     def arguments(self) -> dict[str, Any]:
@@ -385,3 +387,14 @@ class Family:
     def classifier(self) -> Layer:
         """The layer of its top that tells the classes."""
         return next(layer for layer in self.top(1, 1, "avg") if layer.role == "classifier")
+
+    @property
+    def has_wide_top(self) -> bool:
+        """Whether its own top has a convolution between pool and classifier."""
+        return any(layer.role == "head" for layer in self.network().parts["top"])
+
+    def on_pool(self, net: Net, classes: int, name_prefix: str = "") -> Net:
+        """Return a net of the family under a classifier that stands on the pool itself."""
+        below = tuple(layer for layer in net if layer.part != "top")
+        top = self.top(below[-1].channels, classes, "avg")
+        return Net((*below, *(layer.prefixed(name_prefix) for layer in top)))

@@ -126,8 +126,7 @@ def takes_published_top(
     nearest = pretrained.nearest_size(size, known.name, alpha)
     row = pretrained.find(alpha, nearest, known.name, **options)
     here = {top: next(copies(row.file_name(top)), None) for top in (False, True)}
-    wide = any(layer.role == "head" for layer in known.network().parts["top"])
-    return here[True] is not None and (wide or here[False] is None)
+    return here[True] is not None and (known.has_wide_top or here[False] is None)
 
 
 @contextmanager

@@ -66,6 +66,14 @@ def test_a_model_that_is_built_or_loaded_with_a_file_goes_by_it(suffix, tmp_path
     assert info_of(model) == replace(INFO, size=(96, 96))
 
 
+def test_of_two_files_the_last_one_counts(tmp_path):
+    saved(tmp_path / "x.h5")
+    saved(tmp_path / "y.h5", replace(INFO, preprocessing=PIXELS))
+    model = small(weights=tmp_path / "x.h5")
+    load_weights(model, tmp_path / "y.h5")
+    assert preprocessing_of(model) == PIXELS
+
+
 def test_a_model_that_scales_pixels_itself_is_saved_as_what_its_net_takes(tmp_path):
     path = tmp_path / "x.safetensors"
     saved(path, None, include_preprocessing=True)

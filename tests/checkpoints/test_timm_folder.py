@@ -127,7 +127,7 @@ def test_where_sizes_make_two_functions_of_it_a_note_says_so(tmp_path):
         ),
         (
             Case("mobilenet_v3_small", 0.75, TIMM, (64,), "", include_top=False),
-            "a convolution behind the pool, which a net without a top has no values for",
+            "a convolution behind the pool, which a net without a top has no values",
         ),
     ],
 )  # fmt: skip

@@ -98,9 +98,10 @@ def model_for(origin: Origin, conventions: Conventions) -> TimmModel:
         alphas = ", ".join(f"{a:g}" for a in sorted({x.alpha for x in alike}))
         there = f"It has alpha {alphas}." if alphas else "It has that net without these options."
         raise ValueError(f"timm has no {origin.net} with {origin}. {there}")
-    if not origin.include_top and any(x.role == "head" for x in family.network().parts["top"]):
+    if family.has_wide_top and (origin.on_pool or not origin.include_top):
+        what = "its own top" if origin.on_pool else "a top"
         raise ValueError(
-            f"timm's {fitting[0].name} has a convolution behind the pool, which a net without a "
-            "top has no values for. Convert the file with the top."
+            f"timm's {fitting[0].name} has a convolution behind the pool, which a net without "
+            f"{what} has no values for. Convert weights that have it."
         )
     return min(fitting, key=lambda model: len(model.arguments))

@@ -205,15 +205,19 @@ def recognise(
         return None
     logits = shapes.get("logits/kernel", ())
     classes = logits[3] if len(logits) == 4 else None
+    on_pool = classes is not None and "conv_2/kernel" not in shapes
     minimalistic = not any("squeeze_excite" in name for name in shapes)
     for alpha in alphas_of(blocks[-1].filters, last[3], width):
-        arrays = network(
-            alpha, first[2], classes or 1, classes is not None,
+        found = network(
+            alpha, first[2], classes or 1, classes is not None and not on_pool,
             blocks=blocks, minimalistic=minimalistic, top_channels=top_channels,
-        ).arrays()  # fmt: skip
+        )  # fmt: skip
+        arrays = found.arrays()
+        if on_pool and classes:
+            arrays |= Net(top(found.layers[-1].channels, classes)).arrays()
         if arrays.items() <= shapes.items():
             options = {"minimalistic": True} if minimalistic else {}
-            return Origin(net, alpha, first[2], classes, classes is not None, options)
+            return Origin(net, alpha, first[2], classes, classes is not None, options, on_pool)
     return None
 
 

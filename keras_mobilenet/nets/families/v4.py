@@ -244,13 +244,17 @@ def recognise(
         return None
     logits = shapes.get("logits/kernel", ())
     classes = logits[3] if len(logits) == 4 else None
+    on_pool = classes is not None and "conv_2/kernel" not in shapes
     for alpha in v2.alphas_of(LAST, last[3], width):
-        arrays = network(
-            alpha, first[2], classes or 1, classes is not None,
+        found = network(
+            alpha, first[2], classes or 1, classes is not None and not on_pool,
             blocks=blocks, stem_filters=stem_filters,
-        ).arrays()  # fmt: skip
+        )  # fmt: skip
+        arrays = found.arrays()
+        if on_pool and classes:
+            arrays |= Net(top(found.layers[-1].channels, classes)).arrays()
         if arrays.items() <= shapes.items():
-            return Origin(net, alpha, first[2], classes, classes is not None)
+            return Origin(net, alpha, first[2], classes, classes is not None, on_pool=on_pool)
     return None
 
 

@@ -37,11 +37,10 @@ def is_light(settings: FinetuneSettings) -> bool:
     if settings.train_from != TOP or settings.weights is None:
         return False
     family = registry.family(settings.net)
-    wide = any(layer.role == "head" for layer in family.network().parts["top"])
     taken = takes_published_top(
         settings.net, settings.alpha, settings.weights, settings.size, settings.options
     )
-    return not (wide and taken)
+    return not (family.has_wide_top and taken)
 
 
 @dataclass
@@ -158,9 +157,7 @@ class TopOnNet:
 
     @cached_property
     def _net(self) -> Net:
-        below = self._below
-        top = self.weights.family.top(below[-1].channels, len(self.step.bias), "avg")
-        return Net((*below, *top))
+        return self.weights.family.on_pool(self.weights.net, len(self.step.bias))
 
     @property
     def _arrays(self) -> Mapping[str, npt.NDArray[Any]]:
