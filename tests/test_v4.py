@@ -203,8 +203,10 @@ def test_a_file_with_a_top_of_ones_own_gives_it_back(tmp_path, builder, file):
 
     def net():
         base = builder((64, 64, 3), 0.35, include_top=False, weights=None)
-        return replace_top(base, 3, activation="sigmoid")
+        # Sigmoids of some random nets are 1e-7 on export's own images, and all of that is rounding.
+        return replace_top(base, 3, activation="softmax")
 
+    keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
     model = net()
     settle(model, x)
