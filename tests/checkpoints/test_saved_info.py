@@ -12,7 +12,11 @@ from safetensors.numpy import load_file, save_file
 
 from keras_mobilenet import (
     MobileNet,
+    MobileNetV3Small,
+    MobileNetV4ConvSmall,
     Predictor,
+    convert_weights,
+    inspect_weights,
     load_weights,
     preprocessing_of,
     replace_top,
@@ -101,6 +105,25 @@ def test_a_base_without_a_top_takes_the_scaling_and_no_names(tmp_path):
     load_weights(base, tmp_path / "x.h5")
     assert info_of(base) == replace(INFO, labels=None)
     assert preprocessing_of(replace_top(base, 2)) == OWN
+
+
+@pytest.mark.parametrize("builder", [MobileNetV3Small, MobileNetV4ConvSmall])
+def test_a_top_that_stands_on_the_pool_itself_comes_back_from_its_file(builder, tmp_path):
+    """So it is in a fine-tuned V3 or V4, whose own top has a convolution between the two."""
+    path = tmp_path / "x.safetensors"
+    base = builder((64, 64, 3), alpha=0.5, include_top=False, weights=None)
+    model = replace_top(base, 3, labels=INFO.labels)
+    save_weights(model, path)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    # Two runtimes' rounding in float32, of probabilities that sum to 1.
+    with Predictor(str(path), engine="litert", threads=1) as predictor:
+        assert np.allclose(predictor.predict(x), model(x), atol=1e-5)
+        assert predictor.info.labels == INFO.labels
+    again = builder((64, 64, 3), alpha=0.5, classes=3, weights=path, name_prefix="a_")
+    assert np.allclose(again(x), model(x), atol=1e-5)
+    assert inspect_weights(path).origin.on_pool
+    with pytest.raises(ValueError, match="a net without its own top has no values for"):
+        convert_weights(path, tmp_path / "timm", to="timm")
 
 
 def test_other_channels_have_no_scaling_that_is_known(tmp_path):
