@@ -1,6 +1,7 @@
 """The tables of the site that are made from the package's rows when `mkdocs` builds it.
 
-A page has `<!-- table: NAME -->` where a table goes. Nothing here needs Keras.
+A page has `<!-- table: NAME -->` where a table goes; `python docs/tables.py NAME` prints one, as
+`best`, the README's. Nothing here needs Keras.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import importlib
 import inspect
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import typer
 
@@ -22,7 +24,8 @@ from keras_mobilenet.display.text_tables import markdown_table
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.costs.layers import net_costs
 from keras_mobilenet.nets.families.registry import BY_KEY, family
-from keras_mobilenet.nets.net import Net
+from keras_mobilenet.nets.net import DEFAULT_SIZE, Net
+from keras_mobilenet.nets.published.rows import IMAGENET_CLASSES
 from keras_mobilenet.nets.published.table import ROWS
 
 _MARK = re.compile(r"<!-- table: (\w+) -->")
@@ -58,6 +61,64 @@ def _counts(net: Net, size: int, *accuracies: float | None) -> Iterator[str]:
     macs = sum(cost.macs for cost in net_costs(net, (size, size)))
     yield from (str(size), f"{net.count_params() / 1e6:.2f}", f"{macs / 1e6:,.0f}")
     yield from ("-" if top is None else f"{top:.1f}" for top in accuracies)
+
+
+class Known(NamedTuple):
+    """A published net of ImageNet's 1000 classes whose accuracy is known."""
+
+    name: str  # what opens it
+    licence: str
+    net: Net
+    size: int  # that its accuracy is of
+    top_1: float  # in %
+
+    @property
+    def per_million(self) -> float:
+        """Its top-1 per million parameters."""
+        return 1e6 * self.top_1 / self.net.count_params()
+
+
+def best_table() -> str:
+    """Return the ten best nets by top-1 per parameter, without those that a smaller one equals.
+
+    The bare ratio would name the two smallest nets at all their sizes and little else.
+    """
+    best = sorted(front(known_nets()), key=lambda known: -known.per_million)[:10]
+    rows = []
+    for known in best:
+        counts = _counts(known.net, known.size, known.top_1)
+        rows.append((f"`{known.name}`", known.licence, *counts, f"{known.per_million:.1f}"))
+    return markdown_table(("name", "licence", *_COUNTS[:4], "top-1 / M"), rows, left=2)
+
+
+def front(nets: list[Known]) -> list[Known]:
+    """Return the nets, smallest first, that are more accurate than all up to their size."""
+    found: list[Known] = []
+    for known in sorted(nets, key=lambda known: (known.net.count_params(), -known.top_1)):
+        if not found or known.top_1 > found[-1].top_1:
+            found.append(known)
+    return found
+
+
+def known_nets() -> list[Known]:
+    """Return Google's nets for Keras and those on the hub, where their accuracy is stated."""
+    keras = [
+        Known(_call(row), pretrained.LICENCE, row.network(True), row.size, row.top_1)
+        for row in pretrained.PRETRAINED
+    ]
+    hub = [
+        Known(row.repository, row.licence, row.network(), row.test.size, row.test.top_1)
+        for row in ROWS
+        if row.test.top_1 is not None and row.classes == IMAGENET_CLASSES
+    ]
+    return keras + hub
+
+
+def _call(row: pretrained.Pretrained) -> str:
+    """Return the call that builds a net with Google's weights: `MobileNet(alpha=0.25)`."""
+    shape = "" if row.size == DEFAULT_SIZE else f"({row.size}, {row.size}, 3), "
+    options = "".join(f", {name}={value}" for name, value in row.options.items())
+    return f"{row.net}({shape}alpha={row.alpha:g}{options})"
 
 
 def builders_table() -> str:
@@ -146,5 +207,10 @@ def _default(parameter: inspect.Parameter) -> str:
     return "" if without else f"`{parameter.default}`"
 
 
-TABLES = {"keras": keras_table, "hub": hub_table, "builders": builders_table, "papers": papers,
-          "commands": commands}  # fmt: skip
+TABLES = {"keras": keras_table, "hub": hub_table, "best": best_table, "builders": builders_table,
+          "papers": papers, "commands": commands}  # fmt: skip
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in TABLES:
+        sys.exit(f"usage: python docs/tables.py {'|'.join(TABLES)}")
+    sys.stdout.write(f"{TABLES[sys.argv[1]]()}\n")

@@ -1,4 +1,4 @@
-"""Each row of a file on the hub, recomputed: its net, its count, its preprocessing."""
+"""Each row of a published file, recomputed: its net, its count, its preprocessing."""
 
 import re
 
@@ -7,6 +7,7 @@ import pytest
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.nets.families.registry import BY_KEY
+from keras_mobilenet.nets.pretrained import PRETRAINED
 from keras_mobilenet.nets.published import timm_rows
 from keras_mobilenet.nets.published.rows import trained_params
 from keras_mobilenet.nets.published.table import (
@@ -28,6 +29,33 @@ def test_stated_count_is_that_of_the_net(row):
         # Stated to two decimals.
         assert row.million_params == pytest.approx(count, abs=0.005)
     assert row.network().classifier.channels == row.classes
+
+
+# What `keras.applications` counts with the top and without: the values in Google's files.
+KERAS_PARAMS = {
+    ("MobileNet", 0.25, False): (475_544, 218_544),
+    ("MobileNet", 0.5, False): (1_342_536, 829_536),
+    ("MobileNet", 0.75, False): (2_601_976, 1_832_976),
+    ("MobileNet", 1.0, False): (4_253_864, 3_228_864),
+    ("MobileNetV2", 0.35, False): (1_691_208, 410_208),
+    ("MobileNetV2", 0.5, False): (1_987_224, 706_224),
+    ("MobileNetV2", 0.75, False): (2_663_064, 1_382_064),
+    ("MobileNetV2", 1.0, False): (3_538_984, 2_257_984),
+    ("MobileNetV2", 1.3, False): (5_431_048, 3_766_048),
+    ("MobileNetV2", 1.4, False): (6_156_712, 4_363_712),
+    ("MobileNetV3Large", 0.75, False): (4_012_616, 1_808_736),
+    ("MobileNetV3Large", 1.0, False): (5_507_432, 2_996_352),
+    ("MobileNetV3Large", 1.0, True): (3_948_688, 1_437_608),
+    ("MobileNetV3Small", 0.75, False): (2_051_552, 583_160),
+    ("MobileNetV3Small", 1.0, False): (2_554_968, 939_120),
+    ("MobileNetV3Small", 1.0, True): (2_056_848, 441_000),
+}
+
+
+@pytest.mark.parametrize("row", PRETRAINED, ids=lambda row: f"{row}, size {row.size}")
+def test_googles_files_for_keras_hold_as_many_values_as_keras_counts(row):
+    counts = tuple(row.network(top).count_params() for top in (True, False))
+    assert counts == KERAS_PARAMS[row.net, row.alpha, row.minimalistic]
 
 
 @rows
