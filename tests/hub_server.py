@@ -20,7 +20,7 @@ def timm_file(row, seed=0):
     net = row.network()
     source = next(
         x
-        for x in pytorch_names.SOURCES
+        for x in pytorch_names.sources()
         if x.name.startswith("timm") and x.net.arrays().keys() == net.arrays().keys()
     )
     return save(to_third_party(source, random_arrays(net, seed)))

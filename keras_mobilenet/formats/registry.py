@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import stat
@@ -10,17 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from os import PathLike
-from typing import Protocol
+from typing import Any, Protocol
 
 from keras_mobilenet.errors import CheckpointError, about_file, fault, plain_line
 from keras_mobilenet.files import HDF5_SIGNATURE, check_file
 from keras_mobilenet.formats.arrays import ArrayLike, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
-from keras_mobilenet.formats.keras import keras_archive, keras_h5, legacy_h5, zip_files
-from keras_mobilenet.formats.plain import npz_file, safetensors_file
-from keras_mobilenet.formats.runtimes import tfjs, tflite_file
-from keras_mobilenet.formats.runtimes.onnx import onnx_file
-from keras_mobilenet.formats.tensorflow import frozen_graph, slim_checkpoint
+from keras_mobilenet.formats.keras import zip_files
 from keras_mobilenet.nets.families.registry import name_prefix, todays_names
 from keras_mobilenet.nets.net import Shape
 
@@ -41,26 +38,32 @@ class Format(Protocol):
         """Yield the checkpoint at `path`; nothing in it may unpack to more than `max_bytes`."""
 
 
-# A new format is one module here, and one row.
-FORMATS: tuple[Format, ...] = (
-    legacy_h5,
-    keras_h5,
-    keras_archive,
-    safetensors_file,
-    npz_file,
-    tfjs,
-    onnx_file,
-    tflite_file,
-    slim_checkpoint,
-    frozen_graph,
+# A new format is one module here, and one row. Those behind the one that knows a file are not
+# loaded.
+FORMATS = (
+    "keras.legacy_h5",
+    "keras.keras_h5",
+    "keras.keras_archive",
+    "plain.safetensors_file",
+    "plain.npz_file",
+    "runtimes.tfjs",
+    "runtimes.onnx.onnx_file",
+    "runtimes.tflite_file",
+    "tensorflow.slim_checkpoint",
+    "tensorflow.frozen_graph",
 )
 MAX_BYTES = 1 << 30  # the largest unpacked file when no model says what is expected
 # A compiled model's file holds two more values a weight for its optimizer, in up to 8 bytes each.
 _MAX_FILE_BYTES_PER_VALUE = 3 * 8
 _SPARE_BYTES = 16 << 20  # headers, and heads that the model does not have
-_READABLE = ", ".join(format_.NAME for format_ in FORMATS)
-_ANOTHER_FILE = f"Pass a file in one of these formats: {_READABLE}."
 _HEAD_BYTES = 512
+
+
+def formats() -> Iterator[Format]:
+    """Yield the formats, each of which is loaded when its turn comes."""
+    for name in FORMATS:
+        module: Any = importlib.import_module(f"{__package__}.{name}")
+        yield module
 
 
 def unpacked_limit(expected: Mapping[str, Shape]) -> int:
@@ -114,12 +117,14 @@ def _plainly_named(checkpoint: Checkpoint) -> Checkpoint:
 
 def _recognised(path: str) -> Format:
     head = _head(path)
-    for format_ in FORMATS:
+    for format_ in formats():
         if format_.recognises(path, head):
             return format_
-    if not check_file(path, _ANOTHER_FILE):
+    readable = ", ".join(format_.NAME for format_ in formats())
+    another = f"Pass a file in one of these formats: {readable}."
+    if not check_file(path, another):
         raise CheckpointError(fault(path, "the file is empty.", "Fetch or export it again."))
-    what, remedy = describe(path, head, _ANOTHER_FILE)
+    what, remedy = describe(path, head, another)
     raise CheckpointError(fault(path, f"this is {what}.", remedy))
 
 

@@ -204,7 +204,7 @@ class WithBackground:
 
 
 def test_background_class_is_dropped_and_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(registry, "FORMATS", (WithBackground(),))
+    monkeypatch.setattr(registry, "formats", lambda: [WithBackground()])
     model = build()
     report = load_weights(model, tmp_path)
     assert "dropped class 0, the background: 6 classes became 5" in str(report)
@@ -213,6 +213,6 @@ def test_background_class_is_dropped_and_said(monkeypatch, tmp_path):
 
 
 def test_background_class_stays_where_the_model_has_a_place_for_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(registry, "FORMATS", (WithBackground(),))
+    monkeypatch.setattr(registry, "formats", lambda: [WithBackground()])
     report = load_weights(build(classes=6), tmp_path)
     assert report.notes == ()

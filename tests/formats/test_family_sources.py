@@ -36,7 +36,7 @@ def source_of(name):
     builder, arguments = NETS[name]
     net = f"{builder}, minimalistic" if arguments.get("minimalistic") else builder
     words = {"hugging_face": f"Hugging Face, {kind}"}.get(library, f"{library}, {net}")
-    (row,) = [source for source in pytorch_names.SOURCES if source.name == words]
+    (row,) = [source for source in pytorch_names.sources() if source.name == words]
     return row
 
 
@@ -117,7 +117,7 @@ def test_a_net_of_one_size_takes_a_slim_file_into_keras_own_graph(file, size):
 
 def test_every_source_behind_v1_has_a_golden():
     rows = [source.name for source in map(source_of, NETS)]
-    ours = {source.name for source in pytorch_names.SOURCES if "V1" not in source.name}
+    ours = {source.name for source in pytorch_names.sources() if "V1" not in source.name}
     assert ours == set(rows)
 
 

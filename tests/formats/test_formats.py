@@ -1,12 +1,14 @@
 """Every format is registered, and has a golden of numbers."""
 
 import importlib
+import os
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 from keras_mobilenet import formats
 from keras_mobilenet.formats import registry
-from keras_mobilenet.formats.registry import FORMATS
 
 # A new format is a row here too: the test file that holds its numbers against their source's.
 GOLDENS = {
@@ -31,11 +33,29 @@ def readers():
 
 
 def test_every_reader_is_registered_once():
-    assert sorted(f.__name__ for f in FORMATS) == sorted(m.__name__ for _, m in readers())
-    assert len({f.NAME for f in FORMATS}) == len(FORMATS)
+    assert sorted(f.__name__ for f in registry.formats()) == sorted(
+        m.__name__ for _, m in readers()
+    )
+    assert len({f.NAME for f in registry.formats()}) == len(list(registry.formats()))
 
 
 def test_every_reader_has_a_golden():
     assert {name for name, _ in readers()} == set(GOLDENS)
     for file in GOLDENS.values():
         assert (Path(__file__).parents[1] / file).exists()
+
+
+def test_a_file_that_is_recognised_loads_no_reader_behind_its_own(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    code = (
+        "import sys; from keras_mobilenet.formats import registry\n"
+        f"registry._recognised({os.fspath(path)!r})\n"
+        "print(*[name for name in sys.modules if name.startswith('keras_mobilenet.formats.')])"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    loaded = {name.rpartition(".")[2] for name in output.split()}
+    assert "safetensors_file" in loaded
+    assert loaded.isdisjoint({"npz_file", "tfjs", "onnx_file", "tflite_file", "frozen_graph"})

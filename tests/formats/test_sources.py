@@ -88,7 +88,7 @@ def test_every_source_and_every_golden_has_a_test():
     found = {
         pytorch_names.find(load_file(golden(name))).name for name in OUTPUTS if "onnx" not in name
     }
-    assert found == {source.name for source in pytorch_names.SOURCES if "V1" in source.name}
+    assert found == {source.name for source in pytorch_names.sources() if "V1" in source.name}
     assert sum(path.stat().st_size for path in FOLDER.rglob("*.*") if path.is_file()) < 3 << 20
 
 

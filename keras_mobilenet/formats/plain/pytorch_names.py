@@ -1,6 +1,6 @@
 """Other libraries' MobileNets: what they call each array, how they store it, how they compute.
 
-A file is told by its array names alone. One source is one row of `SOURCES`; what shapes and names
+A file is told by its array names alone. One source is one row of `sources()`; what shapes and names
 cannot show, the padding and the epsilon, is a convention of the source.
 
 Sources: timm 1.0.31, `models/efficientnet.py`, `_gen_mobilenet_v1` and `_gen_mobilenet_v2`, and
@@ -10,6 +10,7 @@ transformers 5.24, `models/mobilenet_v1` and `mobilenet_v2`; TF-slim's padding a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
@@ -107,12 +108,12 @@ def find(names: Collection[str]) -> Source | None:
         ValueError: the file is of a source's library, but of another net.
     """
     found = set(names)
-    sources = [source for source in SOURCES if found.issuperset(source.beginning)]
-    if not sources:
+    alike = [source for source in sources() if found.issuperset(source.beginning)]
+    if not alike:
         return None
     # Nets of one library begin alike: it is the one that has the most of the names, and of two
     # of which one has layers more, the one that the file has all of.
-    source = max(sources, key=lambda source: _alike(source, found))
+    source = max(alike, key=lambda source: _alike(source, found))
     _check_net(source, names)
     return source
 
@@ -193,4 +194,7 @@ def _sources() -> Iterator[Source]:
         )  # fmt: skip
 
 
-SOURCES = (*_sources(),)
+@functools.cache
+def sources() -> tuple[Source, ...]:
+    """Return the sources, which are made when a file may be one of theirs."""
+    return (*_sources(),)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import isclose
 from typing import Any
 
-from keras_mobilenet.formats.plain.pytorch_names import SOURCES, Source
+from keras_mobilenet.formats.plain.pytorch_names import Source, sources
 from keras_mobilenet.formats.plain.third_party import ACTIVATION, EPSILON, PAD_TYPES, PADDING
 from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families import registry
@@ -65,7 +65,7 @@ def _models() -> Iterator[TimmModel]:
         family = registry.family(key)
         arrays = family.network(**options).arrays().keys()
         source = next(
-            x for x in SOURCES if x.name.startswith("timm,") and x.net.arrays().keys() == arrays
+            x for x in sources() if x.name.startswith("timm,") and x.net.arrays().keys() == arrays
         )
         told = (known for start, known in source.conventions.items() if beginning.startswith(start))
         conventions = next(told)
