@@ -120,7 +120,7 @@ def test_command_takes_batches_once_each():
     [
         (("--engines", "torch"), "'torch'"),
         (("--precisions", "float16"), "'float16'"),
-        (("--model", "resnet"), "--model takes 'imagenet', 'none' or a .keras file"),
+        (("--model", "resnet"), "--model takes 'imagenet', 'none', the name of published ones"),
     ],
 )
 def test_command_names_what_it_does_not_know(arguments, message):
