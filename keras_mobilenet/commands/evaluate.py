@@ -39,7 +39,8 @@ def evaluate_command(
         str | None, typer.Option(help="Another model, to compare on the same images.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder for metrics.json and each image's classes.")
+        Path | None,
+        typer.Option(help="A folder for metrics.json, report.html and each image's classes."),
     ] = None,
     ground_truth: Annotated[
         Path | None, typer.Option(help="The classes of a flat folder's images, as ImageNet's val.")

@@ -26,7 +26,8 @@ from keras_mobilenet.nets.net import Size
 from keras_mobilenet.nets.published import table
 from keras_mobilenet.nets.published.rows import Interpolation
 
-METRICS, _PREDICTIONS = "metrics.json", ("predictions.jsonl", "predictions_against.jsonl")
+METRICS, REPORT = "metrics.json", "report.html"
+_PREDICTIONS = ("predictions.jsonl", "predictions_against.jsonl")
 _INT8_FLOOR = 1 / 512  # half a step of a softmax in 8 bits
 Progress = Callable[[str, int, int], None]  # the model, images done, all of them
 
@@ -56,6 +57,11 @@ class Evaluation:
     def metrics(self) -> Metrics:
         """Those of the model."""
         return self.first.metrics
+
+    @property
+    def pairs(self) -> list[tuple[Scored, Scored]]:
+        """What the two models say of each image that both could read."""
+        return [] if self.second is None else _pairs(self.first, self.second)
 
     def to_json(self) -> dict[str, Any]:
         """Return the same as dictionaries, lists, texts and numbers, for `json.dumps`."""
@@ -92,7 +98,7 @@ def evaluate(
             CSV file with the columns `path` and `label`; pairs of these; a run's folder, for the
             images that it was validated with; with `ground_truth` a flat folder.
         against: Another model, for the same images.
-        out: A folder for `metrics.json` and what the model says of each image.
+        out: A folder for `metrics.json`, `report.html` and what the model says of each image.
         ground_truth: A file with the classes of a flat folder's images, such as ImageNet's.
         crop: Share of each side that a central crop keeps; None for what the model says.
         size: `(height, width)` in pixels; None for the model's.
@@ -139,13 +145,16 @@ def evaluate(
                 found.to_json(), indent=1 if len(first.metrics.labels) < 100 else None
             )
             Path(temporary).write_text(text + "\n", encoding="utf-8")
+        from keras_mobilenet.evaluation.report.evaluated import write_evaluation  # noqa: PLC0415
+
+        write_evaluation(folder / REPORT, found)
     return found
 
 
 def _folder(out: str | PathLike[str], *, resume: bool, overwrite: bool) -> Path:
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    there = [name for name in (METRICS, *_PREDICTIONS) if (folder / name).exists()]
+    there = [name for name in (METRICS, REPORT, *_PREDICTIONS) if (folder / name).exists()]
     if resume and overwrite:
         raise ValueError(
             "resume keeps what is in `out`, overwrite removes it. Pass one of the two."
@@ -228,10 +237,14 @@ def _score(
     return ModelScore(predictor.name, metrics, settings, bad, truth.problems, rate, results)
 
 
+def _pairs(first: ModelScore, second: ModelScore) -> list[tuple[Scored, Scored]]:
+    other = {x.path: x for x in second.results if not x.fault}
+    return [(x, other[x.path]) for x in first.results if not x.fault and x.path in other]
+
+
 def _compared(first: ModelScore, second: ModelScore) -> Paired:
     """Return how two models compare on the images that both could read."""
-    other = {x.path: x for x in second.results if not x.fault}
-    pairs = [(x, other[x.path]) for x in first.results if not x.fault and x.path in other]
+    pairs = _pairs(first, second)
     return paired([a.rank == 0 for a, _ in pairs], [b.rank == 0 for _, b in pairs])
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from page_reader import Page
 
 from keras_mobilenet import evaluate
 from keras_mobilenet.evaluation.labelled.truth import read_truth
@@ -72,6 +73,8 @@ def test_float_and_int8_are_compared_as_by_hand(pair, sample, tmp_path):
     assert (found.comparison.first_alone, found.comparison.second_alone) == (alone, other)
     assert found.second.metrics.labels[0] == "background"
     assert json.loads((tmp_path / "metrics.json").read_text())["comparison"]["count"] == 100
+    rows = Page(tmp_path / "report.html").table("Right", "Images")
+    assert [int(row[1]) for row in rows[1:3]] == [alone, other]
 
 
 def test_what_was_stopped_is_resumed_to_the_same(pair, sample, tmp_path):
@@ -131,10 +134,11 @@ def test_classes_that_the_model_does_not_have_are_refused(sample):
         read_truth([(sample[0][0], "crane")], 1000, None)
 
 
-def test_neither_keras_nor_tensorflow_is_imported(pair, sample):
+def test_neither_keras_nor_tensorflow_is_imported(pair, sample, tmp_path):
     code = (
         "import sys; from keras_mobilenet import evaluate; "
-        f"evaluate({str(pair[0])!r}, {sample[:2]!r}, against={str(pair[1])!r}); "
+        f"evaluate({str(pair[0])!r}, {sample[:2]!r}, against={str(pair[1])!r}, "
+        f"out={str(tmp_path)!r}); "
         "assert not {'keras', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,7 +18,7 @@ from keras_mobilenet.evaluation.multi_label_metrics import THRESHOLD
 from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.transfer.heat_maps import ActivationMap
 
-_MOST = 24
+MOST = 24
 _SIDE = 224  # pixels of the longer side; a card shows a third of the page or half a phone
 _QUALITY = 72  # of JPEG: 24 pairs stay under 2 MB even where the images are noise
 _Example = tuple[Any, Any]  # an image's path, None for an array; its true class, or several
@@ -54,7 +54,7 @@ class Mistake:
     @property
     def name(self) -> str:
         """The file with its folder, which is its class in most cases; the rest is private."""
-        return _name_of(self.index, self.path)
+        return name_of(self.index, self.path)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Card:
 
 
 def find_mistakes(
-    examples: Sequence[_Example], probabilities: npt.NDArray[Any], most: int = _MOST
+    examples: Sequence[_Example], probabilities: npt.NDArray[Any], most: int = MOST
 ) -> list[Mistake]:
     """Return the mistakes of the highest probability, those first, at most `most`."""
     true = np.array([class_ for _, class_ in examples], dtype=np.int64)
@@ -108,7 +108,7 @@ def find_mistakes(
 
 
 def find_wrong_answers(
-    examples: Sequence[_Example], probabilities: npt.NDArray[Any], most: int = _MOST
+    examples: Sequence[_Example], probabilities: npt.NDArray[Any], most: int = MOST
 ) -> tuple[list[WrongAnswer], int]:
     """Return the most confident wrong answers, at most `most`, and how many there are."""
     truth = np.zeros(probabilities.shape, bool)
@@ -118,7 +118,7 @@ def find_wrong_answers(
     order = np.argsort(-np.abs(probabilities[rows, columns] - THRESHOLD), kind="stable")[:most]
     first = [(int(i), int(k)) for i, k in zip(rows[order], columns[order], strict=True)]
     answers = [
-        WrongAnswer(i, _name_of(i, examples[i][0]), k, bool(truth[i, k]),
+        WrongAnswer(i, name_of(i, examples[i][0]), k, bool(truth[i, k]),
                     float(probabilities[i, k]))
         for i, k in first
     ]  # fmt: skip
@@ -126,20 +126,35 @@ def find_wrong_answers(
 
 
 def mistake_cards(
-    mistakes: Sequence[Mistake], labels: Sequence[str], trained: TrainedModel
+    mistakes: Sequence[Mistake],
+    labels: Sequence[str],
+    trained: TrainedModel | None,
+    *,
+    crop: float = 1,
 ) -> tuple[list[Card], list[Mistake]]:
-    """Return a card for each mistake whose image can be read, and the other mistakes."""
-    pixels = [_read(mistake) for mistake in mistakes]
+    """Return a card for each mistake whose image can be read, and the other mistakes.
+
+    Args:
+        mistakes: What to show.
+        labels: The classes' names in order.
+        trained: The model, asked for its crop and its maps; None for images without a map.
+        crop: Share of each side of an image to show without a model.
+    """
+    pixels = [_read(mistake.path) for mistake in mistakes]
     readable = [(m, image) for m, image in zip(mistakes, pixels, strict=True) if image is not None]
     rest = [m for m, image in zip(mistakes, pixels, strict=True) if image is None]
-    shown = _seen(readable, trained) if readable else []
+    shown: Sequence[tuple[_Pixels, ...]]
+    if trained is None:
+        shown = [_cropped(image, crop) for _, image in readable]
+    else:
+        shown = _seen(readable, trained) if readable else []
     return [
         _card(mistake, labels, *images)
         for (mistake, _), images in zip(readable, shown, strict=True)
     ], rest
 
 
-def _name_of(index: int, path: Any) -> str:
+def name_of(index: int, path: Any) -> str:
     """Return an example's file with its folder; its place where it has none."""
     if path is None:
         return f"example {index}"
@@ -147,9 +162,15 @@ def _name_of(index: int, path: Any) -> str:
     return os.path.join(os.path.basename(folder), file)
 
 
-def _read(mistake: Mistake) -> _Pixels | None:
+def thumbnail(path: str, alt: str, crop: float) -> CardImage | None:
+    """Return an image made small, None where it cannot be read."""
+    pixels = _read(path)
+    return None if pixels is None else _image(*_cropped(pixels, crop), alt)
+
+
+def _read(path: str | None) -> _Pixels | None:
     try:
-        return None if mistake.path is None else read_image(mistake.path)
+        return None if path is None else read_image(path)
     except ImageError:
         return None
 
@@ -162,8 +183,12 @@ def _seen(
     try:
         maps = trained.maps(images, [mistake.predicted for mistake, _ in readable])
     except ValueError:  # no average pooling
-        return [(_small(fit_pixels(image, crop=trained.crop)),) for image in images]
+        return [_cropped(image, trained.crop) for image in images]
     return [(_small(cam.image), cam.overlay(size=_fitting(cam.image))) for cam in maps]
+
+
+def _cropped(pixels: _Pixels, crop: float) -> tuple[_Pixels]:
+    return (_small(fit_pixels(pixels, crop=crop)),)
 
 
 def _small(pixels: _Pixels) -> _Pixels:

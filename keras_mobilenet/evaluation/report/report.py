@@ -1,4 +1,4 @@
-"""A training's report: one HTML file that opens anywhere, offline, of all that is known of the run.
+"""A report: one HTML file that opens anywhere, offline, of all that is known of a run.
 
 Nothing is fetched, and the page's own policy forbids the browser to; nothing in it is a script.
 """
@@ -21,10 +21,9 @@ from keras_mobilenet.evaluation.metrics import Metrics
 from keras_mobilenet.evaluation.multi_label_metrics import MultiLabelMetrics
 from keras_mobilenet.evaluation.report import charts
 from keras_mobilenet.evaluation.report.confusion import confusion
-from keras_mobilenet.evaluation.report.filters import FILTERS, NOTHING
+from keras_mobilenet.evaluation.report.contents import Contents
+from keras_mobilenet.evaluation.report.filters import FILTERS, NOTHING, plural
 from keras_mobilenet.evaluation.report.mistakes import (
-    Card,
-    Mistake,
     TrainedModel,
     find_mistakes,
     find_wrong_answers,
@@ -96,7 +95,18 @@ def write_report(
         OSError: the file cannot be written; what was at `path` is as it was.
     """
     _check(run, metrics)
-    text = _page(run, metrics)
+    write_page(path, _contents(run, metrics), metrics)
+
+
+def write_page(
+    path: str | PathLike[str], contents: Contents, metrics: Metrics | MultiLabelMetrics | None
+) -> None:
+    """Write a report's page, of a training or of an evaluation.
+
+    Raises:
+        OSError: the file cannot be written; what was at `path` is as it was.
+    """
+    text = _page(contents, metrics)
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
@@ -113,15 +123,38 @@ def _check(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> None
         )
 
 
-def _page(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> str:
+def _contents(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> Contents:
+    shown: dict[str, Any] = {}
+    if isinstance(metrics, MultiLabelMetrics):
+        answers, count = find_wrong_answers(run.validation, run.probabilities)
+        shown = {"wrong_answers": answers, "wrong_count": count}
+    elif metrics is not None:
+        mistakes = find_mistakes(run.validation, run.probabilities)
+        cards, unshown = mistake_cards(mistakes, run.labels, run.trained)
+        shown = {"cards": cards, "unshown": unshown}
+    return Contents(
+        title=f"MobileNet, trained on {plural(len(run.labels), 'class')}",
+        labels=run.labels,
+        settings=run.settings,
+        example="validation example",
+        problems=run.problems,
+        history=run.history,
+        timings=run.timings,
+        versions=run.versions,
+        weights_hash=run.weights_hash,
+        **shown,
+    )
+
+
+def _page(contents: Contents, metrics: Metrics | MultiLabelMetrics | None) -> str:
     templates = _environment()
     style = _style()
     text = templates.get_template("page.html").render(
-        run=run,
+        contents=contents,
         metrics=metrics,
         multi_label=isinstance(metrics, MultiLabelMetrics),
         confusion=confusion(metrics) if isinstance(metrics, Metrics) else None,
-        sections=_sections(run, metrics),
+        sections=_sections(contents, metrics),
         style=style,
         # The page's policy lets this style in and no other, whatever a name may smuggle in.
         style_hash=f"sha256-{b64encode(sha256(style.encode()).digest()).decode('ascii')}",
@@ -141,8 +174,6 @@ def _environment() -> jinja2.Environment:
         "none_shown": NOTHING,
         "training_curves": charts.training_curves,
         "reliability": charts.reliability,
-        "find_wrong_answers": find_wrong_answers,
-        "mistake_cards": _mistake_cards,
     }
     return templates
 
@@ -152,19 +183,15 @@ def _style() -> str:
     return folder.joinpath("templates", "page.css").read_text(encoding="utf-8")
 
 
-def _sections(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> dict[str, str]:
+def _sections(contents: Contents, metrics: Metrics | MultiLabelMetrics | None) -> dict[str, str]:
     """Return the titles of the page's sections by their templates' names."""
     titles = {
-        "problems": ("Problems in the data", bool(run.problems)),
-        "training": ("Training", bool(run.history)),
+        "problems": ("Problems in the data", bool(contents.problems)),
+        "comparison": ("The two models", contents.comparison is not None),
+        "training": ("Training", bool(contents.history)),
         "confusion": ("Confusion matrix", isinstance(metrics, Metrics)),
         "classes": ("Class by class", metrics is not None),
         "mistakes": ("Most confident mistakes", metrics is not None),
         "calibration": ("Calibration", metrics is not None),
     }
     return {name: title for name, (title, shown) in titles.items() if shown}
-
-
-def _mistake_cards(run: TrainedRun) -> tuple[list[Card], list[Mistake]]:
-    mistakes = find_mistakes(run.validation, run.probabilities)
-    return mistake_cards(mistakes, run.labels, run.trained)
