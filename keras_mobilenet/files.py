@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
 import shutil
 import stat
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -18,6 +20,12 @@ from typing import Any
 from keras_mobilenet.errors import CheckpointError, DownloadError, fault
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def integrity(content: bytes, algorithm: str) -> str:
+    """Return a content's hash as browsers take it, in base 64 behind the algorithm's name."""
+    digest = hashlib.new(algorithm, content).digest()
+    return f"{algorithm}-{b64encode(digest).decode('ascii')}"
 
 
 def check_file(path: str | PathLike[str], remedy: str) -> int:

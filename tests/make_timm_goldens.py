@@ -18,7 +18,7 @@ from make_goldens import FOLDER, import_timm
 from timm_cases import CASES, CLASSES, digest, image
 
 from keras_mobilenet.checkpoints.writing.timm_folder import write_timm_folder
-from keras_mobilenet.formats.plain.timm_models import MODELS
+from keras_mobilenet.formats.plain.timm_models import models
 
 GOLDENS = FOLDER / "timm_folders.json"
 
@@ -55,7 +55,7 @@ def main():
     import_timm()
     found = {
         "folders": {name: opened(case) for name, case in CASES.items()},
-        "models": {model.name: shapes(model.name) for model in MODELS},
+        "models": {model.name: shapes(model.name) for model in models()},
     }
     Path(GOLDENS).write_text(json.dumps(found, indent=1) + "\n")
 

@@ -18,7 +18,6 @@ from keras_mobilenet.checkpoints.writing.timm_folder import write_timm_folder
 from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import checked_values, shapes_of, shortened
-from keras_mobilenet.formats.plain.third_party import WEIGHTS
 from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.images.model_info import Label, ModelInfo
 from keras_mobilenet.images.pixel_scaling import Preprocessing
@@ -27,6 +26,7 @@ from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families.registry import family, net_with_arrays, recognise
 from keras_mobilenet.nets.net import Origin, Shape
 from keras_mobilenet.nets.published import table
+from keras_mobilenet.nets.published.rows import WEIGHTS
 
 _TIMM = "timm"
 

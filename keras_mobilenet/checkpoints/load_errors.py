@@ -43,7 +43,7 @@ def mismatch_message(
 
 
 def _options(origin: Origin) -> str:
-    """Return how a command is told to build a net."""
+    """Return the options with which a command builds a net."""
     alone = "".join(f" --{name}" for name, value in origin.options.items() if value is True)
     return f"--net {family(origin.net).key} --alpha {origin.alpha:g}{alone}"
 

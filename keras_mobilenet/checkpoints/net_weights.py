@@ -110,7 +110,7 @@ def published_builder(name: str, arguments: Mapping[str, Any]) -> Builder:
     """Return the builder of the net whose published weights have a name on the hub.
 
     Its images are of the size that the publisher tests with, unless `arguments` say otherwise. Of a
-    repository that is no row, net and size are told by its file and its settings.
+    repository that is no row, net and size are found in its file and its settings.
 
     Raises:
         ValueError: no such weights are known.

@@ -21,9 +21,10 @@ import typer
 from keras_mobilenet.checkpoints.published.local_files import copies, weights_folders
 from keras_mobilenet.commands.terminal.options import note, say
 from keras_mobilenet.deploy.engines import choice
-from keras_mobilenet.deploy.engines.processor import about_processor, decisive_instructions
+from keras_mobilenet.deploy.engines.processor import decisive_instructions, processor_name
 from keras_mobilenet.display.text_tables import written
 from keras_mobilenet.errors import DownloadError
+from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.published.table import ROWS
 
@@ -133,19 +134,12 @@ def _need(package: str, wanted: Any) -> _Need:
 
 
 def _machine() -> dict[str, Any]:
-    name = about_processor().get("model name") or platform.processor() or platform.machine()
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": name,
-        "cores": _cores(),
+        "processor": processor_name(),
+        "cores": all_cores(),
         "instructions": list(decisive_instructions()),
     }
-
-
-def _cores() -> int:
-    """Return how many processors this process may use."""
-    able = getattr(os, "sched_getaffinity", None)
-    return len(able(0)) if able else os.cpu_count() or 1
 
 
 def _backend() -> dict[str, str]:

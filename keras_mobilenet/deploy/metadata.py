@@ -11,7 +11,15 @@ from keras_mobilenet.deploy.engines.checks import onnx_check
 from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file
 from keras_mobilenet.formats.keras import zip_files
-from keras_mobilenet.images.model_info import KEY, MAX_BYTES, MEMBER, Label, ModelInfo, info_from
+from keras_mobilenet.images.model_info import (
+    KEY,
+    MAX_BYTES,
+    MEMBER,
+    Label,
+    ModelInfo,
+    info_from,
+    words_of,
+)
 
 _LABELS = "labels.txt"  # in the archive behind a .tflite; its metadata name it
 _EXTRA = "assets.extra"  # TensorFlow leaves this folder of a SavedModel to others
@@ -64,7 +72,7 @@ def _text(values: float | Sequence[float]) -> str:
 
 
 def _names(labels: Sequence[Label]) -> list[str]:
-    return [label if isinstance(label, str) else label[1] for label in labels]
+    return [*map(words_of, labels)]
 
 
 def _write_tflite(path: str, info: ModelInfo) -> None:

@@ -34,14 +34,8 @@ from keras_mobilenet.deploy.graphs.operations import ACTIVATIONS, Graph
 from keras_mobilenet.deploy.metadata import read_info
 from keras_mobilenet.errors import CheckpointError, PrecisionError, about_file
 from keras_mobilenet.formats.keras.model_config import ModelSettings
-from keras_mobilenet.images.model_info import (
-    Label,
-    ModelInfo,
-    check_classes,
-)
-from keras_mobilenet.images.pixel_scaling import (
-    Preprocessing,
-)
+from keras_mobilenet.images.model_info import Label, ModelInfo, check_classes
+from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.nets.arguments import IMAGENET
 
 _SUFFIX = ".keras"

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from keras_mobilenet.checkpoints.net_weights import builder_of, published_builder
+from keras_mobilenet.checkpoints.published.names import is_name
+from keras_mobilenet.deploy.folders.folder_job import check_consent
+from keras_mobilenet.deploy.folders.job_file import JobSettings
 from keras_mobilenet.deploy.opened import is_exported
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.evaluation.labelled.image_lists import Data
 from keras_mobilenet.evaluation.labelled.truth import Truth, read_truth
 from keras_mobilenet.evaluation.metrics import Metrics, metrics_of
 from keras_mobilenet.evaluation.paired import Paired, paired
-from keras_mobilenet.evaluation.scoring import Scored, outcomes, read_scored, score
+from keras_mobilenet.evaluation.scoring import Scored, outcomes, read_scored, score, settings_of
 from keras_mobilenet.files import replacing, temporary_folder
-from keras_mobilenet.images.model_info import Label
+from keras_mobilenet.images.model_info import Label, words_of
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.published import table
 from keras_mobilenet.nets.published.rows import Interpolation
 
 METRICS, REPORT = "metrics.json", "report.html"
@@ -114,20 +116,21 @@ def evaluate(
         OSError: something cannot be written.
     """
     folder = None if out is None else _folder(out, resume=resume, overwrite=overwrite)
+    pair = (size, size) if isinstance(size, int) else size and (size[0], size[1])
     truth_file = None if ground_truth is None else os.fspath(ground_truth)
     options = {"crop": crop, "interpolation": interpolation}
 
     def scored(model: Any, path: str) -> ModelScore:
         own = not isinstance(model, Predictor)
-        predictor = Predictor(_sized(model, size), labels=labels) if own else model
+        predictor = Predictor(_sized(model, pair), labels=labels) if own else model
         before = predictor.info
         given = {name: value for name, value in options.items() if value is not None}
-        predictor.info = _with_size(predictor, size, given)
+        predictor.info = _with_size(predictor, pair, given)
         try:
             known = labels if labels is not None else predictor.info.labels
-            outputs = _outputs(predictor)
-            truth = read_truth(data, outputs, known, ground_truth=truth_file)
-            return _score(predictor, truth, path, overwrite=overwrite, progress=progress)
+            made_with = settings_of(predictor)
+            truth = read_truth(data, made_with["width"], known, ground_truth=truth_file)
+            return _score(predictor, truth, path, made_with, overwrite=overwrite, progress=progress)
         finally:
             predictor.info = before
             if own:
@@ -154,35 +157,25 @@ def evaluate(
 def _folder(out: str | PathLike[str], *, resume: bool, overwrite: bool) -> Path:
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    there = [name for name in (METRICS, REPORT, *_PREDICTIONS) if (folder / name).exists()]
-    if resume and overwrite:
-        raise ValueError(
-            "resume keeps what is in `out`, overwrite removes it. Pass one of the two."
-        )
-    if there and not (resume or overwrite):
-        raise ValueError(
-            f"{folder} has {there[0]}. Pass resume (--resume), or overwrite (--overwrite)."
-        )
+    names = (name for name in (METRICS, REPORT, *_PREDICTIONS) if (folder / name).exists())
+    there = next((f"{folder} has {name}" for name in names), None)
+    check_consent("`out`", there, resume=resume, overwrite=overwrite)
     return folder
 
 
-def _sized(model: Any, size: int | Size | None) -> Any:
-    """Return a model, or what builds it from published weights or a file's, at a size."""
-    pair = (size, size) if isinstance(size, int) else size
-    if not isinstance(model, (str, PathLike)):
+def _sized(model: Any, size: Size | None) -> Any:
+    """Return a model, or what builds it from weights at a size."""
+    if size is None or not isinstance(model, (str, PathLike)):
         return model
     path = os.fspath(model)
-    if not os.path.exists(path) and table.find(path) is not None:
-        return published_builder(path, {} if pair is None else {"input_shape": (*pair, 3)})
-    if pair is None or is_exported(path) or path.endswith(".keras"):
+    if is_exported(path) or path.endswith(".keras"):
         return path
-    builder = builder_of(path)
-    channels = builder.arguments["input_shape"][2]
-    shape = {"input_shape": (*pair, channels)}
+    builder = published_builder(path, {}) if is_name(path) else builder_of(path)
+    shape = {"input_shape": (*size, builder.arguments["input_shape"][2])}
     return replace(builder, arguments={**builder.arguments, **shape})
 
 
-def _with_size(predictor: Predictor, size: int | Size | None, given: dict[str, Any]) -> Any:
+def _with_size(predictor: Predictor, size: Size | None, given: dict[str, Any]) -> Any:
     """Return a predictor's info with what was asked for in it.
 
     Raises:
@@ -190,40 +183,34 @@ def _with_size(predictor: Predictor, size: int | Size | None, given: dict[str, A
     """
     if size is None:
         return replace(predictor.info, **given)
-    pair = (size, size) if isinstance(size, int) else (size[0], size[1])
     takes = predictor.input_shape[:2]
-    if any(n not in (None, m) for n, m in zip(takes, pair, strict=True)):
+    if any(n not in (None, m) for n, m in zip(takes, size, strict=True)):
         raise ValueError(
             f"{predictor.name} takes images of {takes[0]} x {takes[1]}. Received: "
             f"size={size!r}. Leave it out, or pass a file of weights."
         )
-    return replace(predictor.info, size=pair, **given)
-
-
-def _outputs(predictor: Predictor) -> int:
-    from keras_mobilenet.deploy.folders.job_file import settings_of  # noqa: PLC0415
-
-    return int(settings_of(predictor, top=1)["width"])
+    return replace(predictor.info, size=size, **given)
 
 
 def _score(
     predictor: Predictor,
     truth: Truth,
     path: str,
+    made_with: JobSettings,
     *,
     overwrite: bool,
     progress: Progress | None,
 ) -> ModelScore:
     total, begun = len(truth.examples), time.perf_counter()
     show = None if progress is None else lambda done: progress(predictor.name, done, total)
-    report = score(predictor, truth, path, overwrite=overwrite, progress=show)
+    report = score(predictor, truth, path, made_with, overwrite=overwrite, progress=show)
     seconds, new = time.perf_counter() - begun, report.done - report.resumed
     results = tuple(read_scored(path, truth.labels))
     good = [x for x in results if not x.fault]
     bad = tuple(f"{x.path}: {x.fault}" for x in results if x.fault)
     if not good:
         raise ValueError(f"None of the {total} images can be read. The first: {bad[0]}")
-    names = tuple(label if isinstance(label, str) else label[1] for label in truth.labels)
+    names = tuple(map(words_of, truth.labels))
     eighths = all((256 * p).is_integer() for x in good for _, p in x.classes)
     found = outcomes(good)
     metrics = metrics_of(names, found, floor=_INT8_FLOOR) if eighths else metrics_of(names, found)

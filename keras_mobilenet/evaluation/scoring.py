@@ -13,16 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.deploy.comparison import generated_images
+from keras_mobilenet.deploy.folders import job_file
 from keras_mobilenet.deploy.folders.classification import pixels_or_fault
 from keras_mobilenet.deploy.folders.folder_job import FolderReport, run_job
-from keras_mobilenet.deploy.folders.job_file import settings_of
+from keras_mobilenet.deploy.folders.job_file import JobSettings
 from keras_mobilenet.deploy.folders.outputs import Output
 from keras_mobilenet.deploy.folders.records import error_of, shortest
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import unicode_text
 from keras_mobilenet.evaluation.labelled.truth import Truth
 from keras_mobilenet.evaluation.metrics import Outcomes, outcomes_of
-from keras_mobilenet.images.model_info import Label
+from keras_mobilenet.images.model_info import Label, words_of
 from keras_mobilenet.images.prefetch import BATCH, Prefetcher
 
 _TOP = 5
@@ -89,19 +90,32 @@ class ScoredLines:
             raise ValueError(f"no object of an image ({error})") from error
 
     def _class(self, index: int) -> dict[str, Any]:
-        label = self._labels[index]
-        return {"class": index, "name": unicode_text(label if isinstance(label, str) else label[1])}
+        return {"class": index, "name": unicode_text(words_of(self._labels[index]))}
+
+
+def settings_of(predictor: Predictor) -> JobSettings:
+    """Return what a model's answers depend on beside the images."""
+    return {**job_file.settings_of(predictor, top=_TOP), "results": "evaluation"}
 
 
 def score(
     predictor: Predictor,
     truth: Truth,
     out: str,
+    made_with: JobSettings,
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> FolderReport:
     """Write what a model says of each image to a `.jsonl` file, after what is there already.
+
+    Args:
+        predictor: The model.
+        truth: The images and their classes.
+        out: The file.
+        made_with: The model's `settings_of`.
+        overwrite: Begin the file anew.
+        progress: Called with the number of images done, after each batch.
 
     Raises:
         ValueError: the file was made otherwise, or the outputs are no scores of one class an image.
@@ -110,8 +124,7 @@ def score(
     probabilities = _as_probabilities(predictor)
     classes = "\n".join(f"{unicode_text(path)}\t{i}" for path, i in truth.examples)
     settings = {
-        **settings_of(predictor, top=_TOP),
-        "results": "evaluation",
+        **made_with,
         "classes": hashlib.sha256(classes.encode()).hexdigest(),
     }
     true = dict(truth.examples)

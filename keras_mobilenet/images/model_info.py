@@ -247,6 +247,11 @@ def checked_labels(labels: Sequence[Label] | None, classes: int | None) -> tuple
     return tuple(label if isinstance(label, str) else (label[0], label[1]) for label in labels)
 
 
+def words_of(label: Label) -> str:
+    """Return the name of a class, without the identifier before it, if any."""
+    return label if isinstance(label, str) else label[1]
+
+
 def _is_label(value: Any) -> bool:
     pair = isinstance(value, (tuple, list)) and len(value) == 2
     return isinstance(value, str) or (pair and all(isinstance(part, str) for part in value))

@@ -19,7 +19,7 @@ from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.plain.third_party import to_third_party
-from keras_mobilenet.formats.plain.timm_models import MODELS
+from keras_mobilenet.formats.plain.timm_models import models
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 
@@ -80,7 +80,7 @@ def test_a_folder_that_is_read_back_is_the_net_that_was_written(name, tmp_path):
 
 def test_every_model_of_timms_has_the_arrays_that_are_written_for_it():
     found = {}
-    for model in MODELS:
+    for model in models():
         net = model.family.network(alpha=model.alpha, classes=CLASSES, **model.options)
         ours = {name: np.zeros(shape, np.int8) for name, shape in net.arrays().items()}
         theirs = to_third_party(model.source, ours)

@@ -16,12 +16,10 @@ from keras_mobilenet.checkpoints.published import hub_errors
 from keras_mobilenet.checkpoints.published.hub_errors import Wanted
 from keras_mobilenet.errors import CheckpointError, DownloadError, MissingExtraError, fault
 from keras_mobilenet.files import replacing
-from keras_mobilenet.nets.published.rows import Published
+from keras_mobilenet.nets.published.rows import CONFIG, CONFIG_BYTES, WEIGHTS, Published
 
 EXTRA = "hub"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROCESSOR = "preprocessor_config.json"  # transformers' own place for what pixels become
-_CONFIG_BYTES = 1 << 20  # at most; with the names of 1001 classes it has 70,000
 _MOST_BYTES = 256 << 20  # of a file that no row describes; the largest MobileNet's has 130 MB
 _SNAPSHOTS = "snapshots"  # in the client's cache: models--OWNER--NAME/snapshots/COMMIT/FILE
 
@@ -89,7 +87,7 @@ def _fetched(wanted: Wanted, settings: tuple[str, ...], force: bool) -> str:
                 continue  # it is there, or known to be nowhere
             with suppress(client.errors.EntryNotFoundError):  # some repositories have none
                 config = _planned(wanted, name, commit, client)
-                _check_size(wanted, name, config.file_size, _CONFIG_BYTES)
+                _check_size(wanted, name, config.file_size, CONFIG_BYTES)
                 _download(wanted, name, commit, client)
         _check_config(wanted, os.path.join(os.path.dirname(planned.local_path), CONFIG))
         path = _download(wanted, wanted.file, commit, client, force=force)

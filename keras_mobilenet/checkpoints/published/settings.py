@@ -14,11 +14,11 @@ from typing import Any
 
 from keras_mobilenet.checkpoints.published.hub import PROCESSOR
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.formats.plain.third_party import CONFIG, read_config
+from keras_mobilenet.formats.plain.third_party import read_config
 from keras_mobilenet.images.model_info import Label, ModelInfo, checked_labels
 from keras_mobilenet.images.pixel_scaling import WHITE, Preprocessing
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.published.rows import IMAGENET_CLASSES, Interpolation
+from keras_mobilenet.nets.published.rows import CONFIG, IMAGENET_CLASSES, Interpolation
 
 _TIMM: Mapping[Any, Interpolation] = {"bilinear": "bilinear", "bicubic": "bicubic"}
 _PILLOW: Mapping[Any, Interpolation] = {2: "bilinear", 3: "bicubic"}
@@ -95,7 +95,7 @@ def _of_transformers(processor: Mapping[str, Any], config: Mapping[str, Any]) ->
 
 
 def _edges(value: Any) -> tuple[int | None, Any]:
-    """Return the length of the shorter side where only that is told, and the size."""
+    """Return the length of the shorter side where only that is given, and the size."""
     if isinstance(value, int):
         return None, (value, value)
     shortest = value.get("shortest_edge")

@@ -15,18 +15,14 @@ from keras_mobilenet.checkpoints.net_weights import NetWeights
 from keras_mobilenet.files import filling
 from keras_mobilenet.formats.arrays import shapes_of
 from keras_mobilenet.formats.checkpoint import INFO, describe
-from keras_mobilenet.formats.plain.third_party import (
-    CONFIG,
-    PAD_TYPES,
-    WEIGHTS,
-    to_third_party,
-)
+from keras_mobilenet.formats.plain.third_party import PAD_TYPES, to_third_party
 from keras_mobilenet.formats.plain.timm_models import TimmModel, model_for
 from keras_mobilenet.images.model_info import Label, ModelInfo
 from keras_mobilenet.images.pixel_scaling import WHITE, Numbers
 from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families.registry import recognise
 from keras_mobilenet.nets.net import DEFAULT_SIZE, Net, Size
+from keras_mobilenet.nets.published.rows import CONFIG, WEIGHTS
 
 _TORCH = "pt"  # PyTorch's mark in a file's metadata
 # In pixels: every length that a stride meets on the way down is even, or odd.

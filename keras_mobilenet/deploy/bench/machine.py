@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from keras_mobilenet.deploy.bench.timing import interleaved
-from keras_mobilenet.deploy.engines.processor import about_processor, decisive_instructions
+from keras_mobilenet.deploy.engines.processor import decisive_instructions, processor_name
 from keras_mobilenet.images.prefetch import all_cores
 
 _SIZE = 3072  # rows and columns: far beyond the caches, and under a second a product
@@ -36,9 +36,8 @@ class Machine:
 
 def this_machine(*packages: str) -> Machine:
     """Return the machine, with the versions of those of `packages` that are installed."""
-    about = about_processor()
     return Machine(
-        processor=about.get("model name") or platform.processor() or platform.machine(),
+        processor=processor_name(),
         cores=all_cores(),
         instructions=decisive_instructions(),
         system=platform.system(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,12 @@ def about_processor() -> Mapping[str, str]:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def processor_name() -> str:
+    """Return what the processor is called, or its architecture."""
+    name = about_processor().get("model name")
+    return name or platform.processor() or platform.machine()
 
 
 def instructions() -> frozenset[str]:

@@ -153,17 +153,26 @@ def check_output(out: str, *, features: bool, resume: bool, overwrite: bool) -> 
         MissingExtraError: the format needs a package that is not installed.
     """
     check_suffix(out, features=features)
-    if resume and overwrite:
-        raise ValueError(
-            "resume keeps what is in a file, overwrite removes it. Pass one of the two."
-        )
     if os.path.isdir(out):
         raise ValueError(f"{out} is a folder. Pass the name of a file.")
     with tempfile.TemporaryFile(dir=os.path.dirname(out) or "."):
         pass  # the error of a folder that cannot be written to names it
     there = next(filter(os.path.exists, (out, unfinished_folder(out))), None)
-    if there and not resume and not overwrite:
-        raise ValueError(f"{there} exists. Pass resume (--resume), or overwrite (--overwrite).")
+    check_consent("a file", there and f"{there} exists", resume=resume, overwrite=overwrite)
+
+
+def check_consent(place: str, there: str | None, *, resume: bool, overwrite: bool) -> None:
+    """Raise unless results may be written where `there` says that there are some already.
+
+    Raises:
+        ValueError: both of `resume` and `overwrite` are asked for, or neither where one is needed.
+    """
+    if resume and overwrite:
+        raise ValueError(
+            f"resume keeps what is in {place}, overwrite removes it. Pass one of the two."
+        )
+    if there and not (resume or overwrite):
+        raise ValueError(f"{there}. Pass resume (--resume), or overwrite (--overwrite).")
 
 
 def no_image(source: Any) -> ValueError:

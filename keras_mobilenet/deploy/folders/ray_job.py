@@ -22,7 +22,12 @@ from typing import Any
 import keras_mobilenet
 from keras_mobilenet.deploy.engines.choice import AUTO
 from keras_mobilenet.deploy.engines.processor import Precision
-from keras_mobilenet.deploy.folders.folder_job import FolderReport, Progress, no_image
+from keras_mobilenet.deploy.folders.folder_job import (
+    FolderReport,
+    Progress,
+    check_consent,
+    no_image,
+)
 from keras_mobilenet.deploy.folders.folders import classify_paths, embed_paths
 from keras_mobilenet.deploy.folders.job_file import check_settings, settings_of, write_settings
 from keras_mobilenet.deploy.folders.outputs import parquet_rows, write_parquet
@@ -99,7 +104,8 @@ def classify_with_ray(
     """
     ray = import_ray()
     out = os.path.abspath(out)
-    _check_consent(out, _parts(out), resume=resume, overwrite=overwrite)
+    there = f"{out} has results" if _parts(out) else None
+    check_consent("a folder", there, resume=resume, overwrite=overwrite)
     paths = [os.path.abspath(path) for path in list_images(source)]
     if not paths:
         raise no_image(source)
@@ -210,17 +216,6 @@ def unpacked(archive: bytes) -> Iterator[str]:
     ):
         content.extractall(folder, filter="data")
         yield os.path.join(folder, content.getnames()[0])
-
-
-def _check_consent(out: str, parts: Sequence[str], *, resume: bool, overwrite: bool) -> None:
-    if resume and overwrite:
-        raise ValueError(
-            "resume keeps what is in a folder, overwrite removes it. Pass one of the two."
-        )
-    if parts and not (resume or overwrite):
-        raise ValueError(
-            f"{out} has results. Pass resume (--resume) to go on, or overwrite (--overwrite)."
-        )
 
 
 def _parts(out: str) -> list[str]:

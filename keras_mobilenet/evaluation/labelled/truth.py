@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from keras_mobilenet.evaluation.labelled.image_lists import Data, Pair, list_images
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.listing import visible_names
-from keras_mobilenet.images.model_info import Label
+from keras_mobilenet.images.model_info import Label, words_of
 
 BACKGROUND = "background"  # the class ahead of ImageNet's 1000 in TF-slim's nets
 _SHOWN = 3
@@ -87,7 +87,7 @@ def _index(wanted: Iterable[str], outputs: int, labels: tuple[Label, ...] | None
     unknown = [name for name in classes if _key(name) not in by_name]
     shown = "the model does not name its classes; pass `labels` (--labels), the names in order"
     if labels is not None:
-        names = [label if isinstance(label, str) else label[1] for label in labels[:_SHOWN]]
+        names = [*map(words_of, labels[:_SHOWN])]
         shown = f"the model's are {', '.join(names)}, ..."
     raise ValueError(
         f"The images have classes that are none of the model's: {', '.join(unknown[:_SHOWN])}"

@@ -5,9 +5,7 @@ Nothing is fetched, and the page's own policy forbids the browser to; nothing in
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from importlib import resources
 from os import PathLike
 from typing import Any, Protocol
@@ -29,7 +27,7 @@ from keras_mobilenet.evaluation.report.mistakes import (
     find_wrong_answers,
     mistake_cards,
 )
-from keras_mobilenet.files import replacing
+from keras_mobilenet.files import integrity, replacing
 
 
 class TrainedRun(Protocol):
@@ -157,7 +155,7 @@ def _page(contents: Contents, metrics: Metrics | MultiLabelMetrics | None) -> st
         sections=_sections(contents, metrics),
         style=style,
         # The page's policy lets this style in and no other, whatever a name may smuggle in.
-        style_hash=f"sha256-{b64encode(sha256(style.encode()).digest()).decode('ascii')}",
+        style_hash=integrity(style.encode(), "sha256"),
     )
     return plain(text)
 

@@ -1,7 +1,7 @@
 """Other libraries' MobileNets: what they call each array, how they store it, how they compute.
 
-A file is told by its array names alone. One source is one row of `sources()`; what shapes and names
-cannot show, the padding and the epsilon, is a convention of the source.
+A file is recognised by its array names alone. One source is one row of `sources()`; what shapes and
+names cannot show, the padding and the epsilon, is a convention of the source.
 
 Sources: timm 1.0.31, `models/efficientnet.py`, `_gen_mobilenet_v1` and `_gen_mobilenet_v2`, and
 `models/mobilenetv3.py`, with V4; torchvision 0.29, `models/mobilenetv2.py` and `mobilenetv3.py`;

@@ -18,9 +18,8 @@ from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.plain.pytorch_names import Source
 from keras_mobilenet.nets.conventions import Activation, Conventions, Padding
+from keras_mobilenet.nets.published.rows import CONFIG, CONFIG_BYTES
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_MAX_CONFIG_BYTES = 1 << 20  # with the names of 1001 classes it has 70,000
 # Settings of Hugging Face's nets that make another net of the same arrays.
 _FIXED = {"hidden_act": "relu6", "output_stride": 32, "first_layer_is_expansion": True}
 # Arguments of timm's functions, as its configurations name them, and their values.
@@ -221,13 +220,13 @@ def read_config(path: str) -> Any:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise CheckpointError(f"{CONFIG} beside the file is no file")
         with open(path, "rb") as file:
-            text = file.read(_MAX_CONFIG_BYTES + 1)
+            text = file.read(CONFIG_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise CheckpointError(f"{CONFIG} beside the file cannot be read ({error})") from error
-    if len(text) > _MAX_CONFIG_BYTES:
-        raise CheckpointError(f"{CONFIG} beside the file has more than {_MAX_CONFIG_BYTES:,} bytes")
+    if len(text) > CONFIG_BYTES:
+        raise CheckpointError(f"{CONFIG} beside the file has more than {CONFIG_BYTES:,} bytes")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ what `bn_eps`, `pad_type` and `act_layer` mean there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isclose
@@ -60,6 +61,12 @@ class TimmModel:
         return replace(self, conventions=conventions, arguments=arguments)
 
 
+@functools.cache
+def models() -> tuple[TimmModel, ...]:
+    """Return them all, which are made when a net is to be one of them."""
+    return (*_models(),)
+
+
 def _models() -> Iterator[TimmModel]:
     for beginning, key, options, alphas in _NAMES:
         family = registry.family(key)
@@ -73,9 +80,6 @@ def _models() -> Iterator[TimmModel]:
             plain = "v4" in beginning and alpha == 1
             name = beginning if plain else f"{beginning}_{round(100 * alpha):03d}"
             yield TimmModel(name, family, alpha, options, source, conventions)
-
-
-MODELS = (*_models(),)
 
 
 def model_for(origin: Origin, conventions: Conventions) -> TimmModel:
@@ -92,7 +96,7 @@ def model_for(origin: Origin, conventions: Conventions) -> TimmModel:
     """
     family = registry.family(origin.net)
     ours = {**family.options, **origin.options}
-    alike = [x for x in MODELS if x.family is family and {**family.options, **x.options} == ours]
+    alike = [x for x in models() if x.family is family and {**family.options, **x.options} == ours]
     fitting = [model.under(conventions) for model in alike if model.alpha == origin.alpha]
     if not fitting:
         alphas = ", ".join(f"{a:g}" for a in sorted({x.alpha for x in alike}))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -67,11 +67,8 @@ class Candidate:
     @cached_property
     def net(self) -> Net:
         """The net."""
-        build = partial(self.family.network, padding=self.padding, size=self.size, **self.options)
-        if not self.retopped:
-            return build()
-        base = build(include_top=False)
-        return Net((*base, *self.family.top(base.layers[-1].channels, 1, "avg")))
+        net = self.family.network(padding=self.padding, size=self.size, **self.options)
+        return self.family.on_pool(net, 1) if self.retopped else net
 
     @property
     def name(self) -> str:

@@ -15,6 +15,8 @@ from keras_mobilenet.nets.net import Family, Net
 Interpolation = Literal["bilinear", "bicubic"]
 PerChannel = tuple[float, float, float]  # red, green, blue
 IMAGENET_CLASSES = 1000
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # of a repository, and of a folder like one
+CONFIG_BYTES = 1 << 20  # at most; with the names of 1001 classes it has 70,000
 _NAMES_BYTES = 1 << 20  # at most, of the header of a file
 
 
@@ -46,7 +48,7 @@ class Published:
     background: bool = False  # whether the file has another class ahead of these
     million_params: float | None = None  # as stated: trained ones, to two decimals
     revision: str | None = None  # a commit that is known to hold the file; None: the newest
-    file: str = "model.safetensors"
+    file: str = WEIGHTS
 
     @property
     def family(self) -> Family:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -19,6 +17,7 @@ from keras_mobilenet.deploy.graphs.operations import Graph
 from keras_mobilenet.deploy.graphs.writers.page import runtime
 from keras_mobilenet.deploy.graphs.writers.page.heat_map import heat_map_record
 from keras_mobilenet.errors import plain_line
+from keras_mobilenet.files import integrity
 from keras_mobilenet.formats.runtimes import tflite_model
 from keras_mobilenet.images.model_info import Label, ModelInfo
 
@@ -165,9 +164,9 @@ def _html(page: Page, content: bytes) -> str:
         # The page's policy lets this style and this script in and no other, whatever a name may
         # smuggle in; and no address beyond these.
         style=Markup(style),  # noqa: S704 - a file of this package
-        style_hash=_hash(style),
+        style_hash=integrity(style.encode(), "sha256"),
         script=Markup(script),  # noqa: S704 - files of this package
-        script_hash=_hash(script),
+        script_hash=integrity(script.encode(), "sha256"),
         elsewhere="" if local else "".join(f" {folder}" for folder in runtime.cdn_folders()),
         runtime=Markup(record),  # noqa: S704 - constants
     )  # fmt: skip
@@ -181,10 +180,6 @@ def _facts(page: Page, content: bytes) -> str:
         f"{_name(page)}, {precision}, {len(content) / _MEGABYTE:.1f} MB, {height} × {width} "  # noqa: RUF001
         f"pixels. {runtime.NAME} runs it on this device's processor."
     )
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}"
 
 
 def _template(name: str) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha384
 from pathlib import Path
+
+from keras_mobilenet.files import integrity
 
 FOLDER = "runtime"  # of a page, for the files that are its own
 VERSION = "2.5.3"
@@ -40,7 +40,7 @@ class RuntimeFile:
         """Return whether a path is this file, byte for byte."""
         if not path.is_file() or path.stat().st_size != self.bytes:
             return False
-        return b64encode(sha384(path.read_bytes()).digest()).decode("ascii") == self.sha384
+        return integrity(path.read_bytes(), "sha384") == self.integrity
 
 
 # Those with "compat" are for browsers without relaxed SIMD.
