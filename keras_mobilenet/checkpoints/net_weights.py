@@ -29,6 +29,7 @@ from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import Conventions, Length
 from keras_mobilenet.nets.families import registry
 from keras_mobilenet.nets.net import DEFAULT_SIZE, Family, Net, Shape
+from keras_mobilenet.nets.pretrained import Pretrained
 from keras_mobilenet.nets.published import table
 from keras_mobilenet.nets.published.rows import Published
 
@@ -107,7 +108,7 @@ def builder_of(path: str | PathLike[str]) -> Builder:
 
 
 def published_builder(name: str, arguments: Mapping[str, Any]) -> Builder:
-    """Return the builder of the net whose published weights have a name on the hub.
+    """Return the builder of the net whose published weights have a name, Keras' or the hub's.
 
     Its images are of the size that the publisher tests with, unless `arguments` say otherwise. Of a
     repository that is no row, net and size are found in its file and its settings.
@@ -115,6 +116,8 @@ def published_builder(name: str, arguments: Mapping[str, Any]) -> Builder:
     Raises:
         ValueError: no such weights are known.
     """
+    if named := names.keras_file(name):
+        return _keras_builder(*named, {**arguments, "weights": name})
     asked = names.repository(name)
     if asked is not None:
         return _repository_builder(asked, arguments)
@@ -122,6 +125,14 @@ def published_builder(name: str, arguments: Mapping[str, Any]) -> Builder:
     size = row.test.size
     given = {"input_shape": (size, size, 3), **row.arguments, **arguments, "weights": str(row)}
     return Builder(row.net, given)
+
+
+def _keras_builder(row: Pretrained, include_top: bool, arguments: Mapping[str, Any]) -> Builder:
+    given = {
+        "input_shape": (row.size, row.size, 3), "alpha": row.alpha, "include_top": include_top,
+        **row.options, **arguments,
+    }  # fmt: skip
+    return Builder(registry.family(row.net).key, given)
 
 
 def _repository_builder(asked: names.Repository, arguments: Mapping[str, Any]) -> Builder:

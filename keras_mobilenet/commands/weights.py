@@ -181,7 +181,7 @@ def fetch(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Of weights on the hub, as `list` shows it, or hf://owner/name.",
+            help="Of published weights, as `list` shows it, or hf://owner/name.",
             autocompletion=completion.weights,
             show_default=False,
         ),
@@ -232,8 +232,10 @@ def _fetch_named(name: str, *, others: bool, force: bool) -> None:
         path = file_of(name, force=force)
     row = find(row_name(name))
     licence = row.licence if row else "as its page on the hub says"
+    if pretrained.find_file(name):
+        licence = LICENCE
     say(path)
-    note(f"{source_of(path)}: {os.path.getsize(path):,} bytes, licence: {licence}")
+    note(f"{source_of(path) or name}: {os.path.getsize(path):,} bytes, licence: {licence}")
 
 
 def _note_another(path: str) -> None:

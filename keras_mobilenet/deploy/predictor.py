@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_mobilenet.checkpoints.net_weights import DEFAULT_NET, Builder, published_builder
+from keras_mobilenet.checkpoints.published.names import is_name
 from keras_mobilenet.deploy.comparison import COMPARED, agreement_of, evenly_spaced
 from keras_mobilenet.deploy.engines.choice import (
     AUTO,
@@ -163,7 +164,7 @@ class Predictor:
             CheckpointError: the file of weights cannot be read, or does not fit.
             DownloadError: the published weights are neither at hand nor to be fetched.
         """
-        by_name = "/" in net
+        by_name = "/" in net or is_name(net)
         builder = published_builder(net, arguments) if by_name else Builder(net, arguments)
         return cls(
             builder, engine=engine, precision=precision, calibration=calibration,

@@ -1,4 +1,4 @@
-"""Names of repositories on Hugging Face's hub that no row describes: `hf://owner/name`."""
+"""Names of published weights: rows, Keras' files, and `hf://owner/name` that no row describes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from keras_mobilenet.nets.pretrained import Pretrained, find_file
 from keras_mobilenet.nets.published import table, timm_rows
 
 SCHEME = "hf://"
@@ -64,10 +65,21 @@ def repository(weights: Any) -> Repository | None:
 
 
 def is_name(weights: Any) -> bool:
-    """Return whether a text names weights on the hub, and no file that is here."""
+    """Return whether a text names published weights, and no file that is here."""
     if not isinstance(weights, str) or os.path.lexists(weights):
         return False
-    return table.find(row_name(weights)) is not None or repository(weights) is not None
+    named = keras_file(weights) or table.find(row_name(weights))
+    return named is not None or repository(weights) is not None
+
+
+def keras_file(weights: Any) -> tuple[Pretrained, bool] | None:
+    """Return the row that Keras' name of a file stands for, and whether it has the top.
+
+    It is None of a file that is here, and of any other name.
+    """
+    if not isinstance(weights, str) or os.path.lexists(weights):
+        return None
+    return find_file(weights)
 
 
 def _is_plain_name(text: str) -> bool:

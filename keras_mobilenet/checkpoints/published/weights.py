@@ -8,7 +8,7 @@ from typing import Any
 from keras_mobilenet.checkpoints.load_errors import mismatch_message
 from keras_mobilenet.checkpoints.published.download import Progress, find_or_fetch
 from keras_mobilenet.checkpoints.published.hub import hub_file, repository_file
-from keras_mobilenet.checkpoints.published.names import repository, row_name
+from keras_mobilenet.checkpoints.published.names import keras_file, repository, row_name
 from keras_mobilenet.errors import CheckpointError, fault
 from keras_mobilenet.formats.arrays import compare, shapes_of
 from keras_mobilenet.formats.registry import MAX_BYTES, open_checkpoint, unpacked_limit
@@ -33,19 +33,23 @@ def path_of(checked: Arguments) -> str | None:
 
 
 def local_weights(weights: Any) -> Any:
-    """Return a builder's `weights`, with the file of a repository of the hub in place of its name.
+    """Return a builder's `weights`, with a file in place of its published name.
+
+    The name is Keras' own, or that of a repository of the hub that no row describes.
 
     Raises:
         DownloadError: it is neither at hand nor to be fetched.
         MissingExtraError: the hub's client is not installed.
         ValueError: no repository can have that name.
     """
+    if named := keras_file(weights):
+        return weights_file(*named)
     asked = repository(weights)
     return repository_file(asked.name, asked.revision) if asked else row_name(weights)
 
 
 def file_of(name: str, *, force: bool = False) -> str:
-    """Return the path of the file of weights that a name on the hub stands for.
+    """Return the path of the file of weights that a published name stands for.
 
     With `force` it is fetched even if it is there.
 
@@ -54,6 +58,8 @@ def file_of(name: str, *, force: bool = False) -> str:
         MissingExtraError: the hub's client is not installed.
         ValueError: no such weights are known.
     """
+    if named := keras_file(name):
+        return weights_file(*named, force=force)
     asked = repository(name)
     if asked:
         return repository_file(asked.name, asked.revision, force=force)
