@@ -19,13 +19,11 @@ NETS = {
 
 
 @cache
-def lively_net(net="mobilenet", seed=1):
+def lively_net(net="mobilenet", seed=1, size=SIZE, **options):
     """A net whose layers neither fade nor grow, and whose classes differ from image to image."""
-    builder = Builder(
-        net,
-        {"alpha": NETS[net], "input_shape": (SIZE, SIZE, 3), "weights": RANDOM, "classes": CLASSES},
-    )
-    weights = net_weights(builder)
+    shape = {"input_shape": (size, size, 3), "classes": CLASSES}
+    options = {"alpha": NETS[net], "weights": RANDOM} | shape | options
+    weights = net_weights(Builder(net, options))
     random = np.random.default_rng(seed)
 
     gain = 3 if net == "mobilenet" else 2  # what is added to a block's input does not fade
@@ -38,14 +36,14 @@ def lively_net(net="mobilenet", seed=1):
         return random.normal(0, np.sqrt(gain / taken), values.shape).astype(np.float32)
 
     arrays = {n: lively(np.asarray(v)) for n, v in weights.arrays.items()}
-    return telling(replace(weights, arrays=arrays))
+    return telling(replace(weights, arrays=arrays), size)
 
 
-def telling(weights):
+def telling(weights, size):
     """The net with its logits about 0 and 1 apart, so that no class is above all others."""
     logits = reference_outputs(
         graph_of_net(replace(weights, classifier_activation=None)),
-        coloured_images().astype(np.float32) / 127.5 - 1,
+        coloured_images(size=size).astype(np.float32) / 127.5 - 1,
     )
     name, spread = weights.net.classifier.name, logits.std(axis=0)
     arrays = dict(weights.arrays)
@@ -54,11 +52,11 @@ def telling(weights):
     return replace(weights, arrays=arrays)
 
 
-def coloured_images(count=8, seed=0):
+def coloured_images(count=8, seed=0, size=SIZE):
     """Pixels, uint8: two colours and noise."""
     random = np.random.default_rng(seed)
     colours = random.integers(0, 256, (count, 2, 1, 1, 3))
-    across = np.linspace(0, 1, SIZE)[:, None, None]
+    across = np.linspace(0, 1, size)[:, None, None]
     images = [a * across + b * (1 - across) for a, b in colours]
-    noise = random.normal(0, 20, (count, SIZE, SIZE, 3))
+    noise = random.normal(0, 20, (count, size, size, 3))
     return np.asarray((np.stack(np.broadcast_arrays(*images)) + noise).clip(0, 255), np.uint8)

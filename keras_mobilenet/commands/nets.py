@@ -187,7 +187,8 @@ def select(
     top1: Annotated[float | None, typer.Option(help="Least ImageNet top-1 accuracy in %.")] = None,
     dtype: Annotated[DType, typer.Option(help="Of weights and activations.")] = "int8",
     runtime: Annotated[
-        Runtime, typer.Option(help="What RAM is counted for: 'minimal' copies no patches.")
+        Runtime,
+        typer.Option(help="What RAM is counted for; 'minimal': input and output of a layer."),
     ] = "litert",
     publisher: Annotated[
         str | None, typer.Option(help="Only 'keras', or an owner on the hub, such as 'timm'.")

@@ -114,6 +114,7 @@ def _is_another_net(costs: Sequence[LayerCost]) -> bool:
 
 _WORDS: dict[str, str] = {
     "litert": "RAM in LiteRT",
+    "tflite-micro": "RAM in TFLite Micro",
     "minimal": "RAM, input and output of a layer",
 }
 

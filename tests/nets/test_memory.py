@@ -122,8 +122,15 @@ def test_full_convolutions_copy_their_windows_in_litert_only():
     ("arguments", "message"),
     [
         ({"dtype": "float16"}, "`dtype` must be one of float32, int8. Received: dtype='float16'"),
-        ({"runtime": "tflm"}, "`runtime` must be one of litert, minimal. Received: runtime='tflm'"),
+        (
+            {"runtime": "tflm"},
+            "must be one of litert, tflite-micro, minimal. Received: runtime='tflm'",
+        ),
         ({"in_place": True}, "`in_place` must be False with runtime='litert'"),
+        (
+            {"in_place": True, "runtime": "tflite-micro"},
+            "`in_place` must be False with runtime='tflite-micro'",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

@@ -1,23 +1,19 @@
-"""What a net needs of a device: memory for its activations while it runs, and room for its weights.
-
-Batch norms are folded, and ReLUs, reshapes and what only trains cost nothing, as in every runtime.
-A padding costs nothing either where the convolution behind it does the same by itself, which is
-what LiteRT's converter puts in its place.
-"""
+"""What a net needs of a device: memory while it runs, and room for its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
 
 from keras_mobilenet.nets.arguments import check_choice
-from keras_mobilenet.nets.conventions import same_zeros
+from keras_mobilenet.nets.costs import micro
 from keras_mobilenet.nets.costs.layers import LayerCost
+from keras_mobilenet.nets.costs.operations import Step, aligned, steps
 
 DType = Literal["float32", "int8"]
-Runtime = Literal["litert", "minimal"]
+Runtime = Literal["litert", "tflite-micro", "minimal"]
 WeightFormat = Literal["float32", "float16", "int8"]
 BYTES: dict[DType, int] = {"float32": 4, "int8": 1}
 # Of a kernel's value, and of each channel: its bias, float32, float16 or int32; in an int8 net also
@@ -27,8 +23,8 @@ _WEIGHTS: dict[WeightFormat, tuple[int, int]] = {
     "float16": (2, 2),
     "int8": (1, 4 + 2 * (4 + 8)),
 }
-_ALIGNMENT = 64  # bytes that each buffer in LiteRT's arena begins on a multiple of
-_FREE = ("Rescaling", "BatchNormalization", "ReLU", "Dropout", "Reshape", "Flatten")
+# Bytes that each buffer begins on a multiple of.
+_ALIGNMENT: dict[Runtime, int] = {"litert": 64, "tflite-micro": micro.ALIGNMENT, "minimal": 1}
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,9 @@ def peak_memory(
         runtime: `"litert"` counts what LiteRT's own kernels have in their arena on one thread,
             without a delegate: input and output of the running layer, the image, which is never
             given up, the patches that a full convolution copies its windows into, and the sums of
-            an average pooling. Gaps that
-            its arena has where these do not fit together are not counted. `"minimal"` counts the
+            an average pooling. Gaps where these do not fit together are not counted.
+            `"tflite-micro"` counts all that TFLite Micro's arena must have room for: the tensors,
+            the gaps that its planner leaves between them, and its tables. `"minimal"` counts the
             running layer's input and output and nothing else.
         in_place: Whether a depthwise convolution that keeps the shape writes over its input, but
             for one channel, as in MCUNet's TinyEngine; with `"minimal"` only.
@@ -65,14 +62,27 @@ def peak_memory(
         ValueError: an argument has a wrong value, or there are no layers.
     """
     _check(layers, dtype, runtime, in_place)
-    size = BYTES[dtype]
+    sequence = tuple(steps(layers))
+    if runtime == "tflite-micro":
+        return _micro(sequence, layers[0], dtype)
     best = PeakMemory(0, layers[0].name, {})
-    for step in _steps(layers):
-        values = _live(step, layers[0], runtime, in_place)
-        live = {what: _aligned(count * size, runtime) for what, count in values.items() if count}
+    for step in sequence:
+        live = _live(step, layers[0], dtype, runtime, in_place)
         if sum(live.values()) > best.bytes:
             best = PeakMemory(sum(live.values()), step.layer.name, live)
     return best
+
+
+def _micro(sequence: Sequence[Step], image: LayerCost, dtype: DType) -> PeakMemory:
+    """Return TFLite Micro's arena, whose planner leaves gaps and whose tables lie behind."""
+    if not sequence:
+        return PeakMemory(0, image.name, {})
+    length, step = micro.top(sequence, BYTES[dtype])
+    live = _live(step, image, dtype, "tflite-micro", in_place=False)
+    if gaps := length - sum(live.values()):
+        live["gaps"] = gaps
+    live["tables"] = micro.tables(sequence)
+    return PeakMemory(sum(live.values()), step.layer.name, live)
 
 
 def weight_bytes(layers: Sequence[LayerCost], dtype: WeightFormat = "float32") -> int:
@@ -92,62 +102,28 @@ def weight_bytes(layers: Sequence[LayerCost], dtype: WeightFormat = "float32") -
     return sum(prod(k.kernel) for k in kernels) * per_value + channels * per_channel
 
 
-def _aligned(length: int, runtime: Runtime) -> int:
-    return -(-length // _ALIGNMENT) * _ALIGNMENT if runtime == "litert" else length
-
-
 def _check(layers: Sequence[LayerCost], dtype: str, runtime: str, in_place: bool) -> None:
     check_choice("dtype", dtype, BYTES)
     check_choice("runtime", runtime, get_args(Runtime))
     if in_place and runtime != "minimal":
         raise ValueError(
-            "`in_place` must be False with runtime='litert', whose kernels never write over their "
-            f"input. Pass runtime='minimal'. Received: in_place={in_place!r}"
+            f"`in_place` must be False with runtime={runtime!r}, whose kernels never write over "
+            f"their input. Pass runtime='minimal'. Received: in_place={in_place!r}"
         )
     if not layers:
         raise ValueError("`layers` must be what layer_costs returned. Received: nothing")
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One operation of the running net."""
-
-    layer: LayerCost
-    taken: tuple[LayerCost, ...]  # whose outputs go in
-    held: tuple[LayerCost, ...]  # whose outputs are needed later
-
-
-def _steps(layers: Sequence[LayerCost]) -> Iterator[_Step]:
-    """Yield what runs: a layer whose work is done by another one is no step of its own."""
-    source: dict[str, LayerCost] = {}  # the operation that a layer's values come from
-    taken: dict[str, tuple[LayerCost, ...]] = {}
-    for i, layer in enumerate(layers):
-        # What feeds the first layer of a part of a net is not known: as large as its output.
-        before = tuple(source[name] for name in layer.inputs if name in source) or (layer,)
-        fused = layer.kind in _FREE or (
-            layer.kind == "ZeroPadding2D" and _pads_alike(layer, layers[i + 1], before)
-        )
-        source[layer.name] = before[0] if fused else layer
-        if not fused and layer.kind != "InputLayer":
-            taken[layer.name] = before
-    operations = [layer for layer in layers if layer.name in taken]
-    last_use = {x.name: i for i, step in enumerate(operations) for x in taken[step.name]}
-    for i, layer in enumerate(operations):
-        own = {x.name for x in taken[layer.name]}
-        # A skip tensor is held from the operation that makes it to the one that adds it.
-        held = (x for x in operations[:i] if last_use.get(x.name, 0) > i and x.name not in own)
-        yield _Step(layer, tuple(dict.fromkeys(taken[layer.name])), tuple(held))
+def _live(
+    step: Step, image: LayerCost, dtype: DType, runtime: Runtime, in_place: bool
+) -> dict[str, int]:
+    """Return the bytes of each buffer while a step runs."""
+    values = _values(step, image, runtime, in_place)
+    alignment = _ALIGNMENT[runtime]
+    return {what: aligned(n * BYTES[dtype], alignment) for what, n in values.items() if n}
 
 
-def _pads_alike(pad: LayerCost, convolution: LayerCost, before: tuple[LayerCost, ...]) -> bool:
-    """Return whether the convolution's own SAME padding is what the layer ahead of it does."""
-    kernel, stride, dilation = convolution.kernel[0], convolution.stride, convolution.dilation
-    lengths = before[0].output_shape[:-1]
-    same = (same_zeros(n, kernel, stride, dilation) for n in lengths)
-    return pad.pad == tuple(same)
-
-
-def _live(step: _Step, image: LayerCost, runtime: Runtime, in_place: bool) -> dict[str, int]:
+def _values(step: Step, image: LayerCost, runtime: Runtime, in_place: bool) -> dict[str, int]:
     """Return the values in each buffer while a step runs."""
     layer = step.layer
     first, *others = (x.output_shape for x in step.taken)

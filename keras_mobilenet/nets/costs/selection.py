@@ -145,8 +145,7 @@ def select_variant(
         max_flash: Bytes for the weights, as `weight_bytes` counts them; a file's graph adds to it.
         min_top1: ImageNet top-1 accuracy in %.
         dtype: `"float32"` or `"int8"`, of weights and activations.
-        runtime: `"litert"` or `"minimal"`, as in `peak_memory`: kernels for microcontrollers copy
-            no patches, and come nearer to the second.
+        runtime: `"litert"`, `"tflite-micro"` or `"minimal"`, as in `peak_memory`.
         publisher: `"keras"` for the weights that Keras fetches, or an owner on the hub, such as
             `"timm"`; None for all.
         latencies: Times of a machine, as `read_latencies` returns them, to estimate each net's by.
