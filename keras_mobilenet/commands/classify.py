@@ -31,6 +31,7 @@ from keras_mobilenet.commands.terminal.options import (
     with_signature,
 )
 from keras_mobilenet.commands.terminal.progress import bars, doing, interruptible
+from keras_mobilenet.display.text_tables import text_table
 from keras_mobilenet.errors import plain_line
 from keras_mobilenet.nets.arguments import IMAGENET
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from keras_mobilenet.deploy.folders.folder_job import FolderReport
     from keras_mobilenet.deploy.predictor import Predictor
 
+_BAR = 30  # characters
 _FEW = 16  # images: LiteRT opens a net in half the time that OpenVINO takes
 
 
@@ -245,18 +247,15 @@ def _record(result: Classified) -> dict[str, Any]:
 
 
 def _print_bars(result: Classified) -> None:
-    from rich.bar import Bar  # noqa: PLC0415 - not needed for --help
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415 - in which nothing is markup
+    rows = [
+        [f" {plain_line(name)}", _bar(score), f"{100 * score:.1f} %"]
+        for _, name, score in result.predictions
+    ]
+    say(plain_line(result.path))
+    say(text_table(rows[0], rows[1:], left=2))
 
-    title = Text(plain_line(result.path))
-    table = Table(title=title, title_justify="left", box=None, show_header=False)
-    table.add_column()
-    table.add_column()
-    table.add_column(justify="right")
-    for _, name, score in result.predictions:
-        table.add_row(
-            Text(plain_line(name)), Bar(1.0, 0.0, score, width=30), f"{100 * score:.1f} %"
-        )
-    Console(highlight=False).print(table)
+
+def _bar(share: float) -> str:
+    """Return a bar of `_BAR` characters, of which this share is filled, to an eighth of one."""
+    full, eighths = divmod(round(min(max(share, 0.0), 1.0) * _BAR * 8), 8)
+    return ("█" * full + " ▏▎▍▌▋▊▉"[eighths])[:_BAR].ljust(_BAR)

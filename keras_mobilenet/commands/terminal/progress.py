@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -241,7 +240,7 @@ class _Notes(logging.Handler):
             note(record.getMessage())
 
 
-class _SlowImports(MetaPathFinder):
+class _SlowImports:
     """Finds no module, but has the first import of a slow package said while it runs."""
 
     def __init__(self) -> None:
