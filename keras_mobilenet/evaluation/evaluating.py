@@ -19,10 +19,12 @@ from keras_mobilenet.deploy.folders.job_file import JobSettings
 from keras_mobilenet.deploy.opened import is_exported
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.evaluation.labelled.image_lists import Data
-from keras_mobilenet.evaluation.labelled.truth import Truth, read_truth
+from keras_mobilenet.evaluation.labelled.truth import Truth, list_labelled, truth_of
 from keras_mobilenet.evaluation.metrics import Metrics, metrics_of
-from keras_mobilenet.evaluation.paired import Paired, paired
-from keras_mobilenet.evaluation.scoring import Scored, outcomes, read_scored, score, settings_of
+from keras_mobilenet.evaluation.paired import Paired
+from keras_mobilenet.evaluation.scoring.predicting import score, settings_of
+from keras_mobilenet.evaluation.scoring.rows import Scored, read_scored
+from keras_mobilenet.evaluation.scoring.tally import Pair, Tally, compared
 from keras_mobilenet.files import replacing, temporary_folder
 from keras_mobilenet.images.model_info import Label, words_of
 from keras_mobilenet.nets.net import Size
@@ -44,7 +46,7 @@ class ModelScore:
     bad: tuple[str, ...]  # images that could not be read, each with its fault
     problems: tuple[str, ...]  # of the listing
     images_per_second: float | None  # decoding included; None where all was there before
-    results: tuple[Scored, ...]
+    mistakes: tuple[Scored, ...]  # the surest, those first
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,12 @@ class Evaluation:
     first: ModelScore
     second: ModelScore | None = None
     comparison: Paired | None = None
+    differences: tuple[Pair, ...] = ()  # what both say of images that one alone gets right
 
     @property
     def metrics(self) -> Metrics:
         """Those of the model."""
         return self.first.metrics
-
-    @property
-    def pairs(self) -> list[tuple[Scored, Scored]]:
-        """What the two models say of each image that both could read."""
-        return [] if self.second is None else _pairs(self.first, self.second)
 
     def to_json(self) -> dict[str, Any]:
         """Return the same as dictionaries, lists, texts and numbers, for `json.dumps`."""
@@ -117,7 +115,7 @@ def evaluate(
     """
     folder = None if out is None else _folder(out, resume=resume, overwrite=overwrite)
     pair = (size, size) if isinstance(size, int) else size and (size[0], size[1])
-    truth_file = None if ground_truth is None else os.fspath(ground_truth)
+    listing = list_labelled(data, None if ground_truth is None else os.fspath(ground_truth))
     options = {"crop": crop, "interpolation": interpolation}
 
     def scored(model: Any, path: str) -> ModelScore:
@@ -129,7 +127,7 @@ def evaluate(
         try:
             known = labels if labels is not None else predictor.info.labels
             made_with = settings_of(predictor)
-            truth = read_truth(data, made_with["width"], known, ground_truth=truth_file)
+            truth = truth_of(listing, made_with["width"], known)
             return _score(predictor, truth, path, made_with, overwrite=overwrite, progress=progress)
         finally:
             predictor.info = before
@@ -139,9 +137,10 @@ def evaluate(
     with temporary_folder() if folder is None else nullcontext(os.fspath(folder)) as place:
         paths = [os.path.join(place, name) for name in _PREDICTIONS]
         first = scored(model, paths[0])
-        second = None if against is None else scored(against, paths[1])
-    comparison = None if second is None else _compared(first, second)
-    found = Evaluation(first, second, comparison)
+        found = Evaluation(first)
+        if against is not None:
+            second = scored(against, paths[1])
+            found = Evaluation(first, second, *_compared(paths, (first, second)))
     if folder is not None:
         with replacing(folder / METRICS) as temporary:
             text = json.dumps(
@@ -205,15 +204,12 @@ def _score(
     show = None if progress is None else lambda done: progress(predictor.name, done, total)
     report = score(predictor, truth, path, made_with, overwrite=overwrite, progress=show)
     seconds, new = time.perf_counter() - begun, report.done - report.resumed
-    results = tuple(read_scored(path, truth.labels))
-    good = [x for x in results if not x.fault]
-    bad = tuple(f"{x.path}: {x.fault}" for x in results if x.fault)
-    if not good:
-        raise ValueError(f"None of the {total} images can be read. The first: {bad[0]}")
+    tally = Tally(read_scored(path, truth.labels))
+    if len(tally.bad) == total:
+        raise ValueError(f"None of the {total} images can be read. The first: {tally.bad[0]}")
     names = tuple(map(words_of, truth.labels))
-    eighths = all((256 * p).is_integer() for x in good for _, p in x.classes)
-    found = outcomes(good)
-    metrics = metrics_of(names, found, floor=_INT8_FLOOR) if eighths else metrics_of(names, found)
+    floor = {"floor": _INT8_FLOOR} if tally.in_8_bits else {}
+    metrics = metrics_of(names, tally.outcomes, **floor)
     info = predictor.info
     settings = {
         "model": predictor.name, "engine": predictor.engine, "precision": predictor.precision,
@@ -221,18 +217,15 @@ def _score(
         "keep_aspect": info.keep_aspect, "preprocessing": str(info.preprocessing),
     }  # fmt: skip
     rate = new / seconds if new else None
-    return ModelScore(predictor.name, metrics, settings, bad, truth.problems, rate, results)
+    bad, mistakes = tuple(tally.bad), tally.mistakes
+    return ModelScore(predictor.name, metrics, settings, bad, truth.problems, rate, mistakes)
 
 
-def _pairs(first: ModelScore, second: ModelScore) -> list[tuple[Scored, Scored]]:
-    other = {x.path: x for x in second.results if not x.fault}
-    return [(x, other[x.path]) for x in first.results if not x.fault and x.path in other]
-
-
-def _compared(first: ModelScore, second: ModelScore) -> Paired:
-    """Return how two models compare on the images that both could read."""
-    pairs = _pairs(first, second)
-    return paired([a.rank == 0 for a, _ in pairs], [b.rank == 0 for _, b in pairs])
+def _compared(
+    paths: Sequence[str], scores: tuple[ModelScore, ModelScore]
+) -> tuple[Paired, tuple[Pair, ...]]:
+    rows = (read_scored(path, x.metrics.labels) for path, x in zip(paths, scores, strict=True))
+    return compared(*rows)
 
 
 def _record(scored: ModelScore) -> dict[str, Any]:

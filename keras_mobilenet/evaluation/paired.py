@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -39,7 +40,7 @@ class Paired:
         return {"count": self.count, **asdict(self)}
 
 
-def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
+def paired(first: Sequence[int], second: Sequence[int]) -> Paired:
     """Return how two classifiers compare by whether each is right, image by image.
 
     Raises:
@@ -50,15 +51,15 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
             "`first` and `second` must say of the same images, one or more, whether each is right. "
             f"Received: {len(first)} and {len(second)}"
         )
-    sides = [(bool(a), bool(b)) for a, b in zip(first, second, strict=True)]
+    sides = Counter((bool(a), bool(b)) for a, b in zip(first, second, strict=True))
     kinds = ((True, True), (True, False), (False, True), (False, False))
-    both, alone, other, neither = map(sides.count, kinds)
+    both, alone, other, neither = (sides[kind] for kind in kinds)
     return Paired(
         both,
         alone,
         other,
         neither,
-        difference=(alone - other) / len(sides),
+        difference=(alone - other) / len(first),
         interval=difference_interval(both, alone, other, neither),
         interval_method=METHOD,
         p_value=mcnemar(alone, other),

@@ -11,7 +11,7 @@ import pytest
 from page_reader import Page
 
 from keras_mobilenet import Predictor, evaluate
-from keras_mobilenet.evaluation.labelled.truth import read_truth
+from keras_mobilenet.evaluation.labelled.truth import list_labelled, truth_of
 from keras_mobilenet.images.labels import imagenet_classes
 
 KEPT = "predictions.jsonl"
@@ -96,14 +96,18 @@ def test_bad_images_are_named_and_not_counted(pair, sample, tmp_path):
     assert [str(bad) in line for line in found.first.bad] == [True]
 
 
+def truth(data, outputs, file=None):
+    return truth_of(list_labelled(data, file), outputs, None)
+
+
 def test_names_synsets_and_numbers_are_the_same_classes(sample):
     classes = imagenet_classes()
     paths = [path for path, _ in sample[:3]]
     for told in (("0", "5", "10"), [classes[i][0] for i in (0, 5, 10)],
                  [classes[i][1].replace("_", " ") for i in (0, 5, 10)]):  # fmt: skip
         pairs = list(zip(paths, told, strict=True))
-        assert [i for _, i in read_truth(pairs, 1000, None).examples] == [0, 5, 10]
-        assert [i for _, i in read_truth(pairs, 1001, None).examples] == [1, 6, 11]
+        assert [i for _, i in truth(pairs, 1000).examples] == [0, 5, 10]
+        assert [i for _, i in truth(pairs, 1001).examples] == [1, 6, 11]
 
 
 def test_a_flat_folder_takes_its_classes_from_a_file(sample, tmp_path):
@@ -116,15 +120,14 @@ def test_a_flat_folder_takes_its_classes_from_a_file(sample, tmp_path):
     lines.write_text("\n".join(synsets))
     named.write_text("".join(f"ILSVRC2012_val_0000000{i + 1}.JPEG {5 * i}\n" for i in range(3)))
     for file in (lines, named):
-        truth = read_truth(str(folder), 1000, None, ground_truth=str(file))
-        assert [i for _, i in truth.examples] == [0, 5, 10]
+        assert [i for _, i in truth(str(folder), 1000, str(file)).examples] == [0, 5, 10]
 
 
 def test_classes_that_the_model_does_not_have_are_refused(sample):
     with pytest.raises(ValueError, match="none of the model's: unicorn"):
-        read_truth([(sample[0][0], "unicorn")], 1000, None)
+        truth([(sample[0][0], "unicorn")], 1000)
     with pytest.raises(ValueError, match="several outputs: crane"):
-        read_truth([(sample[0][0], "crane")], 1000, None)
+        truth([(sample[0][0], "crane")], 1000)
 
 
 def test_neither_keras_nor_tensorflow_is_imported(pair, sample, tmp_path):

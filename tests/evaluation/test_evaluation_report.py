@@ -9,9 +9,9 @@ from PIL import Image
 
 from keras_mobilenet.evaluation.evaluating import Evaluation, ModelScore
 from keras_mobilenet.evaluation.metrics import metrics_of
-from keras_mobilenet.evaluation.paired import paired
 from keras_mobilenet.evaluation.report.evaluated import write_evaluation
-from keras_mobilenet.evaluation.scoring import Scored, outcomes
+from keras_mobilenet.evaluation.scoring.rows import Scored
+from keras_mobilenet.evaluation.scoring.tally import Tally, compared
 
 HOSTILE = """</p><script>alert(1)</script>"'&<img src=x onerror='alert(2)'>"""
 LABELS = (HOSTILE, "rose", *(f"class {i}" for i in range(998)))
@@ -27,8 +27,10 @@ def score_of(name, paths, wrong, labels=LABELS):
         best = ((first, sure), (second, 0.25))
         results.append(Scored(path, true, int(i in wrong), dict(best)[true], best))
     settings = {"model": name, "crop": 0.875, "size": (224, 224)}
-    metrics = metrics_of(labels, outcomes(results))
-    return ModelScore(name, metrics, settings, (f"bad.jpg: {HOSTILE}",), (), 12.5, tuple(results))
+    tally = Tally(results)
+    metrics = metrics_of(labels, tally.outcomes)
+    bad = (f"bad.jpg: {HOSTILE}",)
+    return ModelScore(name, metrics, settings, bad, (), 12.5, tally.mistakes), results
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +40,9 @@ def found(tmp_path_factory):
     paths = [str(folder / f"{i}<b>.png") for i in range(40)]
     for path in paths:
         Image.fromarray(np.full((20, 30, 3), 128, np.uint8)).save(path)
-    first = score_of("float.keras", paths, wrong=range(2))
-    second = score_of("int8.tflite", paths, range(1, 31), ("background", *LABELS))
-    rights = [[x.rank == 0 for x in each.results] for each in (first, second)]
-    return Evaluation(first, second, paired(*rights))
+    first, rows = score_of("float.keras", paths, wrong=range(2))
+    second, others = score_of("int8.tflite", paths, range(1, 31), ("background", *LABELS))
+    return Evaluation(first, second, *compared(rows, others))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_names_stay_words_and_folders_stay_private(found, page):
     assert not any(name.startswith("on") for _, each in page.elements for name in each)
     assert "flowers/39<b>.png" not in page.words  # both have it right
     assert "flowers/30<b>.png" in page.words
-    assert found.first.results[0].path.rpartition("/flowers/")[0] not in page.text
+    assert found.first.mistakes[0].path.rpartition("/flowers/")[0] not in page.text
     assert page.words.count(f"bad.jpg: {HOSTILE}") == 1  # of the two models, once
 
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from keras_mobilenet.evaluation.labelled.image_lists import Data, Pair, list_images
+from keras_mobilenet.evaluation.labelled.image_lists import Data, Listing, list_images
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.listing import visible_names
-from keras_mobilenet.images.model_info import Label, words_of
+from keras_mobilenet.images.model_info import Label, checked_labels, words_of
 
 BACKGROUND = "background"  # the class ahead of ImageNet's 1000 in TF-slim's nets
 _SHOWN = 3
@@ -25,30 +25,38 @@ class Truth:
     problems: tuple[str, ...]
 
 
-def read_truth(
-    data: Data, outputs: int, labels: Sequence[Label] | None, *, ground_truth: str | None = None
-) -> Truth:
-    """Return labelled images as a model's outputs number their classes.
+def list_labelled(data: Data, ground_truth: str | None = None) -> Listing:
+    """Return images with their classes as people name them.
 
     Args:
         data: A folder of class folders, a CSV file, pairs, or the folder of a run.
-        outputs: How many classes the model has.
-        labels: Their names, if they are known; ImageNet's are taken for 1000 or 1001.
         ground_truth: A file with the classes of a flat folder's images: a line each, in the
             order of the names, or after the name.
 
     Raises:
-        ValueError: there is no image, or a class is none of the model's.
+        ValueError: there is no image, or a file is none of these.
     """
     if ground_truth is None:
-        listing = list_images(_validation_of_run(data))
-        pairs, problems = listing.pairs, tuple(map(str, listing.problems))
-    else:
-        pairs, problems = _from_ground_truth(os.fspath(data), ground_truth), ()  # type: ignore[arg-type]
+        return list_images(_validation_of_run(data))
+    return _from_ground_truth(os.fspath(data), ground_truth)  # type: ignore[arg-type]
+
+
+def truth_of(listing: Listing, outputs: int, labels: Sequence[Label] | None) -> Truth:
+    """Return labelled images as a model's outputs number their classes.
+
+    Args:
+        listing: What `list_labelled` returned.
+        outputs: How many classes the model has.
+        labels: Their names, if they are known; ImageNet's are taken for 1000 or 1001.
+
+    Raises:
+        ValueError: a class is none of the model's, or there are not as many labels as outputs.
+    """
     known = _known_labels(outputs, labels)
-    index = _index({label for _, label in pairs}, outputs, known)
+    index = _index({label for _, label in listing.pairs}, outputs, known)
     names = known or tuple(map(str, range(outputs)))
-    return Truth(tuple((path, index[label]) for path, label in pairs), names, problems)
+    examples = tuple((path, index[label]) for path, label in listing.pairs)
+    return Truth(examples, names, tuple(map(str, listing.problems)))
 
 
 def _validation_of_run(data: Data) -> Data:
@@ -63,7 +71,7 @@ def _validation_of_run(data: Data) -> Data:
 def _known_labels(outputs: int, labels: Sequence[Label] | None) -> tuple[Label, ...] | None:
     classes = imagenet_classes()
     if labels is not None:
-        return tuple(labels)
+        return checked_labels(labels, outputs)
     if outputs == len(classes):
         return classes
     return (BACKGROUND, *classes) if outputs == len(classes) + 1 else None
@@ -120,7 +128,7 @@ def _check_single(found: dict[str, list[int]]) -> None:
         )
 
 
-def _from_ground_truth(folder: str, file: str) -> tuple[Pair, ...]:
+def _from_ground_truth(folder: str, file: str) -> Listing:
     """Return the images of a flat folder, with the classes that a file tells."""
     if os.path.basename(file).startswith(_DEVKIT):
         raise ValueError(
@@ -143,4 +151,4 @@ def _from_ground_truth(folder: str, file: str) -> tuple[Pair, ...]:
         by_stem = {os.path.splitext(name)[0]: name for name in names}
         named = [(by_stem.get(os.path.splitext(row[0])[0], row[0]), row[1]) for row in rows]
     pairs = [(os.path.join(folder, name), label) for name, label in named]
-    return list_images(pairs, "ground_truth").pairs
+    return list_images(pairs, "ground_truth")

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from keras_mobilenet.evaluation.paired import Paired
 from keras_mobilenet.evaluation.report.mistakes import CardImage, name_of, thumbnail
-from keras_mobilenet.evaluation.scoring import Scored
-
-_MOST = 24
-_Pair = tuple[Scored, Scored]
+from keras_mobilenet.evaluation.scoring.tally import Pair
 
 
 @dataclass(frozen=True)
@@ -42,36 +39,19 @@ class Comparison:
 
 
 def differences(
-    pairs: Sequence[_Pair],
-    labels: tuple[Sequence[str], Sequence[str]],
-    *,
-    crop: float,
-    most: int = _MOST,
+    pairs: Sequence[Pair], labels: tuple[Sequence[str], Sequence[str]], *, crop: float
 ) -> tuple[Difference, ...]:
-    """Return images that one model alone gets right, at most `most`, of each model its share.
-
-    Those of the first come first, and of each the ones where the other is surest of its mistake.
+    """Return images that one model alone gets right, with both answers.
 
     Args:
-        pairs: What the two models say of each image.
+        pairs: What the two models say of each of them.
         labels: The names of each model's classes: one may have a class more.
         crop: Share of each side of an image to show.
-        most: How many images to show.
     """
-    first = _surest([pair for pair in pairs if pair[0].rank == 0 != pair[1].rank], wrong=1)
-    second = _surest([pair for pair in pairs if pair[1].rank == 0 != pair[0].rank], wrong=0)
-    half = most // 2
-    kept = first[: max(half, most - len(second))] + second[: max(most - half, most - len(first))]
-    return tuple(_difference(pair, labels, crop) for pair in kept)
+    return tuple(_difference(pair, labels, crop) for pair in pairs)
 
 
-def _surest(pairs: list[_Pair], *, wrong: int) -> list[_Pair]:
-    return sorted(pairs, key=lambda pair: -pair[wrong].classes[0][1])
-
-
-def _difference(
-    pair: _Pair, labels: tuple[Sequence[str], Sequence[str]], crop: float
-) -> Difference:
+def _difference(pair: Pair, labels: tuple[Sequence[str], Sequence[str]], crop: float) -> Difference:
     path, true = pair[0].path, labels[0][pair[0].true]
     one, two = (
         Answer(names[scored.classes[0][0]], scored.classes[0][1], scored.rank == 0)

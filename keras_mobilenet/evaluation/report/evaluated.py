@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keras_mobilenet.evaluation.report.comparison import Comparison, differences
 from keras_mobilenet.evaluation.report.contents import Contents
 from keras_mobilenet.evaluation.report.filters import plural
-from keras_mobilenet.evaluation.report.mistakes import MOST, Mistake, mistake_cards
+from keras_mobilenet.evaluation.report.mistakes import Mistake, mistake_cards
 from keras_mobilenet.evaluation.report.report import write_page
 
 if TYPE_CHECKING:
@@ -43,12 +43,9 @@ def _crop(scored: ModelScore) -> float:
 
 
 def _mistakes(scored: ModelScore) -> list[Mistake]:
-    """Return the mistakes of the highest probability, those first."""
-    wrong = [(i, x) for i, x in enumerate(scored.results) if not x.fault and x.rank]
-    wrong.sort(key=lambda each: -each[1].classes[0][1])
     return [
         Mistake(i, x.path, x.true, x.classes[0][0], x.classes[0][1], x.given)
-        for i, x in wrong[:MOST]
+        for i, x in enumerate(scored.mistakes)
     ]
 
 
@@ -57,5 +54,5 @@ def _comparison(found: Evaluation) -> Comparison | None:
     if second is None or found.comparison is None:
         return None
     labels = first.metrics.labels, second.metrics.labels
-    shown = differences(found.pairs, labels, crop=_crop(first))
+    shown = differences(found.differences, labels, crop=_crop(first))
     return Comparison((first.model, second.model), found.comparison, shown)

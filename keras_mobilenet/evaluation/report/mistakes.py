@@ -15,10 +15,10 @@ from PIL import Image
 
 from keras_mobilenet.errors import ImageError
 from keras_mobilenet.evaluation.multi_label_metrics import THRESHOLD
+from keras_mobilenet.evaluation.scoring.tally import MOST
 from keras_mobilenet.images.images import fit_pixels, read_image
 from keras_mobilenet.transfer.heat_maps import ActivationMap
 
-MOST = 24
 _SIDE = 224  # pixels of the longer side; a card shows a third of the page or half a phone
 _QUALITY = 72  # of JPEG: 24 pairs stay under 2 MB even where the images are noise
 _Example = tuple[Any, Any]  # an image's path, None for an array; its true class, or several

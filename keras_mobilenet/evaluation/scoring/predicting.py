@@ -1,11 +1,9 @@
-"""A model's answers for labelled images, a line each in a file, from which the metrics are made."""
+"""A model's answers for labelled images, into a file of rows that can be resumed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -18,79 +16,16 @@ from keras_mobilenet.deploy.folders.classification import pixels_or_fault
 from keras_mobilenet.deploy.folders.folder_job import FolderReport, run_job
 from keras_mobilenet.deploy.folders.job_file import JobSettings
 from keras_mobilenet.deploy.folders.outputs import Output
-from keras_mobilenet.deploy.folders.records import error_of, shortest
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import unicode_text
 from keras_mobilenet.evaluation.labelled.truth import Truth
-from keras_mobilenet.evaluation.metrics import Outcomes, outcomes_of
-from keras_mobilenet.images.model_info import Label, words_of
+from keras_mobilenet.evaluation.metrics import outcomes_of
+from keras_mobilenet.evaluation.scoring.rows import Scored, ScoredLines
 from keras_mobilenet.images.prefetch import BATCH, Prefetcher
 
 _TOP = 5
 _TRIALS = 8  # images that tell probabilities from logits
 _Rows = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a model says of one image, or what is wrong with the image."""
-
-    path: str
-    true: int
-    rank: int = 0  # of the true class, 0 for the most probable
-    given: float = 0.0  # probability of the true class
-    classes: tuple[tuple[int, float], ...] = ()  # the most probable and their probabilities
-    fault: str | None = None
-
-
-class ScoredLines:
-    """A JSON object an image: its class, the five most probable ones, or an error."""
-
-    header = b""
-    quoted = False
-
-    def __init__(self, labels: Sequence[Label]) -> None:
-        self._labels = labels
-
-    def encode(self, result: Any) -> bytes:
-        """Return the record of a `Scored`, with the line feed at its end."""
-        record: dict[str, Any] = {"path": self.named(result.path), **self._class(result.true)}
-        if result.fault:
-            record["error"] = error_of(result)
-        else:
-            record |= {"rank": result.rank, "score": shortest(result.given)}
-            record["predicted"] = [
-                {**self._class(i), "score": shortest(score)} for i, score in result.classes
-            ]
-        return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8")
-
-    def decode(self, record: bytes) -> tuple[str, str | None]:
-        """Return path and fault in a record."""
-        scored = self.scored(record)
-        return scored.path, scored.fault
-
-    def named(self, path: str) -> str:
-        """Return a path as a record has it."""
-        return unicode_text(path)
-
-    def scored(self, record: bytes) -> Scored:
-        """Return the result that a record tells.
-
-        Raises:
-            ValueError: it is no such record.
-        """
-        try:
-            row = json.loads(record)
-            classes = tuple((c["class"], c["score"]) for c in row.get("predicted", ()))
-            return Scored(
-                row["path"], row["class"], row.get("rank", 0), row.get("score", 0.0), classes,
-                row.get("error"),
-            )  # fmt: skip
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no object of an image ({error})") from error
-
-    def _class(self, index: int) -> dict[str, Any]:
-        return {"class": index, "name": unicode_text(words_of(self._labels[index]))}
 
 
 def settings_of(predictor: Predictor) -> JobSettings:
@@ -122,11 +57,7 @@ def score(
         OSError: it cannot be written.
     """
     probabilities = _as_probabilities(predictor)
-    classes = "\n".join(f"{unicode_text(path)}\t{i}" for path, i in truth.examples)
-    settings = {
-        **made_with,
-        "classes": hashlib.sha256(classes.encode()).hexdigest(),
-    }
+    settings = {**made_with, "classes": _digest(truth)}
     true = dict(truth.examples)
 
     def results(rest: Iterator[str]) -> Iterator[Scored]:
@@ -150,21 +81,12 @@ def score(
     return run_job(output, settings, paths, results, overwrite=overwrite, progress=progress)
 
 
-def read_scored(out: str, labels: Sequence[Label]) -> Iterator[Scored]:
-    """Yield what `score` wrote, in its order."""
-    lines = ScoredLines(labels)
-    return (lines.scored(record) for record, _ in Output(out, lines).log.records())
-
-
-def outcomes(results: Sequence[Scored]) -> Outcomes:
-    """Return what the metrics ask of images without a fault."""
-    return Outcomes(
-        np.array([x.true for x in results], np.int64),
-        np.array([x.classes[0][0] for x in results], np.int64),
-        np.array([x.rank for x in results], np.int64),
-        np.array([x.classes[0][1] for x in results]),
-        np.array([x.given for x in results]),
-    )
+def _digest(truth: Truth) -> str:
+    """Return a hash of the images' names and classes."""
+    digest = hashlib.sha256()
+    for path, i in truth.examples:
+        digest.update(f"{unicode_text(path)}\t{i}\n".encode())
+    return digest.hexdigest()
 
 
 def _scored(
