@@ -146,13 +146,25 @@ def test_features_are_found_again_in_a_simplified_graph():
     assert simple.features == simple.by_name[pool.name].inputs[0]
 
 
-def test_hidden_layer_has_a_map_in_float_and_none_in_int8(written):
+def test_hidden_layer_stands_in_the_settings_with_its_bias(written):
     stages = settings(written("mobilenet_v3_small"))["heat_map"]["stages"]
     assert [stage["activation"] for stage in stages] == ["hard_swish", ""]
     assert ["bias" in stage for stage in stages] == [True, False]
+
+
+def test_codes_of_int8_have_their_scales_beside_them(written):
     images = generated_images((8, SIZE, SIZE, 3)).astype(np.uint8)
     folder = written("mobilenet_v3_small", quantize="int8", calibration=images, tolerance=9.0)
-    assert settings(folder)["heat_map"] is None
+    content = (folder / "model.tflite").read_bytes()
+    stored = {x.name: x.quantization for x in tflite_model.parse(content).tensors}
+    hidden, last = settings(folder)["heat_map"]["stages"]
+    assert (hidden["kernel"]["type"], hidden["bias"]["type"]) == ("int8", "int32")
+    places = {"conv_2/kernel": hidden["kernel"], "conv_2/bias": hidden["bias"],
+              "logits/kernel": last["kernel"]}  # fmt: skip
+    for name, place in places.items():
+        assert place["scales"] % 4 == 0  # as browsers want it
+        scales = np.frombuffer(content, "<f4", place["shape"][0], place["scales"])
+        np.testing.assert_array_equal(scales, stored[name].scale)
 
 
 def test_no_name_becomes_a_part_of_the_page(tmp_path):

@@ -179,7 +179,8 @@ def hidden_net(activation):
     return keras.Model(base.input, keras.layers.Dense(3, "softmax")(hidden))
 
 
-# Half precision rounds each weight by up to 5e-4 of itself; in float32 it is the order of sums.
+# Half precision rounds each weight by up to 5e-4 of itself, int8 each value by up to 1/256 of the
+# range in every layer; in float32 it is the order of sums.
 @pytest.mark.parametrize(
     ("make", "quantize", "rounding"),
     [
@@ -188,12 +189,16 @@ def hidden_net(activation):
         (partial(hidden_net, "relu"), None, 1e-5),
         (partial(hidden_net, "hard_silu"), None, 1e-5),
         (partial(hidden_net, "hard_silu"), "float16", 5e-3),
+        (net, "int8", 0.1),
+        (partial(hidden_net, "hard_silu"), "int8", 0.1),
     ],
 )
 def test_map_is_that_of_cam(make, quantize, rounding, tmp_path):
     """But for a constant, which the colours do not show."""
     model, pixels = make(), generated_images((1, 40, 40, 3))[0].astype(np.uint8)
-    export(model, tmp_path / "page", quantize=quantize)
+    images = generated_images((8, 32, 32, 3)).astype(np.uint8)
+    options = {"calibration": images, "tolerance": 1.0} if quantize == "int8" else {}
+    export(model, tmp_path / "page", quantize=quantize, **options)
     seen = fit_pixels(pixels, size=32, crop=0.875)
     made = map_of(tmp_path, tmp_path / "page", 2, preprocess_input(seen[None]))
     wanted = cam(model, pixels, class_=2).array

@@ -15,8 +15,7 @@ from keras_mobilenet.deploy.graphs.operations import INPUT, Graph, Operation, si
 from keras_mobilenet.formats.runtimes import tflite_model
 
 _HIDDEN = ("relu", "relu6", "hard_swish")  # activations whose slope the page knows
-_TYPES = {"FLOAT32": "float32", "FLOAT16": "float16", "INT8": "int8"}
-_SCALED = "INT8"  # each row has a scale of its own, which the page does not ask for
+_TYPES = {"FLOAT32": "float32", "FLOAT16": "float16", "INT8": "int8", "INT32": "int32"}
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,6 @@ def heat_map_record(graph: Graph, content: bytes) -> dict[str, Any] | None:
     records: list[dict[str, Any]] = []
     for stage in stages:
         kernel, bias = (_stored(tensors, f"{stage.name}/{part}") for part in ("kernel", "bias"))
-        if kernel.type == _SCALED and len(stages) > 1:
-            return None
         hidden = {"bias": _place(bias, start)} if stage is not stages[-1] else {}
         records.append({"kernel": _place(kernel, start), "activation": stage.activation, **hidden})
     return {"size": [height, width], "stages": records}
@@ -68,7 +65,10 @@ def _place(tensor: tflite_model.Tensor, start: int) -> dict[str, Any]:
     values = tensor.values
     assert values is not None  # noqa: S101 - asked by the caller
     shape = [values.shape[0], values.size // values.shape[0]]
-    return {"offset": values.ctypes.data - start, "type": _TYPES[tensor.type], "shape": shape}
+    place = {"offset": values.ctypes.data - start, "type": _TYPES[tensor.type], "shape": shape}
+    if tensor.quantization is not None:  # each row has a scale of its own
+        place["scales"] = tensor.quantization.scale.ctypes.data - start
+    return place
 
 
 def _end(graph: Graph) -> tuple[str, Sequence[Stage]] | None:

@@ -14,7 +14,16 @@ const SLOPES = {
 export function stored(file, { offset, type }, first, count) {
   if (type === "float32") return new Float32Array(file, offset + 4 * first, count);
   if (type === "int8") return new Int8Array(file, offset + first, count);
+  if (type === "int32") return new Int32Array(file, offset + 4 * first, count);
   return Float32Array.from(new Uint16Array(file, offset + 2 * first, count), wide);
+}
+
+// Return a row of numbers as what they stand for: codes times the row's own scale.
+function rowOf(file, part, index, count) {
+  const codes = stored(file, part, index * count, count);
+  if (part.scales === undefined) return codes;
+  const [scale] = new Float32Array(file, part.scales + 4 * index, 1);
+  return Float32Array.from(codes, (code) => code * scale);
 }
 
 function wide(half) {
@@ -29,15 +38,16 @@ export function featureWeights(file, stages, pooled, index) {
   const slopes = [];
   let x = pooled;
   for (const { kernel, bias, activation } of stages.slice(0, last)) {
-    const z = stored(file, bias, 0, kernel.shape[0]).slice();
+    const z = new Float32Array(kernel.shape[0]);
     for (let o = 0; o < z.length; o++) {
-      const row = stored(file, kernel, o * x.length, x.length);
+      [z[o]] = rowOf(file, bias, o, 1);
+      const row = rowOf(file, kernel, o, x.length);
       for (let i = 0; i < x.length; i++) z[o] += row[i] * x[i];
     }
     slopes.push(z.map(SLOPES[activation]));
     x = z.map((value, o) => value * gain(activation, value));
   }
-  let weights = Float32Array.from(stored(file, stages[last].kernel, index * x.length, x.length));
+  let weights = Float32Array.from(rowOf(file, stages[last].kernel, index, x.length));
   for (let stage = last - 1; stage >= 0; stage--) {
     const { kernel } = stages[stage];
     const [outputs, inputs] = kernel.shape;
@@ -45,7 +55,7 @@ export function featureWeights(file, stages, pooled, index) {
     for (let o = 0; o < outputs; o++) {
       const factor = weights[o] * slopes[stage][o];
       if (!factor) continue;
-      const row = stored(file, kernel, o * inputs, inputs);
+      const row = rowOf(file, kernel, o, inputs);
       for (let i = 0; i < inputs; i++) before[i] += factor * row[i];
     }
     weights = before;
