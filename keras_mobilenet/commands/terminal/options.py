@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -263,7 +262,7 @@ def bytes_in(option: str, text: str) -> int:
         raise ValueError(
             f"{option} must be a number of bytes, as in 256kB, 1.5MB or 512KiB. Received: {text!r}"
         )
-    return int(Fraction(match[1]) * _UNITS[match[2] or ""])  # 1.001 is no float
+    return round(float(match[1]) * _UNITS[match[2] or ""])
 
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?) ?([kMG])?")
@@ -278,7 +277,7 @@ def count_in(option: str, text: str) -> int:
     match = _COUNT.fullmatch(text.replace(",", ""))
     if match is None or float(match[1]) == 0:
         raise ValueError(f"{option} must be a number, as in 3.5M or 5000000. Received: {text!r}")
-    return int(Fraction(match[1]) * _UNITS[match[2] or ""])
+    return round(float(match[1]) * _UNITS[match[2] or ""])
 
 
 # Of `classify`, and which of them go together.

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.engines.checks.opening import check_tflite
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, empty, known
 from keras_mobilenet.deploy.graphs.operations import FEATURES, Graph, simplified
 from keras_mobilenet.errors import CheckpointError, fault
@@ -210,6 +209,8 @@ def open_file(path: str, settings: EngineSettings) -> Engine:
     Raises:
         CheckpointError: the file is damaged, or has other than one input and one output.
     """
+    from keras_mobilenet.deploy.engines.checks.opening import check_tflite  # noqa: PLC0415 - of files
+
     content = check_tflite(path, NAME)
     try:
         return LiteRTEngine(content, settings)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.engines.checks.opening import check_onnx
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, chunks, known
 from keras_mobilenet.deploy.engines.runtimes import import_onnxruntime
 from keras_mobilenet.deploy.graphs.operations import Graph, simplified
@@ -115,6 +114,8 @@ def open_file(path: str, settings: EngineSettings) -> Engine:
         MissingExtraError: ONNX Runtime is not installed.
     """
     import_onnxruntime("The engine ONNX Runtime")
+    from keras_mobilenet.deploy.engines.checks.opening import check_onnx  # noqa: PLC0415 - of files
+
     check_onnx(path, NAME)
     try:
         return ONNXEngine(path, settings)

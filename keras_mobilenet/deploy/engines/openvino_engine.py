@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.engines.checks.opening import check_openvino
 from keras_mobilenet.deploy.engines.engine import (
     Engine,
     EngineSettings,
@@ -233,6 +232,8 @@ def open_file(path: str, settings: EngineSettings) -> Engine:
         MissingExtraError: OpenVINO is not installed.
     """
     openvino = import_openvino()
+    from keras_mobilenet.deploy.engines.checks.opening import check_openvino  # noqa: PLC0415 - of files
+
     check_openvino(path)
     try:
         graph = openvino.Core().read_model(path)

@@ -80,6 +80,16 @@ def tflite_content(graph: Graph, *, batch: int | None = None, float16: bool = Fa
     return Writer(graph, batch, float16=float16).content()
 
 
+class _Buffer(schema.BufferT):  # type: ignore[misc]
+    """The bytes of values, which are packed with one copy, where the schema takes three."""
+
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the schema's
+        data = builder.CreateByteVector(self.data)
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, data)
+        return schema.BufferEnd(builder)
+
+
 class Writer:
     """The tables of one file, as they fill up."""
 
@@ -125,7 +135,7 @@ class Writer:
         model.subgraphs, model.buffers = [subgraph], self._buffers
         model.operatorCodes = [_code(name) for name in self._codes]
         model.signatureDefs = [_signature(first, outputs)]
-        size = sum(0 if b.data is None else b.data.nbytes for b in self._buffers)
+        size = sum(0 if b.data is None else len(b.data) for b in self._buffers)
         builder = flatbuffers.Builder(size + (1 << 18))  # and the tables: it doubles when full
         builder.Finish(model.Pack(builder), _IDENTIFIER)
         del model.buffers[:]  # the same values a third time
@@ -306,8 +316,8 @@ class Writer:
         number = self._tensor(
             name or f"constant_{len(self._constants)}", values.shape, values.dtype.name, whole=True
         )
-        buffer = schema.BufferT()
-        buffer.data = values.reshape(-1).view(np.uint8)
+        buffer = _Buffer()
+        buffer.data = values.tobytes()
         self._tensors[number].buffer = len(self._buffers)
         self._buffers.append(buffer)
         if key:
