@@ -18,7 +18,6 @@ from keras_mobilenet.checkpoints.model_weights import (
     windows_of,
 )
 from keras_mobilenet.checkpoints.published.hub import source_of
-from keras_mobilenet.checkpoints.published.settings import info_beside
 from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.formats.arrays import (
@@ -128,6 +127,8 @@ def info_in(path: str | PathLike[str], checkpoint: Checkpoint) -> ModelInfo | No
             info = info_from(checkpoint.info)
         return replace(info, source=source or info.source)
     if checkpoint.foreign:
+        from keras_mobilenet.checkpoints.published.settings import info_beside  # noqa: PLC0415
+
         return replace(info_beside(path), source=source)
     origin = recognise(shapes_of(checkpoint.arrays))
     if origin is None or family(origin.net).publisher == KERAS:

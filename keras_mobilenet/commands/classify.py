@@ -203,8 +203,7 @@ def _count_meanwhile(sources: list[str], tell: Callable[[int], None]) -> None:
 
 
 def _show(job: Job) -> None:
-    from keras_mobilenet.deploy.folders.folder_job import no_image  # noqa: PLC0415
-    from keras_mobilenet.images.listing import list_images  # noqa: PLC0415
+    from keras_mobilenet.images.listing import list_images, no_image  # noqa: PLC0415
 
     paths = list(list_images(job.images))
     if not paths:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from PIL import Image
 
@@ -55,6 +56,14 @@ def list_images(source: Path | Iterable[Path]) -> Iterator[str]:
             yield from _lines(path)
         else:
             yield path
+
+
+def no_image(source: Any) -> ValueError:
+    """Return the error for a source without an image."""
+    return ValueError(
+        f"There is no image in {source!r}. Pass a folder with files named like images "
+        "(.jpg, .png, ...) in it or in its subfolders, or a .txt file of paths, one a line."
+    )
 
 
 def walk(folder: str) -> Iterator[Entry]:

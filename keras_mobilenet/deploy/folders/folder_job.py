@@ -27,7 +27,7 @@ from keras_mobilenet.deploy.folders.outputs import (
 from keras_mobilenet.deploy.folders.records import Result, error_of
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.files import briefly_locked
-from keras_mobilenet.images.listing import list_images
+from keras_mobilenet.images.listing import list_images, no_image
 from keras_mobilenet.images.prefetch import BATCH
 
 Path = str | os.PathLike[str]
@@ -173,14 +173,6 @@ def check_consent(place: str, there: str | None, *, resume: bool, overwrite: boo
         )
     if there and not (resume or overwrite):
         raise ValueError(f"{there}. Pass resume (--resume), or overwrite (--overwrite).")
-
-
-def no_image(source: Any) -> ValueError:
-    """Return the error for a source without an image."""
-    return ValueError(
-        f"There is no image in {source!r}. Pass a folder with files named like images "
-        "(.jpg, .png, ...) in it or in its subfolders, or a .txt file of paths, one a line."
-    )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from keras_mobilenet.deploy.folders.folder_job import (
     FolderReport,
     Progress,
     check_consent,
-    no_image,
 )
 from keras_mobilenet.deploy.folders.folders import classify_paths, embed_paths
 from keras_mobilenet.deploy.folders.job_file import check_settings, settings_of, write_settings
@@ -35,7 +34,7 @@ from keras_mobilenet.deploy.folders.records import error_of
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import MissingExtraError, unicode_text
 from keras_mobilenet.files import briefly_locked, replacing
-from keras_mobilenet.images.listing import list_images
+from keras_mobilenet.images.listing import list_images, no_image
 from keras_mobilenet.images.model_info import Label
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.images.prefetch import BATCH
