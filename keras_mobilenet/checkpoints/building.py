@@ -100,7 +100,8 @@ def from_pretrained(name: str, **arguments: Any) -> Any:
         name: A repository of the hub, as in `"timm/mobilenetv1_100.ra4_e3600_r224_in1k"`. It is
             fetched with `huggingface_hub` into that package's cache, unless it is there. Of
             `"hf://owner/name"`, which `weights list` does not have, net and preprocessing are
-            found in the file and in the settings beside it.
+            found in the file and in the settings beside it; so it is in a folder such as
+            `save_weights(model, "folder/")` writes, whose path may be given as well.
         arguments: Those of the net's builder in place of the row's: `input_shape`, by default
             of the size that the publisher tests with, `include_top`, `pooling`,
             `classifier_activation` and others.

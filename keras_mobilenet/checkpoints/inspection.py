@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from os import PathLike
 
+from keras_mobilenet.checkpoints.hub_folders import weights_in
 from keras_mobilenet.checkpoints.load_errors import undecided
 from keras_mobilenet.checkpoints.loading import info_in, top_arrays, without_background
 from keras_mobilenet.checkpoints.net_weights import builder_of, net_weights, published_builder
@@ -56,8 +57,7 @@ def inspect_weights(path: str | PathLike[str]) -> Inspection:
         CheckpointError: the file cannot be read, or is of no known format.
         DownloadError: it is on the hub, and neither at hand nor to be fetched.
     """
-    if is_name(path):
-        path = file_of(os.fspath(path))
+    path = file_of(os.fspath(path)) if is_name(path) else weights_in(path)
     with open_checkpoint(path) as checkpoint:
         shapes = shapes_of(checkpoint.arrays)
         return Inspection(
@@ -108,8 +108,7 @@ def convert_weights(
     if to is not None:
         check_choice("to", to, (_TIMM,))
         return _to_timm(source, target, preprocessing, labels)
-    if is_name(source):
-        source = file_of(os.fspath(source))
+    source = file_of(os.fspath(source)) if is_name(source) else weights_in(source)
     with open_checkpoint(source) as checkpoint:
         origin = recognise(shapes_of(checkpoint.arrays))
         if origin is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_mobilenet.checkpoints.hub_folders import read_hub_config, weights_in
 from keras_mobilenet.checkpoints.load_errors import mismatch_message, other_conventions, undecided
 from keras_mobilenet.checkpoints.model_weights import (
     assign,
@@ -35,6 +36,8 @@ from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.images.model_info import ModelInfo, info_from
 from keras_mobilenet.nets.families.registry import family, net_with_arrays, recognise
 from keras_mobilenet.nets.net import KERAS, Net, Origin, Shape
+
+_SLASHES = tuple(filter(None, (os.sep, os.altsep)))  # at a path's end: of a folder
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def load_weights(
 
     Args:
         model: A built Keras model, flat or with models nested in it.
-        path: A file in any of the readable formats, recognised by its content.
+        path: A file in any of the readable formats, recognised by its content, or a folder such
+            as the hub's repositories.
         strict: Whether every weight of the model must be in the file, with its shape, and every
             array of the file in the model. Into a model without a top a file loads all the same
             that has one, or layers of a user's own. False loads what fits, at least one array, and
@@ -94,6 +98,7 @@ def load_weights(
         CheckpointError: the file cannot be read, does not fit, follows other conventions than the
             model, or holds values that are not finite, or negative variances.
     """
+    path = weights_in(path)
     variables = variables_of(model)
     dtypes = {name: np.dtype(variable.dtype).name for name, variable in variables.items()}
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -113,15 +118,19 @@ def load_weights(
 
 
 def info_in(path: str | PathLike[str], checkpoint: Checkpoint) -> ModelInfo | None:
-    """Return what is said of a net's input and outputs in its file, or beside another library's.
+    """Return what is said of a net's input and outputs in its file, or beside it in a folder.
 
-    None stands for Keras' own, which need not be said. Of another library's file, and of a net
-    whose publishers scale pixels each in their own way, nothing is taken for granted.
+    What stands beside it counts: a user can correct that. None stands for Keras' own, which need
+    not be said. Of another library's file, and of a net whose publishers scale pixels each in
+    their own way, nothing is taken for granted.
 
     Raises:
         CheckpointError: it is damaged.
     """
     source = source_of(path)
+    config = read_hub_config(path)
+    if config is not None:
+        return replace(config.info, source=source or config.info.source)
     if checkpoint.info is not None:
         with about_file(path, "Save the weights again."):
             info = info_from(checkpoint.info)
@@ -176,23 +185,38 @@ def read_values(
     )
 
 
-def save_weights(model: Any, path: str | PathLike[str]) -> None:
+def save_weights(model: Any, path: str | PathLike[str], *, overwrite: bool = False) -> None:
     """Write a model's weights and conventions to a file, under their layers' names.
 
     What pixels become before the net, and the classes' names, go with them, so that the file alone
     is enough for `Predictor` and `export`. The file is read back and compared before it takes the
     place of whatever `path` held.
 
+    Into a folder goes what Hugging Face's hub takes: `model.safetensors`, `config.json`, from
+    which the model is built again, and the model card, `README.md`. `from_pretrained(path)`,
+    `Predictor(path)` and `weights=path` open it.
+
     Args:
-        model: A built Keras model.
-        path: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout).
+        model: A built Keras model. For a folder one whole MobileNet, under its own top or one of
+            `replace_top`, or without, and nothing else.
+        path: `.safetensors`, `.weights.h5` (Keras 3) or `.h5` (Keras' legacy layout). Or a
+            folder: one that is there, or a name that ends in a slash.
+        overwrite: Whether to replace what a folder has of these files; its others stay.
 
     Raises:
-        ValueError: `path` has another end, or a layer does not fit the format.
+        ValueError: `path` has another end, a layer does not fit the format, the folder has such
+            files already, or the model is more or less than a MobileNet.
         OSError: the file cannot be written; what was at `path` is as it was.
     """
     from keras_mobilenet.models.model_files import info_of_net  # noqa: PLC0415 - Keras
 
+    if os.path.isdir(path) or os.fspath(path).endswith(_SLASHES):
+        from keras_mobilenet.checkpoints.writing.hub_folder import (  # noqa: PLC0415 - reads, too
+            write_hub_folder,
+        )
+
+        write_hub_folder(model, path, overwrite=overwrite)
+        return
     arrays = {name: np.asarray(variable) for name, variable in variables_of(model).items()}
     write_arrays(path, arrays, conventions_of(model), info=info_of_net(model))
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from math import prod
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
+from keras_mobilenet.checkpoints.hub_folders import read_hub_config, weights_in
 from keras_mobilenet.checkpoints.load_errors import other_conventions, undecided
 from keras_mobilenet.checkpoints.loading import info_in, read_values
 from keras_mobilenet.checkpoints.published import names
@@ -85,11 +87,18 @@ class NetWeights:
 
 
 def builder_of(path: str | PathLike[str]) -> Builder:
-    """Return the builder of the net whose weights a file holds, at its family's usual size.
+    """Return the builder of the net whose weights a file holds, or a folder as the hub's are.
+
+    Its arguments are those that `config.json` beside the file records. Without one of ours, the
+    arrays tell them, and the size is that in the file, or its family's usual one.
 
     Raises:
         CheckpointError: the file cannot be read, or is no MobileNet's.
     """
+    path = weights_in(path)
+    config = read_hub_config(path)
+    if config is not None:
+        return Builder(config.net, {**config.arguments, "weights": path})
     with open_checkpoint(path) as checkpoint:
         shapes = shapes_of(checkpoint.arrays)
         origin = registry.recognise(shapes)
@@ -104,18 +113,23 @@ def builder_of(path: str | PathLike[str]) -> Builder:
     given = {**origin.arguments(), "input_shape": (*size, origin.channels)}
     if background and origin.classes is not None:
         given["classes"] = origin.classes - 1
-    return Builder(family.key, {**given, "weights": fspath(path)})
+    return Builder(family.key, {**given, "weights": path})
 
 
 def published_builder(name: str, arguments: Mapping[str, Any]) -> Builder:
     """Return the builder of the net whose published weights have a name, Keras' or the hub's.
 
     Its images are of the size that the publisher tests with, unless `arguments` say otherwise. Of a
-    repository that is no row, net and size are found in its file and its settings.
+    repository that is no row, net and size are found in its file and its settings; a folder such
+    as the hub's repositories may take its place.
 
     Raises:
         ValueError: no such weights are known.
+        CheckpointError: what is in the folder is damaged, or no MobileNet's.
     """
+    if os.path.isdir(name):
+        found = builder_of(name)
+        return replace(found, arguments={**found.arguments, **arguments})
     if named := names.keras_file(name):
         return _keras_builder(*named, {**arguments, "weights": name})
     asked = names.repository(name)

@@ -22,12 +22,10 @@ from keras_mobilenet.commands.terminal.options import (
     Job,
     NetOptions,
     check,
-    classes_of_weights,
     names_in,
     note,
     parameters_of,
     say,
-    size_of_weights,
     with_signature,
 )
 from keras_mobilenet.commands.terminal.progress import bars, doing, interruptible
@@ -69,12 +67,13 @@ def _net(job: Job) -> Any:
 
     With --features it is a Keras model where only Keras can cut it.
     """
-    net = NetOptions(job.net, job.alpha, job.minimalistic).of_weights(job.weights)
-    size = size_of_weights(job.size, job.weights)
-    top: dict[str, Any] = {"classes": _classes(job)}
+    names = names_in(job.labels)
+    top: dict[str, Any] = {} if names is None else {"classes": len(names)}
     if job.features and job.weights != IMAGENET:
         top = {"include_top": False, "pooling": "avg"}  # whatever classes the file has, or none
-    model = job.model or net.builder((*size.known(), 3), weights=job.weights, **top)
+    job.size.known()
+    net = NetOptions(job.net, job.alpha, job.minimalistic)
+    model = job.model or net.with_weights(job.weights, job.size, **top)
     if not job.features:
         return model
     from keras_mobilenet.deploy.folders.embedding import features_of  # noqa: PLC0415
@@ -93,11 +92,6 @@ def _keras_net(job: Job) -> Any:
     if job.crop is not None:
         set_info(opened.model, replace(opened.info, crop=job.crop))
     return opened.model
-
-
-def _classes(job: Job) -> int:
-    names = names_in(job.labels)
-    return classes_of_weights(job.weights) if names is None else len(names)
 
 
 def _predictor(job: Job, images: int | None = None) -> Predictor:

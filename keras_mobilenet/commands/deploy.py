@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from keras_mobilenet.checkpoints.published.local_files import copies
-from keras_mobilenet.checkpoints.published.names import is_name
 from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
@@ -27,11 +26,11 @@ from keras_mobilenet.commands.terminal.options import (
     NetKey,
     NetOptions,
     PreprocessingOption,
-    classes_of_weights,
     names_in,
     note,
     say,
     size_of_weights,
+    tells_its_net,
 )
 from keras_mobilenet.commands.terminal.progress import doing, drawing, interruptible, progress_line
 from keras_mobilenet.deploy.engines.processor import Precision
@@ -209,7 +208,7 @@ class _Timed:
     size: ImageSize
     file: str | None = None
     trained: bool = False
-    named: str | None = None  # weights on the hub
+    named: str | None = None  # weights on the hub, or in a folder for it
 
     @classmethod
     def of(cls, model: str | None, builder: NetOptions, size: ImageSize) -> _Timed:
@@ -217,7 +216,7 @@ class _Timed:
         if model is not None and model.endswith(_SUFFIX):
             return cls(builder, size, file=model)
         if model not in (None, IMAGENET, _NONE):
-            if is_name(model):
+            if tells_its_net(model):
                 return cls(builder.of_weights(model), size_of_weights(size, model), named=model)
             raise ValueError(
                 f"--model takes '{IMAGENET}', '{_NONE}', {PUBLISHED_NAME}, or a {_SUFFIX} file. "
@@ -258,9 +257,10 @@ class _Timed:
         if self.file is not None:
             return self.file
         if self.named:
-            from keras_mobilenet.checkpoints.building import from_pretrained  # noqa: PLC0415 - Keras
+            from keras_mobilenet.checkpoints.building import build_net  # noqa: PLC0415 - Keras
 
-            return from_pretrained(self.named, input_shape=(*self.size.known(), 3))
+            named = self.builder.with_weights(self.named, ImageSize(*self.size.known()))
+            return build_net(named.net, **named.arguments)
         weights = IMAGENET if self.trained else None
         return self.builder.build((*self.size.known(), 3), weights=weights)
 
@@ -345,9 +345,8 @@ def export_command(
 def _model(model: str, builder: NetOptions, size: ImageSize, names: list[str] | None) -> Any:
     if model.endswith(_SUFFIX):
         return model
-    classes = len(names) if names and model != IMAGENET else classes_of_weights(model)
-    shape = (*size_of_weights(size, model).lengths, 3)
-    return builder.of_weights(model).builder(shape, weights=model, classes=classes)
+    classes = {"classes": len(names)} if names and model != IMAGENET else {}
+    return builder.with_weights(model, size, **classes)
 
 
 def latency_command(

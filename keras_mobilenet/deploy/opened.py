@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
+from keras_mobilenet.checkpoints.hub_folders import is_hub_folder
 from keras_mobilenet.checkpoints.net_weights import (
     RANDOM,
     Builder,
@@ -84,7 +85,7 @@ def is_exported(model: Any) -> bool:
     if not isinstance(model, (str, PathLike)):
         return False
     path = os.fspath(model)
-    return path.endswith(_EXPORTED) or os.path.isdir(path)
+    return path.endswith(_EXPORTED) or (os.path.isdir(path) and not is_hub_folder(path))
 
 
 def open_model(model: Any) -> Opened:

@@ -149,7 +149,8 @@ class Predictor:
         Args:
             net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or
                 `"mobilenet_v3_large"`; or the name of published weights, such as
-                `"timm/mobilenetv1_100.ra4_e3600_r224_in1k"`, which tells net, size and scaling.
+                `"timm/mobilenetv1_100.ra4_e3600_r224_in1k"`, which tells net, size and scaling; or
+                a folder as `save_weights(model, "folder/")` writes it.
             engine: As for `Predictor`, and so are those that follow.
             precision: What to compute in.
             calibration: Images for int8.
@@ -164,7 +165,7 @@ class Predictor:
             CheckpointError: the file of weights cannot be read, or does not fit.
             DownloadError: the published weights are neither at hand nor to be fetched.
         """
-        by_name = "/" in net or is_name(net)
+        by_name = "/" in os.fspath(net) or os.path.isdir(net) or is_name(net)
         builder = published_builder(net, arguments) if by_name else Builder(net, arguments)
         return cls(
             builder, engine=engine, precision=precision, calibration=calibration,

@@ -131,6 +131,21 @@ class FoundNet:
             found += line
         return tuple(found)
 
+    @property
+    def behind(self) -> tuple[Any, ...] | None:
+        """What lies between the net and the output of the model that was asked, in order.
+
+        Its top is a part of it; () where the net's last layer puts out what the model does. None
+        where it is no single line, or a subclassed model does not tell.
+        """
+        found: list[Any] = []
+        for model, operation in ((self.owner, self.last), *reversed([*pairwise(self.path)])):
+            line = _line_to_output(model, operation)
+            if line is None:
+                return None
+            found += line
+        return tuple(found)
+
 
 def find_nets(model: Any) -> list[FoundNet]:
     """Return the MobileNets in a model and in those nested in it, each once, in graph order."""
@@ -208,6 +223,18 @@ def _line_to_input(model: Any, operation: Any) -> list[Any] | None:
         if _kind(operation) == "InputLayer":
             return line[::-1]
         line.append(operation)
+
+
+def _line_to_output(model: Any, operation: Any) -> list[Any] | None:
+    """Return what leads from one of a model's operations to its output, if it is a single line."""
+    targets = _targets_in(model)
+    line: list[Any] = []
+    while following := targets.get(id(operation), ()):
+        if len(following) != 1:
+            return None
+        (operation,) = following
+        line.append(operation)
+    return line if nodes_of(model) else None
 
 
 def _nets(model: Any, above: tuple[Any, ...]) -> Iterator[FoundNet]:

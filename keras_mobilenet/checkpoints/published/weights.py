@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
+from keras_mobilenet.checkpoints.hub_folders import weights_in
 from keras_mobilenet.checkpoints.load_errors import mismatch_message
 from keras_mobilenet.checkpoints.published.download import Progress, find_or_fetch
 from keras_mobilenet.checkpoints.published.hub import hub_file, repository_file
@@ -33,7 +35,7 @@ def path_of(checked: Arguments) -> str | None:
 
 
 def local_weights(weights: Any) -> Any:
-    """Return a builder's `weights`, with a file in place of its published name.
+    """Return a builder's `weights`, with a file in place of its published name, or of a folder.
 
     The name is Keras' own, or that of a repository of the hub that no row describes.
 
@@ -45,7 +47,10 @@ def local_weights(weights: Any) -> Any:
     if named := keras_file(weights):
         return weights_file(*named)
     asked = repository(weights)
-    return repository_file(asked.name, asked.revision) if asked else row_name(weights)
+    if asked:
+        return repository_file(asked.name, asked.revision)
+    is_folder = isinstance(weights, (str, os.PathLike)) and os.path.isdir(weights)
+    return weights_in(weights) if is_folder else row_name(weights)
 
 
 def file_of(name: str, *, force: bool = False) -> str:

@@ -63,7 +63,8 @@ def _writer(path: str) -> Writer:
         if path.endswith(suffix):
             return writer
     raise ValueError(
-        f"`path` must end in {', '.join(WRITERS)}. For a whole model call model.save. "
+        f"`path` must end in {', '.join(WRITERS)}, or be a folder, which ends in a slash. For a "
+        f"whole model call model.save. "
         f"Received: path={path!r}"
     )
 

@@ -27,7 +27,6 @@ from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.families.registry import BY_KEY, family
 from keras_mobilenet.nets.net import Size as PixelSize
 from keras_mobilenet.nets.pretrained import label
-from keras_mobilenet.nets.published.rows import IMAGENET_CLASSES
 
 if TYPE_CHECKING:
     from keras_mobilenet.checkpoints.net_weights import Builder
@@ -61,6 +60,7 @@ class ImageSize:
 
 
 DEFAULT_SIZE = ImageSize()
+_OF_BUILDER = ("input_shape", "alpha", "minimalistic")  # what options say of a net
 
 
 def image_size(text: Any) -> ImageSize:
@@ -144,7 +144,7 @@ class NetOptions:
         return label(family(self.net).name, self.alpha, minimalistic=self.minimalistic)
 
     def of_weights(self, weights: str | None) -> NetOptions:
-        """Return those of weights on the hub where `weights` names them, and no option a net."""
+        """Return those of weights that tell their net themselves, where no option names one."""
         named = None if weights is None else _named(weights)
         if named is None or self != NetOptions(DEFAULT_NET, 1.0):
             return self
@@ -162,12 +162,24 @@ class NetOptions:
 
         return build_net(self.net, shape, self.alpha, **self.options, **others)
 
-    def builder(self, shape: Any, **others: Any) -> Any:
+    def builder(self, shape: Any, **others: Any) -> Builder:
         """Return the same net for what needs no Keras model, such as `Predictor`."""
         from keras_mobilenet.checkpoints.net_weights import Builder  # noqa: PLC0415 - loads NumPy
 
         arguments = {"input_shape": shape, "alpha": self.alpha, **self.options, **others}
         return Builder(self.net, arguments)
+
+    def with_weights(self, weights: str, size: ImageSize, **others: Any) -> Builder:
+        """Return the net of some weights for what needs no Keras model.
+
+        What weights on the hub, or in a folder for it, tell of their net goes for it, but for what
+        an option says.
+        """
+        named, chosen = _named(weights), self.of_weights(weights)
+        *lengths, channels = named.arguments["input_shape"] if named else (*size.lengths, 3)
+        shape = (*(lengths if size is DEFAULT_SIZE else size.lengths), channels)
+        given = {**named.arguments, **others} if named else {"weights": weights, **others}
+        return chosen.builder(shape, **{k: x for k, x in given.items() if k not in _OF_BUILDER})
 
 
 def size_of_weights(size: ImageSize, weights: str) -> ImageSize:
@@ -176,29 +188,33 @@ def size_of_weights(size: ImageSize, weights: str) -> ImageSize:
     return size if named is None else ImageSize(*named.arguments["input_shape"][:2])
 
 
-def classes_of_weights(weights: str) -> int:
-    """Return how many classes weights have: published ones as their row says, others 1000."""
-    named = _named(weights)
-    return IMAGENET_CLASSES if named is None else named.arguments.get("classes", IMAGENET_CLASSES)
+def tells_its_net(weights: str) -> bool:
+    """Return whether weights say which net they are of: on the hub, or in a folder for it."""
+    return _named(weights) is not None
 
 
 @functools.cache  # the hub is asked once a command
 def _named(weights: str) -> Builder | None:
-    """Return the net of weights that a name on the hub stands for; None of others.
+    """Return the net of weights that tell it themselves, on the hub or in a folder for it.
+
+    None of other files, whose net the options tell.
 
     Raises:
         DownloadError: they are no row, and neither at hand nor to be fetched.
     """
-    from keras_mobilenet.checkpoints.published.names import is_name  # noqa: PLC0415 - loads NumPy
+    from keras_mobilenet.checkpoints.hub_folders import is_hub_folder  # noqa: PLC0415 - NumPy
+    from keras_mobilenet.checkpoints.published.names import is_name  # noqa: PLC0415
 
-    if not is_name(weights):
+    if not (is_name(weights) or is_hub_folder(weights)):
         return None
     from keras_mobilenet.checkpoints.net_weights import published_builder  # noqa: PLC0415
 
     return published_builder(weights, {})
 
 
-PUBLISHED_NAME = "the name of published ones (`weights list`, or hf://owner/name)"
+PUBLISHED_NAME = (
+    "the name of published ones (`weights list`, or hf://owner/name), a folder as the hub has them"
+)
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
 NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 

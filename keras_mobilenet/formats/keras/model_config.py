@@ -18,7 +18,7 @@ _FLOAT32 = {
     "module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"},
     "registered_name": None,
 }  # fmt: skip
-_KEYS = {"hard_swish": "hard_silu"}  # Keras' own names of activations
+KERAS_ACTIVATIONS = {"hard_swish": "hard_silu"}  # Keras' own names of activations
 _SHIFT, _SHARE = 3.0, 1.0 / 6.0  # of a hard sigmoid, around its ReLU
 _BUILT = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "ZeroPadding2D", "Flatten",
           "Add", "Multiply")  # fmt: skip
@@ -206,7 +206,7 @@ def _dense(layer: Layer, settings: ModelSettings) -> _Config:
     return {
         "units": layer.channels,
         **plain,
-        "activation": _KEYS.get(activation, activation),
+        "activation": KERAS_ACTIVATIONS.get(activation, activation),
         "quantization_config": None,
     }
 
@@ -243,7 +243,7 @@ def _relu(layer: Layer, settings: ModelSettings) -> _Config:
 
 def _activation(layer: Layer, settings: ModelSettings) -> _Config:
     name = layer.activation or settings.classifier_activation
-    return {"activation": _KEYS.get(name, name)}
+    return {"activation": KERAS_ACTIVATIONS.get(name, name)}
 
 
 def _pool(layer: Layer, _: ModelSettings) -> _Config:
