@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -79,7 +79,10 @@ def doctor(
     needs = dict(_needs())
     engines = [_engine(name, started.get(name)) for name in choice.ENGINES]
     found: dict[str, Any] = {
-        "package": {"version": _version(PACKAGE), "folder": str(Path(__file__).parents[1])},
+        "package": {
+            "version": choice.version_of(PACKAGE),
+            "folder": str(Path(__file__).parents[1]),
+        },
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "machine": _machine(),
         "backend": _backend(),
@@ -102,13 +105,6 @@ def doctor(
 # What there is
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _needs() -> Iterator[tuple[str, list[_Need]]]:
     """Yield each extra with what it needs, and `""` with what the package itself needs."""
     from packaging.requirements import Requirement  # noqa: PLC0415 - not needed for --help
@@ -129,7 +125,7 @@ def _needs() -> Iterator[tuple[str, list[_Need]]]:
 
 
 def _need(package: str, wanted: Any) -> _Need:
-    here = _version(package)
+    here = choice.version_of(package)
     return _Need(package, str(wanted), here, here is not None and wanted.contains(here, True))
 
 
@@ -165,8 +161,7 @@ def _start(engine: str) -> subprocess.Popen[bytes]:
 
 def _engine(name: str, started: subprocess.Popen[bytes] | None) -> dict[str, Any]:
     """Return an engine's packages with their versions, and whether its native code loads."""
-    packages = choice.ENGINES[name][1] or ("keras", "tensorflow")
-    versions = {package: _version(package.replace("_", "-")) for package in packages}
+    versions = {package: choice.version_of(package) for package in choice.packages_of(name)}
     if name not in _IMPORTS:
         state = "not tried: it takes seconds"
     elif started is None:

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
     PUBLISHED_NAME,
     ImageSize,
     Labels,
+    PreprocessingOption,
     image_size,
     names_in,
     note,
     say,
 )
 from keras_mobilenet.commands.terminal.progress import bars, interruptible
+from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.errors import plain_line
 
 if TYPE_CHECKING:
@@ -55,7 +58,21 @@ def evaluate_command(
     interpolation: Annotated[
         Literal["bilinear", "bicubic"] | None, typer.Option(help="By default the model's.")
     ] = None,
+    preprocessing: PreprocessingOption = None,
     labels: Labels = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="MODEL's: auto, litert, openvino, onnxruntime or keras.",
+            autocompletion=completion.engine,
+        ),
+    ] = "auto",
+    precision: Annotated[
+        Precision | None, typer.Option(help="What to compute in, MODEL alone.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of images to take int8 ranges from.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume what --out has.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin --out anew.")] = False,
 ) -> None:
@@ -68,7 +85,8 @@ def evaluate_command(
         found = evaluate(
             model, folder, against=against, out=out, ground_truth=ground_truth, crop=crop,
             size=None if size is None else size.known(), interpolation=interpolation,
-            labels=names_in(labels), resume=resume, overwrite=overwrite,
+            preprocessing=preprocessing, labels=names_in(labels), engine=engine,
+            precision=precision, calibration=calibration, resume=resume, overwrite=overwrite,
             progress=lambda name, done, total: show(f"evaluating {name}", done, total, "images"),
         )  # fmt: skip
     _print(found)
@@ -82,11 +100,13 @@ def _print(found: Evaluation) -> None:
     for line in (*found.first.problems, *found.first.bad)[:_SHOWN]:
         note(plain_line(line))
     if found.first.bad:
-        note(f"{len(found.first.bad)} images could not be read, and are not counted")
-    say(_line(found.first))
-    if found.second is None or found.comparison is None:
+        bad, all_ = len(found.first.bad), len(found.first.bad) + found.metrics.count
+        note(f"not counted, since they cannot be read: {bad} of {all_} images")
+    for name, scored in zip(found.names, (found.first, found.second), strict=False):
+        if scored is not None:
+            say(_line(name, scored))
+    if found.comparison is None:
         return
-    say(_line(found.second))
     pair, (low, high) = found.comparison, found.comparison.interval
     say(
         f"alone right: {pair.first_alone} and {pair.second_alone} of {pair.count} images; "
@@ -95,7 +115,7 @@ def _print(found: Evaluation) -> None:
     )
 
 
-def _line(scored: ModelScore) -> str:
+def _line(name: str, scored: ModelScore) -> str:
     metrics = scored.metrics
     parts = [f"top-1 {_share(metrics.accuracy, metrics.interval)}"]
     if metrics.top_5 is not None and metrics.top_5_interval is not None:
@@ -103,7 +123,7 @@ def _line(scored: ModelScore) -> str:
     parts.append(f"calibration error {100 * metrics.calibration_error:.1f} %")
     if scored.images_per_second is not None:
         parts.append(f"{scored.images_per_second:.0f} images/s")
-    return f"{scored.model}: {', '.join(parts)}"
+    return f"{name}: {', '.join(parts)}"
 
 
 def _share(share: float, interval: tuple[float, float]) -> str:

@@ -23,12 +23,12 @@ def run(*arguments):
 
 def without(monkeypatch, *missing, **others):
     """Let packages be missing, or have other versions."""
-    known, others = doctor._version, others | dict.fromkeys(missing)
+    known, others = doctor.choice.version_of, others | dict.fromkeys(missing)
 
     def version_of(name):
         return others[name] if name in others else known(name)
 
-    monkeypatch.setattr(doctor, "_version", version_of)
+    monkeypatch.setattr(doctor.choice, "version_of", version_of)
 
 
 def test_engines_that_are_installed_load():

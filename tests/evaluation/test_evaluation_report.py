@@ -30,7 +30,9 @@ def score_of(name, paths, wrong, labels=LABELS):
     tally = Tally(results)
     metrics = metrics_of(labels, tally.outcomes)
     bad = (f"bad.jpg: {HOSTILE}",)
-    return ModelScore(name, metrics, settings, bad, (), 12.5, tally.mistakes), results
+    files, versions = {name: "ab12"}, {"numpy": "2.0"}
+    found = ModelScore(name, metrics, settings, files, versions, bad, (), 12.5, tally.mistakes)
+    return found, results
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,8 @@ def test_figures_are_those_of_the_metrics(found, page):
     assert f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %" in page.words
     assert "Calibration error" in page.words
     assert "trained on" not in page.words
-    assert "SHA-256" not in page.words
+    assert "float.kerasab12" in page.words  # the file and its hash
+    assert "numpy2.0" in page.words
 
 
 def test_classes_without_examples_are_counted_and_not_shown(page):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
 from keras_mobilenet.deploy.bench.timing import interleaved
+from keras_mobilenet.deploy.engines.choice import version_of
 from keras_mobilenet.deploy.engines.processor import decisive_instructions, processor_name
 from keras_mobilenet.images.prefetch import all_cores
 
@@ -42,15 +42,8 @@ def this_machine(*packages: str) -> Machine:
         instructions=decisive_instructions(),
         system=platform.system(),
         python=platform.python_version(),
-        versions={name: number for name in packages if (number := _version(name)) is not None},
+        versions={name: number for name in packages if (number := version_of(name)) is not None},
     )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 @dataclass(frozen=True)

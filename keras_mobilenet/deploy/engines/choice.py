@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,19 @@ def engine_module(name: str) -> ModuleType:
 def precisions_of(name: str) -> tuple[Precision, ...]:
     """Return what an engine computes in."""
     return ENGINES[name][2]
+
+
+def packages_of(name: str) -> tuple[str, ...]:
+    """Return the packages that compute for an engine, as they are published."""
+    return tuple(x.replace("_", "-") for x in ENGINES[name][1] or ("keras", "tensorflow"))
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of a package, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def is_installed(name: str, precision: Precision = "float32") -> bool:

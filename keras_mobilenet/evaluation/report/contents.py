@@ -22,7 +22,7 @@ class Contents:
     history: Sequence[Mapping[str, Any]] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    weights_hash: str | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)  # of the weights, or of their files
     cards: Sequence[Card] = ()  # of the most confident mistakes
     unshown: Sequence[Mistake] = ()  # those among them without an image
     wrong_answers: Sequence[WrongAnswer] = ()  # in their place where an image has several classes

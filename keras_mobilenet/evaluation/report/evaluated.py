@@ -30,6 +30,8 @@ def write_evaluation(path: str | PathLike[str], found: Evaluation) -> None:
         labels=metrics.labels,
         settings={**first.settings, **rate},
         example="image",
+        versions=first.versions,
+        hashes=first.files,
         problems=tuple(dict.fromkeys(faults)),  # both models report the same bad image
         cards=cards,
         unshown=unshown,
@@ -55,4 +57,4 @@ def _comparison(found: Evaluation) -> Comparison | None:
         return None
     labels = first.metrics.labels, second.metrics.labels
     shown = differences(found.differences, labels, crop=_crop(first))
-    return Comparison((first.model, second.model), found.comparison, shown)
+    return Comparison((found.names[0], found.names[1]), found.comparison, shown)

@@ -139,7 +139,7 @@ def _contents(run: TrainedRun, metrics: Metrics | MultiLabelMetrics | None) -> C
         history=run.history,
         timings=run.timings,
         versions=run.versions,
-        weights_hash=run.weights_hash,
+        hashes={"SHA-256": run.weights_hash},
         **shown,
     )
 

@@ -38,6 +38,7 @@ def score(
     truth: Truth,
     out: str,
     made_with: JobSettings,
+    probabilities: Callable[[_Rows], _Rows],
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -49,14 +50,14 @@ def score(
         truth: The images and their classes.
         out: The file.
         made_with: The model's `settings_of`.
+        probabilities: What makes them of its outputs: see `probabilities_of`.
         overwrite: Begin the file anew.
         progress: Called with the number of images done, after each batch.
 
     Raises:
-        ValueError: the file was made otherwise, or the outputs are no scores of one class an image.
+        ValueError: the file was made otherwise.
         OSError: it cannot be written.
     """
-    probabilities = _as_probabilities(predictor)
     settings = {**made_with, "classes": _digest(truth)}
     true = dict(truth.examples)
 
@@ -98,11 +99,14 @@ def _scored(
         yield int(rank), float(given), tuple((int(i), float(row[i])) for i in places)
 
 
-def _as_probabilities(predictor: Predictor) -> Callable[[_Rows], _Rows]:
-    """Return what makes probabilities of a model's outputs: nothing, or a softmax of logits.
+def probabilities_of(predictor: Predictor) -> tuple[str, Callable[[_Rows], _Rows]]:
+    """Return what a model's outputs are, and what makes probabilities of them.
+
+    They are `"probabilities"`, or `"logits"`, of which a softmax is taken: which of the two shows
+    in what the model puts out for a few generated images.
 
     Raises:
-        ValueError: the outputs are each a probability of its own.
+        ValueError: the outputs are no scores of one class an image.
     """
     size = predictor.info.size or (224, 224)
     height, width, channels = predictor.input_shape
@@ -114,13 +118,13 @@ def _as_probabilities(predictor: Predictor) -> Callable[[_Rows], _Rows]:
             f"has outputs of shape {rows.shape[1:]}."
         )
     if rows.min() < 0 or rows.max() > 1.01:
-        return _softmax
+        return "logits", _softmax
     if rows.sum(axis=1).max() > 1.1:
         raise ValueError(
             f"{predictor.name} gives each class a probability of its own, as a multi-label net "
             "does, and the images have one class each."
         )
-    return lambda rows: rows  # in int8 they need not sum to 1
+    return "probabilities", lambda rows: rows  # in int8 they need not sum to 1
 
 
 def _softmax(rows: _Rows) -> _Rows:
