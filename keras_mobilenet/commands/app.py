@@ -6,6 +6,7 @@ that build a net, so that `--help` and `classify` answer at once.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
@@ -106,6 +107,7 @@ def _commands(
 def main() -> None:
     """Run the command; an error of the user's is one message on stderr and exit code 1."""
     gc.set_threshold(_OBJECTS)
+    atexit.register(gc.freeze)  # nor is there a last search: the system takes all memory back
     verbose, arguments = _asked_for(sys.argv[1:])
     own_streams(verbose=verbose)
     if verbose:
