@@ -249,11 +249,34 @@ def _with_scale(convolution: Operation, scale: Operation) -> Operation:
     bias = factor * (0.0 if convolution.bias is None else convolution.bias) + scale.bias
     # A depthwise kernel has two axes of outputs, (input, which of its outputs).
     axes = convolution.kernel.shape[2:] if convolution.kind == "depthwise" else (-1,)
+    if convolution.window != (1, 1):
+        kernel = _rounded(convolution.kernel * factor.reshape(axes))
+        return replace(convolution, kernel=kernel, bias=bias)
     kernel = np.empty(convolution.kernel.shape, np.float32)
     with np.errstate(over="ignore"):  # `_in_float32` raises
         # Rounded as it is written: all of it in double would be twice as much to write and read.
         np.multiply(convolution.kernel, factor.reshape(axes), out=kernel, casting="same_kind")
     return replace(convolution, kernel=kernel, bias=bias)
+
+
+def _rounded(kernel: Array) -> npt.NDArray[np.float32]:
+    """Return a kernel in float32 whose sum over the window is as near as each of its values.
+
+    Neighbouring pixels are much alike, so that what a window puts out is mostly that sum times
+    them. What is lost by rounding one value is given to the next smaller one.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # `_in_float32` raises
+        taps = kernel.reshape(-1, *kernel.shape[2:])
+        order = np.argsort(-np.abs(taps), axis=0)
+        taps = np.take_along_axis(taps, order, 0)
+        lost = np.zeros(taps.shape[1:])
+        for tap in taps:
+            wanted = tap + lost
+            tap[...] = wanted.astype(np.float32)
+            lost = wanted - tap
+        rounded = np.empty(taps.shape, np.float32)
+        np.put_along_axis(rounded, order, taps.astype(np.float32), 0)
+        return rounded.reshape(kernel.shape)
 
 
 def _takes_zeros(before: Operation, operation: Operation) -> bool:

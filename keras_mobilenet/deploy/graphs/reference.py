@@ -16,24 +16,31 @@ from keras_mobilenet.deploy.graphs.operations import INPUT, Activation, Array, G
 from keras_mobilenet.nets.conventions import NO_ZEROS, Zeros
 
 
-def reference_outputs(graph: Graph, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return the outputs for images of shape `(count, height, width, channels)`."""
+def reference_outputs(
+    graph: Graph, images: npt.NDArray[Any], dtype: npt.DTypeLike = np.float32
+) -> npt.NDArray[np.floating[Any]]:
+    """Return the outputs for images of shape `(count, height, width, channels)`.
+
+    They are worked out in `dtype`: double tells which of two runtimes rounds more.
+    """
     outputs = []
     for image in images:
-        made = np.asarray(image, np.float32)
-        for operation, _, after in computed(graph, image):
+        made = np.asarray(image, dtype)
+        for operation, _, after in computed(graph, image, dtype):
             if operation.name == graph.output:
                 made = after
         outputs.append(made)
     return np.stack(outputs)
 
 
-def computed(graph: Graph, image: Array) -> Iterator[tuple[Operation, Array, Array]]:
+def computed(
+    graph: Graph, image: Array, dtype: npt.DTypeLike = np.float32
+) -> Iterator[tuple[Operation, Array, Array]]:
     """Yield each operation with what it puts out for an image, before its activation and after.
 
     What is no longer needed is not kept.
     """
-    made = {INPUT: np.asarray(image, np.float32)}
+    made = {INPUT: np.asarray(image, dtype)}
     left = graph.uses.copy()
     for operation in graph.operations:
         before = _computed(operation, [made[name] for name in operation.inputs])
@@ -55,7 +62,7 @@ def _computed(operation: Operation, taken: list[Array]) -> Array:
         case "dense":
             return _with_bias(operation, x @ operation.kernel)
         case "scale":
-            return np.asarray(x * operation.kernel + operation.bias, np.float32)
+            return np.asarray(x * operation.kernel + operation.bias, x.dtype)
         case "pad":
             return _padded(operation, x, 0.0)
         case "add":
@@ -72,7 +79,7 @@ def _computed(operation: Operation, taken: list[Array]) -> Array:
 
 
 def _with_bias(operation: Operation, x: Array) -> Array:
-    return x if operation.bias is None else np.asarray(x + operation.bias, np.float32)
+    return x if operation.bias is None else np.asarray(x + operation.bias, x.dtype)
 
 
 def _zeros(operation: Operation, x: Array) -> tuple[Zeros, Zeros]:
@@ -115,12 +122,12 @@ def activated(activation: Activation, x: Array) -> Array:
         case "relu6":
             return np.clip(x, 0, 6)
         case "hard_swish":
-            return np.asarray(x * np.clip(x + 3, 0, 6) / 6, np.float32)
+            return np.asarray(x * np.clip(x + 3, 0, 6) / 6, x.dtype)
         case "hard_sigmoid":
-            return np.asarray(np.clip(x + 3, 0, 6) / 6, np.float32)
+            return np.asarray(np.clip(x + 3, 0, 6) / 6, x.dtype)
         case "sigmoid":
-            return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+            return np.asarray(1 / (1 + np.exp(-x)), x.dtype)
         case "softmax":
             powers = np.exp(x - x.max(-1, keepdims=True))
-            return np.asarray(powers / powers.sum(-1, keepdims=True), np.float32)
+            return np.asarray(powers / powers.sum(-1, keepdims=True), x.dtype)
     return x

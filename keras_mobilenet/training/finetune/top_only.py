@@ -81,7 +81,7 @@ class TopTraining(Training):
             return np.empty((0, classes), np.float32)
         rows = np.stack(self.validation.flat().rows[0])
         logits = (rows @ self.step.kernel + self.step.bias).astype(np.float64)
-        return activated(self._activation, logits)
+        return activated(self._activation, logits).astype(np.float32)
 
     @property
     def _activation(self) -> Activation:
