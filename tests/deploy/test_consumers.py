@@ -32,14 +32,14 @@ def exported(folder, net="mobilenet", suffix=".tflite", **options):
         return path, predictor.predict(IMAGES)
 
 
-def classified(path):
+def classified(path, images=IMAGES):
     """MediaPipe's categories of each image, the first class first."""
     mediapipe = pytest.importorskip("mediapipe")
     from mediapipe.tasks.python import BaseOptions, vision
 
     options = vision.ImageClassifierOptions(BaseOptions(model_asset_path=str(path)))
     with vision.ImageClassifier.create_from_options(options) as classifier:
-        for pixels in IMAGES:
+        for pixels in images:
             image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
             yield classifier.classify(image).classifications[0].categories
 
@@ -63,6 +63,21 @@ def test_mediapipe_names_the_classes_that_we_do(tmp_path, quantize, pixels):
     # Between -1 and 1 a pixel may fall between two codes, and floats round to either side.
     allowed = ROUNDED if quantize in ("int8", "dynamic") and not pixels else ROUNDING
     assert np.linalg.norm(found - scores) < allowed * np.linalg.norm(scores)
+
+
+@pytest.mark.parametrize("quantize", [None, "float16", "int8"])
+def test_mediapipe_takes_a_net_of_any_size_at_224(tmp_path, quantize):
+    images, path = coloured_images(2, size=224), tmp_path / "net.tflite"
+    net = lively_net(input_shape=(None, None, 3))
+    options = {} if quantize != "int8" else {"calibration": images, "tolerance": 1.0}
+    export(net, path, quantize=quantize, include_preprocessing=True, **options)
+    found = [sorted(c, key=lambda c: c.index) for c in classified(path, images)]
+    with Predictor(path) as predictor:
+        scores = predictor.predict(images)
+        assert predictor.predict(images[:, :96, :128]).shape == scores.shape  # any other, too
+    assert np.array([[c.score for c in each] for each in found]) == pytest.approx(
+        scores, abs=ROUNDING
+    )
 
 
 @pytest.mark.parametrize(("pixels", "fault"), [(False, "got INT8"), (True, "found INT8")])

@@ -325,6 +325,18 @@ def test_tflite_takes_one_image_unless_asked(model, tmp_path, options, count):
     assert tensor["shape_signature"].tolist() == [count, SIZE, SIZE, 3]
 
 
+def test_tflite_of_any_size_begins_at_224_and_takes_others(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    export(net((None, None, 3)), tmp_path / "m.tflite")
+    (tensor,) = Interpreter(str(tmp_path / "m.tflite")).get_input_details()
+    assert tensor["shape_signature"].tolist() == [1, -1, -1, 3]
+    assert tensor["shape"].tolist() == [1, 224, 224, 3]  # for programs that resize no input
+    with Predictor(tmp_path / "m.tflite") as predictor:
+        for size in (224, 64, 224):
+            assert len(predictor.predict(np.zeros((1, size, size, 3), np.uint8))) == 1
+
+
 def test_batch_of_another_count_is_refused(model, tmp_path):
     with pytest.raises(ValueError, match="`batch` must be 1, or None"):
         export(model, tmp_path / "m.tflite", batch=4)

@@ -98,10 +98,12 @@ class _Interpreter:
         (self._input,) = self._interpreter.get_input_details()
         if shape is not None:
             self._interpreter.resize_tensor_input(self._input["index"], shape)
-        if shape is not None or None not in known(self._input["shape_signature"][1:].tolist()):
+        elif None not in known(self._input["shape_signature"][1:].tolist()):
+            shape = tuple(self._input["shape"])
+        if shape is not None:
             self._interpreter.allocate_tensors()
         self._output = _result(self._interpreter.get_output_details())
-        self._shape = tuple(self._input["shape"]) if shape is None else shape
+        self._shape = shape  # None before it is known
 
     def run(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the output for one image, `x` of shape `(1, height, width, channels)`."""

@@ -17,6 +17,7 @@ from keras_mobilenet.images.pixel_scaling import WHITE, Preprocessing
 
 NAME = "TFLITE_METADATA"
 _IDENTIFIER, _FILE_IDENTIFIER = b"M001", b"TFL3"
+_SIZE = (224, 224)  # pixels, where a model takes any
 _PARSER = "1.0.0"  # the first version of the schema: nothing newer is used
 _FEATURES, _IMAGE = 1, 2  # of ContentProperties
 _COLOURS = {1: 2, 3: 1}  # by channels: greyscale, RGB
@@ -33,14 +34,24 @@ def with_metadata(content: bytes, info: ModelInfo, labels: str) -> bytes:
         labels: The name of the file of labels in that archive.
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    graph = model.subgraphs[0]
+    _give_a_size(graph.tensors[graph.inputs[0]], info)
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = _metadata(model.subgraphs[0], info, labels)
+    buffer.data = _metadata(graph, info, labels)
     entry.name, entry.buffer = NAME, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or ()), entry]
     builder = flatbuffers.Builder(len(content) + (1 << 16))
     builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+
+def _give_a_size(taken: Any, info: ModelInfo) -> None:
+    """Let an input of any size begin with one that suits it: MediaPipe resizes no input."""
+    if taken.shapeSignature is not None:
+        starts = (1, *(info.size or _SIZE), 1)
+        known = zip(taken.shapeSignature, starts, strict=True)
+        taken.shape = [start if length < 0 else length for length, start in known]
 
 
 def _metadata(graph: Any, info: ModelInfo, labels: str) -> bytes:
