@@ -250,5 +250,5 @@ def _print_bars(result: Classified) -> None:
 
 def _bar(share: float) -> str:
     """Return a bar of `_BAR` characters, of which this share is filled, to an eighth of one."""
-    full, eighths = divmod(round(min(max(share, 0.0), 1.0) * _BAR * 8), 8)
+    full, eighths = divmod(int(min(max(share, 0.0), 1.0) * _BAR * 8), 8)
     return ("█" * full + " ▏▎▍▌▋▊▉"[eighths])[:_BAR].ljust(_BAR)
