@@ -1,11 +1,13 @@
 """The 1000 ImageNet classes, shipped in the wheel, and scores as names of classes.
 
-Source: the (synset, name) pairs of the `imagenet_class_index.json` that Keras downloads.
+Sources: the (synset, name) pairs of the `imagenet_class_index.json` that Keras downloads; the
+numbers from 1 to 1000 of the challenge's development kit, `ILSVRC2012_ID` in its `meta.mat`, also
+in the `map_clsloc.txt` of later ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -21,9 +23,19 @@ if TYPE_CHECKING:
 @cache
 def imagenet_classes() -> tuple[tuple[str, str], ...]:
     """Return the pairs (synset, name) in class order: `("n01440764", "tench")` is class 0."""
+    return tuple((synset, name) for synset, name, _ in _rows())
+
+
+def synsets_by_number() -> dict[int, str]:
+    """Return the synsets by the numbers of the challenge's development kit: 1 is `n02119789`."""
+    return {int(number): synset for synset, _, number in _rows()}
+
+
+def _rows() -> Iterator[tuple[str, str, str]]:
     table = resources.files(__package__).joinpath("imagenet_classes.tsv")
-    rows = table.read_text(encoding="utf-8").splitlines()
-    return tuple((synset, name) for synset, name in (row.split("\t") for row in rows))
+    for row in table.read_text(encoding="utf-8").splitlines():
+        synset, name, number = row.split("\t")
+        yield synset, name, number
 
 
 def decoded(

@@ -1,7 +1,6 @@
 """evaluate() counts what is right, in whatever way the classes are told, and can be resumed."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -96,8 +95,8 @@ def test_bad_images_are_named_and_not_counted(pair, sample, tmp_path):
     assert [str(bad) in line for line in found.first.bad] == [True]
 
 
-def truth(data, outputs, file=None):
-    return truth_of(list_labelled(data, file), outputs, None)
+def truth(data, outputs):
+    return truth_of(list_labelled(data), outputs, None)
 
 
 def test_names_synsets_and_numbers_are_the_same_classes(sample):
@@ -108,19 +107,6 @@ def test_names_synsets_and_numbers_are_the_same_classes(sample):
         pairs = list(zip(paths, told, strict=True))
         assert [i for _, i in truth(pairs, 1000).examples] == [0, 5, 10]
         assert [i for _, i in truth(pairs, 1001).examples] == [1, 6, 11]
-
-
-def test_a_flat_folder_takes_its_classes_from_a_file(sample, tmp_path):
-    folder = tmp_path / "val"
-    folder.mkdir()
-    for i in range(3):
-        os.symlink(sample[i][0], folder / f"ILSVRC2012_val_0000000{i + 1}.JPEG")
-    synsets = [imagenet_classes()[i][0] for i in (0, 5, 10)]
-    lines, named = tmp_path / "labels.txt", tmp_path / "val.txt"
-    lines.write_text("\n".join(synsets))
-    named.write_text("".join(f"ILSVRC2012_val_0000000{i + 1}.JPEG {5 * i}\n" for i in range(3)))
-    for file in (lines, named):
-        assert [i for _, i in truth(str(folder), 1000, str(file)).examples] == [0, 5, 10]
 
 
 def test_classes_that_the_model_does_not_have_are_refused(sample):

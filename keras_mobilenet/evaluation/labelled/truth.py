@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from keras_mobilenet.evaluation.labelled.ground_truth import with_ground_truth
 from keras_mobilenet.evaluation.labelled.image_lists import Data, Listing, list_images
 from keras_mobilenet.images.labels import imagenet_classes
-from keras_mobilenet.images.listing import visible_names
 from keras_mobilenet.images.model_info import Label, checked_labels, words_of
 
 BACKGROUND = "background"  # the class ahead of ImageNet's 1000 in TF-slim's nets
 _SHOWN = 3
-_DEVKIT = "ILSVRC2012_validation_ground_truth"
 
 
 @dataclass(frozen=True)
@@ -30,15 +29,16 @@ def list_labelled(data: Data, ground_truth: str | None = None) -> Listing:
 
     Args:
         data: A folder of class folders, a CSV file, pairs, or the folder of a run.
-        ground_truth: A file with the classes of a flat folder's images: a line each, in the
-            order of the names, or after the name.
+        ground_truth: A file with the classes of a flat folder's images: see `with_ground_truth`.
 
     Raises:
         ValueError: there is no image, or a file is none of these.
     """
     if ground_truth is None:
         return list_images(_validation_of_run(data))
-    return _from_ground_truth(os.fspath(data), ground_truth)  # type: ignore[arg-type]
+    if not isinstance(data, (str, os.PathLike)):
+        raise ValueError("`ground_truth` is of a flat folder's images. Pass the folder as `data`.")
+    return with_ground_truth(os.fspath(data), ground_truth)
 
 
 def truth_of(listing: Listing, outputs: int, labels: Sequence[Label] | None) -> Truth:
@@ -126,29 +126,3 @@ def _check_single(found: dict[str, list[int]]) -> None:
             f"A class' name is that of several outputs: {'; '.join(several[:_SHOWN])}. Use synset "
             "ids or numbers instead of names."
         )
-
-
-def _from_ground_truth(folder: str, file: str) -> Listing:
-    """Return the images of a flat folder, with the classes that a file tells."""
-    if os.path.basename(file).startswith(_DEVKIT):
-        raise ValueError(
-            f"{file} has the devkit's own numbers, 1 to 1000, whose synsets its meta.mat holds. "
-            "Pass a file with the synset ids, as imagenet_2012_validation_synset_labels.txt."
-        )
-    names = [name for name, is_folder in visible_names(folder) if not is_folder]
-    with open(file, encoding="utf-8-sig") as lines:
-        rows = [line.replace(",", " ").split() for line in lines if line.strip()]
-    if rows and rows[0][0] == "ImageId":  # Kaggle's LOC_val_solution.csv
-        rows = rows[1:]
-    if all(len(row) == 1 for row in rows):
-        if len(rows) != len(names):
-            raise ValueError(
-                f"{file} must have a line for each image. Received: {len(rows)} lines, and "
-                f"{len(names)} files in {folder}"
-            )
-        named = [(name, row[0]) for name, row in zip(names, rows, strict=True)]
-    else:
-        by_stem = {os.path.splitext(name)[0]: name for name in names}
-        named = [(by_stem.get(os.path.splitext(row[0])[0], row[0]), row[1]) for row in rows]
-    pairs = [(os.path.join(folder, name), label) for name, label in named]
-    return list_images(pairs, "ground_truth")
