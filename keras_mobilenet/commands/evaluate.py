@@ -51,6 +51,10 @@ def evaluate_command(
     crop: Annotated[
         float | None, typer.Option(help="Share of each side to keep; by default the model's.")
     ] = None,
+    crop_edges: Annotated[
+        Literal["whole", "fractional"] | None,
+        typer.Option(help="In pixels; fractional is Pillow's resize(box=)."),
+    ] = None,
     size: Annotated[
         ImageSize | None,
         typer.Option(parser=image_size, metavar="N|HxW", help="By default the model's."),
@@ -84,6 +88,7 @@ def evaluate_command(
     with interruptible(out), bars(first="opening the model") as show:
         found = evaluate(
             model, folder, against=against, out=out, ground_truth=ground_truth, crop=crop,
+            crop_edges=crop_edges,
             size=None if size is None else size.known(), interpolation=interpolation,
             preprocessing=preprocessing, labels=names_in(labels), engine=engine,
             precision=precision, calibration=calibration, resume=resume, overwrite=overwrite,

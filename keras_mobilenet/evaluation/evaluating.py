@@ -32,7 +32,7 @@ from keras_mobilenet.files import replacing, temporary_folder
 from keras_mobilenet.images.model_info import Label, words_of
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.published.rows import Interpolation
+from keras_mobilenet.nets.published.rows import CropEdges, Interpolation
 
 METRICS, REPORT = "metrics.json", "report.html"
 _PREDICTIONS = ("predictions.jsonl", "predictions_against.jsonl")
@@ -96,6 +96,7 @@ def evaluate(
     out: str | PathLike[str] | None = None,
     ground_truth: str | PathLike[str] | None = None,
     crop: float | None = None,
+    crop_edges: CropEdges | None = None,
     size: int | Size | None = None,
     interpolation: Interpolation | None = None,
     preprocessing: Preprocessing | str | None = None,
@@ -123,6 +124,8 @@ def evaluate(
         out: A folder for `metrics.json`, `report.html` and what the model says of each image.
         ground_truth: A file with the classes of a flat folder's images, such as ImageNet's.
         crop: Share of each side that a central crop keeps; None for what the model says.
+        crop_edges: `"whole"` pixels, or `"fractional"` ones as with Pillow's `resize(box=)`, with
+            which some figures were measured; None for what the model says.
         size: `(height, width)` in pixels; None for the model's.
         interpolation: `"bilinear"` or `"bicubic"`; None for what the model says.
         preprocessing: How pixels become the model's input, as for `Predictor`; for `against` where
@@ -142,7 +145,7 @@ def evaluate(
     """
     folder = None if out is None else _folder(out, resume=resume, overwrite=overwrite)
     pair = (size, size) if isinstance(size, int) else size and (size[0], size[1])
-    asked = Asked(pair, crop, interpolation, preprocessing, labels)
+    asked = Asked(pair, crop, crop_edges, interpolation, preprocessing, labels)
     options = {"precision": precision, "calibration": calibration}
     given = {name: value for name, value in options.items() if value is not None}
     if engine != AUTO:
@@ -203,8 +206,9 @@ class _Job:
         settings = {
             "model": predictor.name, "source": info.source, "engine": predictor.engine,
             "precision": predictor.precision, "outputs": outputs, "size": info.size,
-            "crop": info.crop, "interpolation": info.interpolation,
-            "keep_aspect": info.keep_aspect, "preprocessing": str(info.preprocessing),
+            "crop": info.crop, "crop_edges": info.crop_edges,
+            "interpolation": info.interpolation, "keep_aspect": info.keep_aspect,
+            "preprocessing": str(info.preprocessing),
         }  # fmt: skip
         return cls(predictor, truth, made_with, probabilities, settings, hashes_of(model))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from keras_mobilenet.errors import ImageError, fault
 from keras_mobilenet.images.image_parts import MOST_PARTS, has_too_many_parts
 from keras_mobilenet.nets.arguments import as_int, check_choice
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.published.rows import Interpolation
+from keras_mobilenet.nets.published.rows import CropEdges, Interpolation
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SIXTEEN_BITS = 65535
@@ -63,6 +63,7 @@ def read_image(
     scaled: bool = False,
     interpolation: Interpolation = "bilinear",
     keep_aspect: bool = False,
+    crop_edges: CropEdges = "whole",
 ) -> npt.NDArray[np.uint8]:
     """Return the image in a file as RGB pixels, 0 to 255.
 
@@ -83,6 +84,8 @@ def read_image(
         keep_aspect: Whether the crop has the aspect of `size`, and `crop` is the share of the side
             that is the shorter one then, as in PyTorch's evaluations. Else the crop has the image's
             own aspect, as in TF-slim's, and resizing stretches it.
+        crop_edges: `"whole"` rounds the crop's edges to pixels; with `"fractional"` they stay where
+            they fall, and pixels beyond them blend in, as in Pillow's `resize(size, box=)`.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.
@@ -93,7 +96,7 @@ def read_image(
             say what is white (floats, integers past 16 bits).
         ValueError: `size` or `crop` is out of range, or `interpolation` is unknown.
     """
-    fit = _fit(size, crop, interpolation, keep_aspect)
+    fit = _fit(size, crop, interpolation, keep_aspect, crop_edges)
     path = os.fsdecode(path)
     _check_file(path)
     rgb, scale = _decoded(path, fit.size, fit.crop, scaled=scaled)
@@ -137,7 +140,7 @@ def read_bytes(content: bytes, **fit: Any) -> npt.NDArray[np.uint8]:
 
     Args:
         content: The bytes.
-        fit: `size`, `crop`, `interpolation` and `keep_aspect` of `read_image`.
+        fit: `size`, `crop` and the others of `read_image`, but for `scaled`.
 
     Raises:
         ImageError: they are no image, or one that `read_image` refuses.
@@ -161,6 +164,7 @@ def image_pixels(
     crop: float | None = None,
     interpolation: Interpolation = "bilinear",
     keep_aspect: bool = False,
+    crop_edges: CropEdges = "whole",
 ) -> npt.NDArray[np.uint8]:
     """Return a Pillow image as pixels, turned upright, cropped and resized as `read_image` does.
 
@@ -168,7 +172,7 @@ def image_pixels(
         ImageError: it cannot be decoded, or its pixels do not say what is white.
         ValueError: `size` or `crop` is out of range.
     """
-    fit = _fit(size, crop, interpolation, keep_aspect)
+    fit = _fit(size, crop, interpolation, keep_aspect, crop_edges)
     name = f"A Pillow image of mode {image.mode}"
     try:
         _check_size(name, image)
@@ -187,6 +191,7 @@ def fit_pixels(
     crop: float | None = None,
     interpolation: Interpolation = "bilinear",
     keep_aspect: bool = False,
+    crop_edges: CropEdges = "whole",
 ) -> npt.NDArray[np.uint8]:
     """Return pixels that are there already, cropped and resized as `read_image` does.
 
@@ -196,6 +201,7 @@ def fit_pixels(
         crop: Share of the height and of the width to keep about the centre, or None.
         interpolation: As for `read_image`.
         keep_aspect: As for `read_image`.
+        crop_edges: As for `read_image`; without a size they are whole.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.
@@ -203,7 +209,7 @@ def fit_pixels(
     Raises:
         ValueError: `pixels` are of another shape or type, or `size` or `crop` is out of range.
     """
-    fit = _fit(size, crop, interpolation, keep_aspect)
+    fit = _fit(size, crop, interpolation, keep_aspect, crop_edges)
     shape, kind = getattr(pixels, "shape", None), getattr(pixels, "dtype", type(pixels).__name__)
     if kind != np.uint8 or shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape:
         raise ValueError(
@@ -225,7 +231,7 @@ def central_crop(
     """
     height, width = pixels.shape[:2]
     fit = _fit(aspect, crop, "bilinear", aspect is not None)
-    left, upper, right, lower = fit.box(width, height)
+    left, upper, right, lower = _whole(fit.box(width, height))
     return pixels[upper:lower, left:right]
 
 
@@ -237,32 +243,41 @@ class _Fit:
     crop: float
     interpolation: Interpolation
     keep_aspect: bool
+    crop_edges: CropEdges
 
-    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
+    @property
+    def is_whole(self) -> bool:
+        """Whether the crop has whole pixels, as one that is not resized must."""
+        return self.crop_edges == "whole" or self.size is None
+
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
         """Return what is kept of an image: its left, upper, right and lower edge."""
         wide = tall = self.crop
         if self.keep_aspect and self.size is not None:
             times = min(height / self.size[0], width / self.size[1])
             tall, wide = tall * times * self.size[0] / height, wide * times * self.size[1] / width
-        left, top = _margin(width, wide), _margin(height, tall)
+        margin = _margin if self.is_whole else _exact_margin
+        left, top = margin(width, wide), margin(height, tall)
         return left, top, width - left, height - top
 
 
-def _fit(size: Any, crop: Any, interpolation: Any, keep_aspect: bool) -> _Fit:
+def _fit(size: Any, crop: Any, interpolation: Any, keep_aspect: bool, edges: Any = "whole") -> _Fit:
     check_choice("interpolation", interpolation, _RESAMPLING)
-    return _Fit(_size(size), _crop(crop) or 1.0, interpolation, keep_aspect)
+    check_choice("crop_edges", edges, get_args(CropEdges))
+    return _Fit(_size(size), _crop(crop) or 1.0, interpolation, keep_aspect, edges)
 
 
 def _fitted(rgb: Image.Image, fit: _Fit, scale: int = 1) -> npt.NDArray[np.uint8]:
     """Return the pixels of an image, cropped and resized; it was decoded `scale` times smaller."""
     box = fit.box(scale * rgb.width, scale * rgb.height)
-    if scale == 1:
-        rgb = rgb.crop(box)
+    cut = scale == 1 and fit.is_whole
+    if cut:
+        rgb = rgb.crop(_whole(box))
     if fit.size is not None:
         height, width = fit.size
-        # The crop's edges may lie within the pixels of an image that was scaled down.
+        # The crop's edges may lie within pixels, also those of an image that was scaled down.
         left, upper, right, lower = (edge / scale for edge in box)
-        part = None if scale == 1 else (left, upper, right, lower)
+        part = None if cut else (left, upper, right, lower)
         rgb = rgb.resize((width, height), _RESAMPLING[fit.interpolation], part)
     return np.array(rgb)
 
@@ -444,6 +459,15 @@ def _margin(length: int, keep: float) -> int:
     """Return the pixels to cut off each end, so that at least one is left."""
     # tests/test_images.py has the accuracies that this rounding gives, and no other.
     return min(round((1 - keep) / 2 * length), (length - 1) // 2)
+
+
+def _exact_margin(length: int, keep: float) -> float:
+    return (1 - keep) / 2 * length
+
+
+def _whole(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    left, upper, right, lower = map(int, box)
+    return left, upper, right, lower
 
 
 def as_channels(pixels: npt.NDArray[np.uint8], channels: int | None) -> npt.NDArray[np.uint8]:

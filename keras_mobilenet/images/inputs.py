@@ -24,7 +24,7 @@ def pixels_of(x: Any, **fit: Any) -> npt.NDArray[np.uint8]:
 
     Args:
         x: The image.
-        fit: `size`, `crop`, `interpolation` and `keep_aspect` of `read_image`.
+        fit: `size`, `crop` and the others of `read_image`, but for `scaled`.
 
     Raises:
         ImageError: it cannot be read as an image.

@@ -21,7 +21,7 @@ from keras_mobilenet.images.pixel_scaling import (
     as_preprocessing,
 )
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.published.rows import Interpolation, Published
+from keras_mobilenet.nets.published.rows import CropEdges, Interpolation, Published
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 KEY = "keras_mobilenet"  # under which a file's metadata hold the text
 MEMBER = f"{KEY}.json"  # the name of the text where it is a file in an archive or a folder
 EVALUATION_CROP = 0.875  # what the published accuracies were measured with
-_RESIZING = ("interpolation", "keep_aspect", "source")
+_RESIZING = ("interpolation", "keep_aspect", "source", "crop_edges")
 MAX_BYTES = 16 << 20  # of the text in a file: a million classes with short names
 _VERSION = 3  # 1 had a divisor and a shift for all channels, and 2 one way to resize
 _DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
@@ -53,6 +53,7 @@ class ModelInfo:
     interpolation: Interpolation = "bilinear"  # of resizing
     keep_aspect: bool = False
     source: str | None = None  # published weights that it was made with: "owner/name@commit"
+    crop_edges: CropEdges = "whole"
 
     @property
     def fit(self) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class ModelInfo:
             "crop": self.crop,
             "interpolation": self.interpolation,
             "keep_aspect": self.keep_aspect,
+            "crop_edges": self.crop_edges,
         }
 
     def scaled(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -144,6 +146,8 @@ class ModelInfo:
             "keep_aspect": self.keep_aspect,
             "source": self.source,
         }
+        if self.crop_edges != "whole":  # older versions of this package know nothing else
+            record["crop_edges"] = self.crop_edges
         return json.dumps(record, ensure_ascii=False)
 
 
@@ -281,13 +285,21 @@ def info_from(text: str) -> ModelInfo:
     return ModelInfo(size, crop, preprocessing, labels, **resizing)
 
 
-def _resizing(interpolation: Any, keep_aspect: Any, source: Any) -> dict[str, Any]:
+def _resizing(interpolation: Any, keep_aspect: Any, source: Any, edges: Any) -> dict[str, Any]:
+    edges = "whole" if edges is None else edges
     interpolation = "bilinear" if interpolation is None else interpolation
     if interpolation not in get_args(Interpolation):
         raise ValueError(f"an interpolation {interpolation!r}")
+    if edges not in get_args(CropEdges):
+        raise ValueError(f"crop edges {edges!r}")
     if keep_aspect not in (None, False, True) or not isinstance(source, str | None):
         raise ValueError(f"an aspect {keep_aspect!r}, of {source!r}")
-    return {"interpolation": interpolation, "keep_aspect": bool(keep_aspect), "source": source}
+    return {
+        "interpolation": interpolation,
+        "keep_aspect": bool(keep_aspect),
+        "source": source,
+        "crop_edges": edges,
+    }
 
 
 def _preprocessing(scale: Any, offset: Any) -> Preprocessing | None:

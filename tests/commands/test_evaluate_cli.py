@@ -66,11 +66,13 @@ def test_out_holds_what_was_asked_and_is_resumed_or_begun_anew(
     asked, tmp_path, capsys, monkeypatch
 ):
     options = ("net.tflite", "val", "--out", tmp_path / "out")
-    result = asked(*options, "--crop", 1, "--interpolation", "bicubic", "--preprocessing", "0..1")
+    given = ("--crop", 0.9, "--crop-edges", "fractional", "--interpolation", "bicubic")
+    result = asked(*options, *given, "--preprocessing", "0..1")
     assert result.exit_code == 0
     assert f"wrote {tmp_path / 'out'}" in result.stderr
     written = json.loads((tmp_path / "out/metrics.json").read_text())["settings"]
-    assert (written["crop"], written["interpolation"]) == (1, "bicubic")
+    assert (written["crop"], written["interpolation"]) == (0.9, "bicubic")
+    assert written["crop_edges"] == "fractional"
     assert written["preprocessing"] == "0..1"
     assert (tmp_path / "out/report.html").stat().st_size
     assert "Pass resume (--resume)" in fail(capsys, monkeypatch, "evaluate", *options)

@@ -26,7 +26,7 @@ KEPT = "predictions.jsonl"
 def test_published_weights_get_the_figures_of_keras(shared_data, sample, name, top_1, top_5):
     found = evaluate(shared_data / "weights/keras" / name, sample)
     assert (found.metrics.accuracy, found.metrics.top_5) == (top_1, top_5)
-    assert found.first.settings["crop"] == 0.875
+    assert (found.first.settings["crop"], found.first.settings["crop_edges"]) == (0.875, "whole")
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_published_weights_get_the_figures_of_keras(shared_data, sample, name, t
         ("mobilenet_v2_1.0_224_dequantised.h5", 0.84, 0.975),
     ],
 )
-def test_v2_files_get_their_figures(shared_data, sample, name, top_1, top_5):
-    found = evaluate(shared_data / "weights/v2" / name, sample)
-    # Those figures are of a crop with edges within pixels, whose scores are reproduced exactly so;
-    # read_image rounds the edges, as V1's figures do: two images of 200 differ.
-    assert found.metrics.accuracy == pytest.approx(top_1, abs=0.0101)
-    assert found.metrics.top_5 == pytest.approx(top_5, abs=0.0051)
+def test_v2_files_get_their_figures_with_edges_within_pixels(
+    shared_data, sample, name, top_1, top_5
+):
+    found = evaluate(shared_data / "weights/v2" / name, sample, crop_edges="fractional")
+    assert (found.metrics.accuracy, found.metrics.top_5) == (top_1, top_5)
+    assert found.first.settings["crop_edges"] == "fractional"
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,9 @@ def classes(folder, name, lines):
     """The classes of a folder's images by a file of some lines."""
     file = folder.parent / name
     file.write_text("".join(f"{line}\n" for line in lines))
-    examples = truth_of(list_labelled(folder, str(file)), 1000, None).examples
+    listing = list_labelled(folder, str(file))
+    assert listing.problems == ()
+    examples = truth_of(listing, 1000, None).examples
     assert [path.rpartition("/")[2] for path, _ in examples] == [
         path.name for path in sorted(folder.glob("*.JPEG"))
     ]

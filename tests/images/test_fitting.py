@@ -51,6 +51,27 @@ def test_bicubic_is_pillows(photo):
     assert not np.array_equal(ours, fit_pixels(photo, size=(40, 50)))
 
 
+@pytest.mark.parametrize("size", [64, (40, 50)])
+def test_edges_within_pixels_are_those_of_pillows_box(photo, size):
+    odd = photo[:149, :227]
+    ours = fit_pixels(odd, size=size, crop=0.875, crop_edges="fractional")
+    height, width = (size, size) if isinstance(size, int) else size
+    box = (0.0625 * 227, 0.0625 * 149, 0.9375 * 227, 0.9375 * 149)
+    image = Image.fromarray(odd).resize((width, height), Image.Resampling.BILINEAR, box)
+    assert np.array_equal(ours, image)
+    whole = fit_pixels(odd, size=size, crop=0.875)
+    assert not np.array_equal(ours, whole)
+    assert np.array_equal(whole, fit_pixels(odd, size=size, crop=0.875, crop_edges="whole"))
+
+
+def test_what_is_not_resized_is_cropped_between_pixels(photo):
+    assert np.array_equal(
+        fit_pixels(photo, crop=0.875, crop_edges="fractional"), fit_pixels(photo, crop=0.875)
+    )
+    with pytest.raises(ValueError, match="`crop_edges` must be one of whole, fractional"):
+        fit_pixels(photo, size=9, crop_edges="round")
+
+
 def test_a_size_that_is_no_square_keeps_its_own_aspect(photo):
     assert central_crop(photo, 1.0, (100, 50)).shape == (150, 74, 3)
     assert central_crop(photo, 0.5, (50, 100)).shape == (58, 114, 3)
@@ -73,8 +94,9 @@ def test_files_and_images_are_fitted_alike(photo, tmp_path):
 
 def test_predictor_and_calibration_fit_images_as_the_model_says(photo, tmp_path):
     Image.fromarray(photo).save(tmp_path / "photo.png")
-    info = ModelInfo((64, 64), 0.9, PIXELS, **BICUBIC)
-    wanted = fit_pixels(photo, size=64, crop=0.9, **BICUBIC)
+    fit = {**BICUBIC, "crop_edges": "fractional"}
+    info = ModelInfo((64, 64), 0.9, PIXELS, **fit)
+    wanted = fit_pixels(photo, size=64, crop=0.9, **fit)
     samples = calibration_samples(str(tmp_path), info, (64, 64, 3))
     assert np.array_equal(samples[0], wanted)
     arguments = {"alpha": 0.25, "input_shape": (64, 64, 3), "weights": "random"}

@@ -1,6 +1,7 @@
 """A model's file says how images become its input, and what its classes are called."""
 
 import zipfile
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -82,6 +83,7 @@ def test_text_tells_the_model_info(info):
         ModelInfo().to_text().replace('"bilinear"', '"lanczos"'),
         ModelInfo().to_text().replace('"keep_aspect": false', '"keep_aspect": "no"'),
         ModelInfo().to_text().replace('"source": null', '"source": 3'),
+        ModelInfo(crop_edges="fractional").to_text().replace("fractional", "round"),
     ],
 )
 def test_damaged_text_is_refused(text):
@@ -103,7 +105,15 @@ def test_text_of_the_second_version_resizes_as_it_did():
     )
     info = info_from(text)
     assert info == ModelInfo((8, 9), crop=0.5, preprocessing=Preprocessing(0.5))
-    assert info.fit == {"crop": 0.5, "interpolation": "bilinear", "keep_aspect": False}
+    assert info.fit == ModelInfo(crop=0.5).fit
+    assert (info.interpolation, info.keep_aspect, info.crop_edges) == ("bilinear", False, "whole")
+
+
+def test_crop_edges_are_told_where_they_are_not_whole():
+    info = ModelInfo((8, 9), crop=0.5, crop_edges="fractional")
+    assert info_from(info.to_text()) == info
+    assert "crop_edges" not in replace(info, crop_edges="whole").to_text()  # as it was before
+    assert info.fit["crop_edges"] == "fractional"
 
 
 def test_labels_must_be_as_many_as_classes():

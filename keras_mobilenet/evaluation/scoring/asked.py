@@ -16,7 +16,7 @@ from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.images.model_info import Label, ModelInfo
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.nets.net import Size
-from keras_mobilenet.nets.published.rows import Interpolation
+from keras_mobilenet.nets.published.rows import CropEdges, Interpolation
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Asked:
 
     size: Size | None = None
     crop: float | None = None
+    crop_edges: CropEdges | None = None
     interpolation: Interpolation | None = None
     preprocessing: Preprocessing | str | None = None
     labels: Sequence[Label] | None = None
@@ -72,11 +73,8 @@ class Asked:
     def _fitting(self, predictor: Predictor, info: ModelInfo) -> Iterator[None]:
         """Let a predictor fit images as is asked for."""
         before = predictor.info
-        fit: dict[str, Any] = {
-            "size": self.size,
-            "crop": self.crop,
-            "interpolation": self.interpolation,
-        }
+        names = ("size", "crop", "crop_edges", "interpolation")
+        fit: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.size is not None:
             _check_size(predictor, self.size)
         predictor.info = replace(info, **{k: v for k, v in fit.items() if v is not None})

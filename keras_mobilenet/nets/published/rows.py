@@ -13,6 +13,7 @@ from keras_mobilenet.nets.families import registry
 from keras_mobilenet.nets.net import Family, Net
 
 Interpolation = Literal["bilinear", "bicubic"]
+CropEdges = Literal["whole", "fractional"]  # pixels
 PerChannel = tuple[float, float, float]  # red, green, blue
 IMAGENET_CLASSES = 1000
 CONFIG, WEIGHTS = "config.json", "model.safetensors"  # of a repository, and of a folder like one
