@@ -83,11 +83,13 @@ def replacing(path: str | PathLike[str]) -> Iterator[str]:
         try:
             # The system takes the umask off; reading it would change it for a moment.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            mode = os.stat(temporary).st_mode  # safetensors makes a file anew, for its owner alone
             with faults_of_writing(path):  # while the disk is as full as it was
                 yield temporary
             _flush_to_disk(temporary)
             with suppress(FileNotFoundError):
-                os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+                mode = os.stat(path).st_mode
+            os.chmod(temporary, stat.S_IMODE(mode))
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):

@@ -43,7 +43,11 @@ def test_saving_takes_the_place_of_an_older_file_with_the_usual_permissions(dono
     save_weights(donor, path)
     assert same(load_file(path), weights(donor))
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
-    assert {p.name for p in tmp_path.iterdir()} == {"x.safetensors", "plain"}
+    save_weights(donor, tmp_path / "new.safetensors")
+    assert stat.S_IMODE((tmp_path / "new.safetensors").stat().st_mode) == stat.S_IMODE(
+        plain.stat().st_mode
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {"x.safetensors", "new.safetensors", "plain"}
 
 
 @pytest.mark.parametrize("path", ["x.hdf5", "x.keras", "x", "x.safetensors.txt"])
