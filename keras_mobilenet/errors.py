@@ -6,7 +6,8 @@
     ├── ImageError          a file that is no image, or a damaged one
     └── PrecisionError      numbers that a file or the processor cannot compute with
     OSError
-    └── DownloadError       published weights that are neither at hand nor to be fetched
+    ├── DownloadError       published weights that are neither at hand nor to be fetched
+    └── UploadError         a folder that the hub does not take
     ImportError
     ├── BackendError        a feature that needs TensorFlow under another Keras backend
     └── MissingExtraError   an optional part that is not installed
@@ -48,6 +49,10 @@ class AgreementWarning(UserWarning):
 
 class DownloadError(OSError):
     """Published weights are neither at hand nor to be fetched."""
+
+
+class UploadError(OSError):
+    """A folder cannot be pushed to the hub."""
 
 
 class MissingExtraError(ImportError):

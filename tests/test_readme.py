@@ -43,6 +43,7 @@ MADE = {  # what the examples of some pages write
     "own-data.md": {"run", "flowers.tflite"},
     "microcontroller.md": {"person.tflite"},
     "browser.md": {"net.onnx", "page"},
+    "publish.md": {"run"},
     "two-nets.md": {"depth.safetensors", "pair.keras"},
 }
 

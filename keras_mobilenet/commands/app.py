@@ -38,7 +38,7 @@ COMMANDS = {
     "latency": "deploy.latency_command",
     "classify": "classify.app",
     "evaluate": "evaluate.evaluate_command",
-    "weights": "weights.app",
+    "weights": "weights.group.app",
     "doctor": "doctor.doctor",
 }
 # How many are made between two searches for garbage. Imports make many, and none of it: with

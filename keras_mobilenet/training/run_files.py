@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and how it is written."""
+"""The folder of a run: what is in it, how it is written, and how it leaves for the hub."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-from keras_mobilenet.errors import unicode_text
+from keras_mobilenet.errors import CheckpointError, about_file, unicode_text
 from keras_mobilenet.evaluation.metrics import Metrics, evaluate
 from keras_mobilenet.evaluation.multi_label_metrics import MultiLabelMetrics, evaluate_multi_label
 from keras_mobilenet.evaluation.report.report import write_report
+from keras_mobilenet.files import bounded_content, check_file, replacing
 from keras_mobilenet.files import locked as files_locked
-from keras_mobilenet.files import replacing
+from keras_mobilenet.nets.arguments import IMAGENET
+from keras_mobilenet.nets.pretrained import LICENCE
 from keras_mobilenet.training.run_state import NAME as STATE
 from keras_mobilenet.training.runs import Run
 
 MODEL, HISTORY, METRICS, CACHE = "model.keras", "history.csv", "metrics.json", "cache"
 REPORT, _LOCK = "report.html", ".lock"
 VALIDATION = "validation.csv"  # what `evaluate` validates another model with
+_METRICS_BYTES = 64 << 20  # a confusion matrix of 1000 classes takes a tenth
+_OF_ACCURACY = {"interval", "correct", "count"}
 COLUMNS = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
            "seconds")  # fmt: skip
 
@@ -114,3 +120,83 @@ def _write_validation(path: Path, run: Run) -> None:
         writer = csv.writer(file)
         writer.writerow(("path", "label"))
         writer.writerows((unicode_text(os.path.abspath(x)), label) for x, label in rows)
+
+
+def write_hub_folder_of_run(
+    run: str | PathLike[str],
+    folder: str | PathLike[str],
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a run's model as a folder for the hub, whose card says how good the run was.
+
+    Args:
+        run: The folder of a finished run of `finetune` or `train`.
+        folder: As for `save_weights`.
+        name: What opens it once it is on the hub, for the card's code; None for the folder.
+        overwrite: Whether to replace what the folder has of such files.
+
+    Raises:
+        ValueError: the first is no finished run's, the second has such files, or the model has
+            layers of a user's own.
+        CheckpointError: the run's files are damaged.
+        OSError: the files cannot be written.
+    """
+    from keras_mobilenet.checkpoints.writing.hub_folder import (  # noqa: PLC0415 - Keras follows
+        check_new,
+        write_hub_folder,
+    )
+
+    record = _read_metrics(Path(run))
+    check_new(folder, overwrite=overwrite)  # before the seconds that Keras takes
+    from keras_mobilenet.models.model_files import info_of, load_model  # noqa: PLC0415 - Keras
+
+    model = load_model(Path(run, MODEL))
+    background = _background(record, info_of(model).source)
+    write_hub_folder(model, folder, background, name=name, overwrite=overwrite)
+
+
+def _read_metrics(run: Path) -> dict[str, Any]:
+    """Return what a finished run's metrics say.
+
+    Raises:
+        ValueError: it is no run, or has not ended.
+        CheckpointError: they are damaged.
+    """
+    missing = [name for name in (MODEL, METRICS) if not (run / name).exists()]
+    if missing and (run / STATE).exists():
+        raise ValueError(f"The run in {run} has not ended. Resume it with --resume first.")
+    if missing:
+        raise ValueError(
+            f"{run} is no run: it has no {' and no '.join(missing)}. Pass the folder that "
+            "`finetune` or `train` wrote with --out; other models go by save_weights(model, "
+            '"folder/").'
+        )
+    path = run / METRICS
+    check_file(path, "Pass the folder of another run.")
+    with about_file(path, "Restore it, or train again."):
+        try:
+            record = json.loads(bounded_content(os.fspath(path), _METRICS_BYTES))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"it is no JSON ({error})") from error
+        if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+            raise CheckpointError("it does not hold a run's settings")
+        if "accuracy" in record and not record.keys() >= _OF_ACCURACY:
+            raise CheckpointError("its accuracy has no interval")
+    return record
+
+
+def _background(record: dict[str, Any], source: str | None) -> Any:
+    """Return what a run's card says of its base and its metrics.
+
+    Published weights of the hub are known by the model; of a user's own file only its name is.
+    """
+    from keras_mobilenet.checkpoints.writing.model_card import Background  # noqa: PLC0415
+
+    weights = record["settings"].get("weights")
+    if source is not None or not weights:
+        return replace(Background.of_source(source), metrics=record)
+    if weights == IMAGENET:
+        return Background("Keras' ImageNet weights", licence=LICENCE, metrics=record)
+    return Background(os.path.basename(os.path.normpath(weights)), metrics=record)

@@ -65,19 +65,25 @@ def source_of(path: str | os.PathLike[str]) -> str | None:
     return f"{'/'.join(names)}@{commit}"
 
 
-def _client(wanted: Wanted) -> Any:
+def client_for(feature: str) -> Any:
+    """Return the hub's client, `huggingface_hub`; `feature` says what for.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import huggingface_hub  # noqa: PLC0415 - an extra
         import huggingface_hub.constants  # noqa: PLC0415
         import huggingface_hub.errors  # noqa: PLC0415
+        import huggingface_hub.utils  # noqa: PLC0415
     except ImportError as error:
-        raise MissingExtraError(f"Fetching {wanted.repository}", EXTRA) from error
+        raise MissingExtraError(feature, EXTRA) from error
     return huggingface_hub
 
 
 def _fetched(wanted: Wanted, settings: tuple[str, ...], force: bool) -> str:
     """Return the path of a repository's file, whole, with its settings beside it."""
-    client = _client(wanted)
+    client = client_for(f"Fetching {wanted.repository}")
     with hub_errors.explained(wanted, client):
         planned = _planned(wanted, wanted.file, wanted.revision, client)
         commit = planned.commit_hash  # of all that follows, whatever is pushed in between

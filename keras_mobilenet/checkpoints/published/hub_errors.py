@@ -65,10 +65,11 @@ def _reason(wanted: Wanted, error: Exception, client: Any) -> tuple[str, str]:
         other = "Convert it to safetensors yourself and pass that file's path as `weights`."
         return f"it holds no {wanted.file}, and pickles are not fetched.", other
     again = "Look at the connection and the room in HF_HUB_CACHE, and try again."
-    return f"the file could not be fetched ({_first_line(error)}).", again
+    return f"the file could not be fetched ({first_line(error)}).", again
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its kind where it has none."""
     return str(error).partition("\n")[0] or type(error).__name__
 
 
@@ -78,5 +79,5 @@ def _not_cached(wanted: Wanted, error: Exception, client: Any) -> tuple[str, str
         found = f"{where}, and the network was not asked, because {variable} is set."
         return found, f"Unset it once, or run `hf download {wanted.repository}` elsewhere."
     remedy = "Look at the connection, HF_ENDPOINT and the proxy, or pass the path of a file."
-    reason = _first_line(error.__cause__ or error)
+    reason = first_line(error.__cause__ or error)
     return f"{where}, and {client.constants.ENDPOINT} did not give it ({reason}).", remedy

@@ -93,7 +93,7 @@ def _front_matter(config: HubConfig, net: Net, background: Background, title: st
         "library_name": LIBRARY,
         "license": background.licence,
         "pipeline_tag": _TASK if net.classifier else _FEATURES,
-        "tags": ["keras", "mobilenet", config.net],
+        "tags": [*dict.fromkeys(("keras", "mobilenet", config.net))],
         "base_model": background.base_model,
         "model-index": _results(background.metrics, title),
     }

@@ -1,4 +1,4 @@
-"""The commands `keras-mobilenet weights ...`: published files, and any file of weights.
+"""The commands `keras-mobilenet weights list`, `where`, `fetch` and `verify`: published files.
 
 NumPy and the readers are imported inside the commands that open files.
 """
@@ -23,14 +23,11 @@ from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     Alpha,
     FormatOption,
-    Labels,
     Minimalistic,
     NetKey,
     NoTop,
-    PreprocessingOption,
     Size,
     count_in,
-    names_in,
     note,
     say,
 )
@@ -46,16 +43,9 @@ from keras_mobilenet.nets.published.rows import Published
 from keras_mobilenet.nets.published.table import ROWS, find
 
 if TYPE_CHECKING:
-    from keras_mobilenet.checkpoints.inspection import Inspection
-
-app = typer.Typer(
-    help="The published weights: what there is, where it lies, whether it is sound.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+    pass
 
 
-@app.command("list")
 def list_command(
     table: FormatOption = "text",
     as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
@@ -83,7 +73,7 @@ def list_command(
     for record in records:
         record["commit"] = record["commit"] and record["commit"][:8]
     headers = list(_hub_record(ROWS[0]))
-    cells = [[_cell(value) for value in record.values()] for record in records]
+    cells = [[cell(value) for value in record.values()] for record in records]
     if table == "markdown":
         say(markdown_table(headers, cells))
         return
@@ -142,7 +132,8 @@ def _counts(net: Net, size: int) -> dict[str, int]:
     return {"params": net.count_params(), "macs": macs}
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """Return a value as a table shows it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
@@ -150,7 +141,6 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-@app.command()
 def where(
     net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
@@ -176,7 +166,6 @@ def _presence(path: Path, used: Path | None) -> str:
     return "not here" if os.path.isdir(path.parent) else "no such folder"
 
 
-@app.command()
 def fetch(
     name: Annotated[
         str | None,
@@ -244,7 +233,6 @@ def _note_another(path: str) -> None:
         note(f"note: {first} comes first and is what will be used")
 
 
-@app.command()
 def verify(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Files; by default every published file here.")
@@ -284,75 +272,6 @@ def _verified(path: Path) -> str:
     found = known.found_in(path)
     verdict = "" if found == known.digest.lower() else f"{found}, not "
     return f"its arrays fit; its {known.algorithm} is {verdict}the one {known.source}"
-
-
-@app.command()
-def inspect(
-    files: Annotated[list[str], typer.Argument(help="Files of weights, in any format.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Print what files of weights are, without building a model."""
-    from keras_mobilenet.checkpoints.inspection import inspect_weights  # noqa: PLC0415
-
-    records, bad = [], 0
-    for file in files:
-        try:
-            with doing(f"reading {file}"):
-                inspection = inspect_weights(file)
-            records.append({"file": file} | _inspected(inspection))
-        except CheckpointError as error:
-            bad += 1
-            note(f"error: {error}")
-    if as_json:
-        say(json.dumps(records, indent=2))
-    else:
-        for record in records:
-            for key, value in record.items():
-                say(f"{key:12}  {_cell(value)}" if key != "file" else value)
-    if bad:
-        raise typer.Exit(1)
-
-
-def _inspected(inspection: Inspection) -> dict[str, Any]:
-    known = inspection.conventions
-    return {
-        "format": inspection.format,
-        "made with": str(inspection.origin) if inspection.origin else None,
-        "padding": known.padding if known else None,
-        "epsilon": known.epsilon if known else None,
-        "background": inspection.background,
-        "dtypes": ", ".join(inspection.dtypes),
-        "params": inspection.params,
-        "arrays": len(inspection.arrays),
-        "sha256": inspection.sha256,
-        "notes": "; ".join(inspection.notes) or None,
-    }
-
-
-@app.command()
-def convert(
-    source: Annotated[str, typer.Argument(help="A file of weights, in any format.")],
-    target: Annotated[
-        Path, typer.Argument(help="A .safetensors, .weights.h5 or .h5 file; with --to, a folder.")
-    ],
-    to: Annotated[
-        Literal["timm"] | None, typer.Option(help="Another library's names and settings.")
-    ] = None,
-    preprocessing: PreprocessingOption = None,
-    labels: Labels = None,
-) -> None:
-    """Write the same values into another format, read back before the file appears."""
-    with doing(f"writing {target}"):
-        from keras_mobilenet.checkpoints.inspection import convert_weights  # noqa: PLC0415
-
-        inspection = convert_weights(
-            source, target, to=to, preprocessing=preprocessing, labels=names_in(labels)
-        )
-    say(f"wrote {target}: {inspection.format}, {inspection.origin}, SHA-256 {inspection.sha256}")
-    if to is not None:
-        for text in inspection.notes:
-            note(text)
-        note(f'try: timm.create_model("local-dir:{target}", pretrained=True)')
 
 
 def _every_file() -> Iterator[tuple[Pretrained, bool]]:

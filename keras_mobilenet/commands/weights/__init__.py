@@ -1,0 +1,1 @@
+"""The commands `keras-mobilenet weights ...`."""
