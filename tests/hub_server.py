@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         if status is None and self.headers["Authorization"] not in server.tokens:
             status = 401
         if status is not None:
-            self.refuse(status, None)
+            self.tell(status, {"error": "refused"})
         elif path.endswith("/commit/main"):
             self.commit(path.split("/")[3:5], [json.loads(line) for line in body.splitlines()])
         else:
@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         key = self.path.rpartition("/")[2]
         self.server.asked.append(f"PUT {self.path}")
         if "PUT" in self.server.refused:
-            self.refuse(self.server.refused["PUT"], None)
+            self.tell(self.server.refused["PUT"], {"error": "refused"})
             return
         assert hashlib.sha256(body).hexdigest() == key
         self.server.large[key] = body
@@ -175,8 +175,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def refuse(self, status, code):
         self.send_response(status)
-        if code:
-            self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", "0")
         self.send_header("X-Repo-Commit", self.newest)
         self.end_headers()

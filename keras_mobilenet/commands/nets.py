@@ -180,7 +180,9 @@ def sizes_command(
 def select(
     ram: Annotated[str | None, typer.Option(help="For activations, as in 256kB or 1MiB.")] = None,
     flash: Annotated[str | None, typer.Option(help="For weights, as in 1MB.")] = None,
-    macs: Annotated[int | None, typer.Option(help="Multiply-accumulates an image.")] = None,
+    macs: Annotated[
+        str | None, typer.Option(help="Multiply-accumulates an image, as in 300M.")
+    ] = None,
     params: Annotated[
         str | None, typer.Option(help="Parameters, as `cost` counts them, as in 3.5M.")
     ] = None,
@@ -203,7 +205,7 @@ def select(
 ) -> None:
     """Print the most accurate of all published nets within a budget, and what comes next."""
     selection = select_variant(
-        max_macs=macs,
+        max_macs=None if macs is None else count_in("--macs", macs),
         max_params=None if params is None else count_in("--params", params),
         max_ram=None if ram is None else bytes_in("--ram", ram),
         max_flash=None if flash is None else bytes_in("--flash", flash),

@@ -189,6 +189,13 @@ def test_what_the_hub_refuses_is_told_with_the_remedy(refused, message, folder, 
     assert not served.repositories.get(NAME)  # in one commit, or not at all
 
 
+def test_the_token_of_somebody_else_is_told(folder, served, hub_client):
+    served.repositories[NAME] = {}
+    hub_client(HF_ENDPOINT=served.url, HF_TOKEN="hf_other")
+    with pytest.raises(UploadError, match=r"does not let your token write to me's .*\(401\)"):
+        push(folder, NAME)
+
+
 def test_a_server_that_is_not_there_is_told(folder, served, hub_client):
     hub_client(HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="hf_mine")
     with pytest.raises(UploadError, match=r"http://127\.0\.0\.1:9 did not take it \(.*[Cc]onnect"):

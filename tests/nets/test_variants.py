@@ -232,6 +232,18 @@ def test_command_says_by_how_much_nothing_fits():
     assert "No published net fits. The nearest" in result.stdout
 
 
+@pytest.mark.parametrize("macs", ["300M", "0.3G", "300,000,000", "300000000"])
+def test_command_takes_counts_as_people_write_them(macs):
+    best = json.loads(run("--macs", macs, "--format", "json").stdout)["best"]
+    assert best["macs"] == select_variant(max_macs=3e8, dtype="int8").best.macs
+
+
+def test_command_tells_a_count_that_is_none():
+    error = run("--macs", "300m").exception
+    assert isinstance(error, ValueError)
+    assert str(error).startswith("--macs must be a number, as in 3.5M")
+
+
 def test_command_writes_json_and_markdown():
     found = json.loads(run("--macs", "50000000", "--format", "json").stdout)
     assert (found["best"]["alpha"], found["best"]["size"]) == (0.5, 128)
