@@ -27,6 +27,7 @@ def score_of(name, paths, wrong, labels=LABELS):
         best = ((first, sure), (second, 0.25))
         results.append(Scored(path, true, int(i in wrong), dict(best)[true], best))
     settings = {"model": name, "crop": 0.875, "size": (224, 224)}
+    settings |= {"engine": "litert", "precision": name.partition(".")[0]}
     tally = Tally(results)
     metrics = metrics_of(labels, tally.outcomes)
     bad = (f"bad.jpg: {HOSTILE}",)
@@ -87,6 +88,11 @@ def test_comparison_counts_and_shows_where_they_differ(found, page):
         ["int8.tflite alone", "1"],
         ["neither", "1"],
     ]
+    assert [row[:5] for row in page.table("Model", "Engine")] == [
+        ["float.keras", "litert", "float", "95.0 % 38 of 40", "100.0 %"],
+        ["int8.tflite", "litert", "int8", "25.0 % 10 of 40", "100.0 %"],
+    ]
+    assert "int8.tfliteab12" in page.words  # the other's file and hash
     low, high = (f"{100 * x:.1f} %" for x in pair.interval)
     assert f"is 70.0 %, 95 % interval {low} to {high}" in page.words
     assert f"p = {pair.p_value:.2g}" in page.words

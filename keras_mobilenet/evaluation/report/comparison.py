@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from keras_mobilenet.evaluation.paired import Paired
 from keras_mobilenet.evaluation.report.mistakes import CardImage, name_of, thumbnail
 from keras_mobilenet.evaluation.scoring.tally import Pair
+
+if TYPE_CHECKING:
+    from keras_mobilenet.evaluation.evaluating import ModelScore
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Comparison:
     """How two models compare, and some of the images where they differ."""
 
     models: tuple[str, str]
+    scores: tuple[ModelScore, ModelScore]
     found: Paired
     differences: tuple[Difference, ...]
 

@@ -31,7 +31,7 @@ def write_evaluation(path: str | PathLike[str], found: Evaluation) -> None:
         settings={**first.settings, **rate},
         example="image",
         versions=first.versions,
-        hashes=first.files,
+        hashes=_hashes(found),
         problems=tuple(dict.fromkeys(faults)),  # both models report the same bad image
         cards=cards,
         unshown=unshown,
@@ -57,4 +57,12 @@ def _comparison(found: Evaluation) -> Comparison | None:
         return None
     labels = first.metrics.labels, second.metrics.labels
     shown = differences(found.differences, labels, crop=_crop(first))
-    return Comparison((found.names[0], found.names[1]), found.comparison, shown)
+    names = found.names[0], found.names[1]
+    return Comparison(names, (first, second), found.comparison, shown)
+
+
+def _hashes(found: Evaluation) -> dict[str, str]:
+    """Return the hashes of both models' files; of one name, the other's has its model before it."""
+    first, second = found.first.files, found.second.files if found.second else {}
+    others = {f"{found.names[1]}: {k}" if k in first else k: v for k, v in second.items()}
+    return {**first, **others}
