@@ -26,6 +26,7 @@ from keras_mobilenet.checkpoints.net_weights import (
 )
 from keras_mobilenet.checkpoints.published.names import is_name
 from keras_mobilenet.checkpoints.writing.model_file import write_model_file
+from keras_mobilenet.deploy.engines.checks.saved_models import check_folder
 from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
 from keras_mobilenet.deploy.graphs.keras_file import graph_in_keras_file
@@ -193,11 +194,13 @@ def open_exported(path: str | PathLike[str], engine: str, settings: EngineSettin
 
     Raises:
         ValueError: nothing is there.
-        CheckpointError: the file is damaged or of another kind.
+        CheckpointError: the file is damaged or of another kind, the folder no SavedModel.
         PrecisionError: it does not compute in the precision that is asked for.
         MissingExtraError: the engine is not installed.
     """
     path = _existing(path)
+    if os.path.isdir(path):
+        check_folder(path, (*_EXPORTED, _SUFFIX))
     compiled: Engine = engine_module(engine).open_file(path, settings)
     _check_precision(path, compiled, settings)
     shape, scores = compiled.input_shape, compiled.output_shape

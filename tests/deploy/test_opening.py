@@ -142,6 +142,15 @@ def test_a_pipe_in_place_of_a_file_is_refused(exported, tmp_path, name):
         Predictor(tmp_path / opened)
 
 
+def test_a_folder_with_a_model_in_it_names_the_file(tmp_path):
+    for name in ("model.keras", "int8.tflite", "history.csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match="no saved_model.pb, so it is no SavedModel") as error:
+        Predictor(tmp_path)
+    files = f"Pass a file in it: {tmp_path / 'int8.tflite'}, {tmp_path / 'model.keras'}."
+    assert files in str(error.value)
+
+
 def test_metadata_that_unpack_to_far_more_are_refused(exported, tmp_path):
     path = tmp_path / "x.tflite"
     content = (exported / "m.tflite").read_bytes()

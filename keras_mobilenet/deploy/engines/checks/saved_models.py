@@ -10,11 +10,12 @@ Numbers of fields are those of saved_model.proto, meta_graph.proto, graph.proto,
 from __future__ import annotations
 
 import math
+import os
 import re
 from os import PathLike
 from pathlib import Path
 
-from keras_mobilenet.errors import CheckpointError, about_file
+from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file
 from keras_mobilenet.formats.tensorflow.protobuf_wire import integer, part, parts, text
 
@@ -45,6 +46,21 @@ _STATEFUL = re.compile(
 def is_saved_model(folder: Path) -> bool:
     """Return whether a folder holds a SavedModel."""
     return (folder / GRAPH).exists()
+
+
+def check_folder(path: str, suffixes: tuple[str, ...]) -> None:
+    """Raise unless a folder holds a SavedModel.
+
+    Raises:
+        CheckpointError: it holds none; it names files of `suffixes` in it, as in a run's folder.
+    """
+    folder = Path(path)
+    if is_saved_model(folder) or os.path.lexists(folder / GRAPH):
+        return
+    files = sorted(str(file) for file in folder.iterdir() if file.name.endswith(suffixes))
+    remedy = f"Pass a file in it: {', '.join(files[:3])}." if files else REMEDY
+    problem = f"this folder has no {GRAPH}, so it is no SavedModel."
+    raise CheckpointError(fault(path, problem, remedy))
 
 
 def check_saved_model(path: str) -> None:
