@@ -44,7 +44,7 @@ from keras_mobilenet.nets.families.registry import family
 if TYPE_CHECKING:
     from keras_mobilenet.deploy.bench.report import BenchReport
 
-_NONE = "none"
+_NONE, _RANDOM = "none", "random"  # what --model calls random weights, and what a builder does
 _SUFFIX = ".keras"
 Quantize = Literal["float16", "dynamic", "int8", "full_int8"]  # the converter's, which loads Keras
 
@@ -65,8 +65,8 @@ def bench_command(
     engines: Annotated[
         str | None,
         typer.Option(
-            help="Some of keras, litert, openvino, onnxruntime, with commas between; "
-            "by default litert and openvino, where installed.",
+            help="Some of keras, litert, openvino, onnxruntime, with commas between; by default "
+            "Keras itself, litert and openvino, where installed. Engines alone import no Keras.",
             autocompletion=completion.engines,
             show_default=False,
         ),
@@ -104,7 +104,7 @@ def bench_command(
     ] = None,
     chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
 ) -> None:
-    """Print how fast a model is in the engines here, and how far from Keras, row by row.
+    """Print how fast a model is in the engines here and in Keras, and how far apart, row by row.
 
     Ctrl-C ends it, and what was measured stays.
     """
@@ -155,7 +155,7 @@ def _rows(
     table: Format, json_file: Path | None, progress: Callable[[str], None]
 ) -> Iterator[Callable[[BenchReport], None]]:
     """Yield what prints each part of a report as it comes; JSON comes last, of what there is."""
-    from keras_mobilenet.deploy.bench.bench_output import (  # noqa: PLC0415 - loads Keras
+    from keras_mobilenet.deploy.bench.bench_output import (  # noqa: PLC0415 - loads NumPy
         bench_table,
         latest_lines,
     )
@@ -253,16 +253,13 @@ class _Timed:
         return sum(cost.macs for cost in costs)
 
     def model(self) -> Any:
-        """Return the Keras model, or the path of its file."""
+        """Return a file's path, or a net that is not built yet."""
         if self.file is not None:
             return self.file
         if self.named:
-            from keras_mobilenet.checkpoints.building import build_net  # noqa: PLC0415 - Keras
-
-            named = self.builder.with_weights(self.named, ImageSize(*self.size.known()))
-            return build_net(named.net, **named.arguments)
-        weights = IMAGENET if self.trained else None
-        return self.builder.build((*self.size.known(), 3), weights=weights)
+            return self.builder.with_weights(self.named, self.size)
+        weights = IMAGENET if self.trained else _RANDOM
+        return self.builder.builder((*self.size.known(), 3), weights=weights)
 
 
 def _weights_are_here(builder: NetOptions, size: tuple[int, int]) -> bool:

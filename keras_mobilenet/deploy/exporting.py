@@ -26,7 +26,6 @@ from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
 from keras_mobilenet.deploy.engines.runtimes import import_openvino
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
-from keras_mobilenet.deploy.graphs.reference import reference_outputs
 from keras_mobilenet.deploy.graphs.staging import check_place, staged
 from keras_mobilenet.deploy.graphs.writers.files import write_graph, writes
 from keras_mobilenet.deploy.graphs.writers.page.heat_map import with_features
@@ -357,19 +356,10 @@ def _telling(
     tried = []
     for generate in (generated_images, _plain_colours, _noise):
         samples = opened.info.comparable.scaled(generate(shape))
-        tried.append((samples, _outputs(opened, samples)))
+        tried.append((samples, opened.outputs(samples)))
         if variation(tried[-1][1]) > allowed:
             return tried[-1]
     return max(tried, key=lambda it: variation(it[1]))
-
-
-def _outputs(opened: Opened, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return what a model puts out: by Keras if it is one, else worked out from its graph."""
-    if opened.model is None and opened.graph is not None:
-        return reference_outputs(opened.graph, samples)
-    from keras_mobilenet.deploy.graphs.traced.files import keras_outputs  # noqa: PLC0415 - Keras
-
-    return keras_outputs(opened.model, samples)
 
 
 def _plain_colours(shape: Shape) -> npt.NDArray[np.float32]:
@@ -418,7 +408,7 @@ def _compared(opened: Opened, order: _Order, samples: _Samples, written: Path) -
     """Return how far what was written is from the Keras model, on some of the samples."""
     known = samples.outputs
     some = evenly_spaced(samples.keras, _COMPARED)
-    reference = _outputs(opened, some) if known is None else known
+    reference = opened.outputs(some) if known is None else known
     outputs = _run(order.format, written, evenly_spaced(samples.file, _COMPARED))
     return ExportReport(
         path=os.fspath(order.path),

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
+import numpy.typing as npt
+
 from keras_mobilenet.checkpoints.hub_folders import is_hub_folder
 from keras_mobilenet.checkpoints.net_weights import (
     RANDOM,
@@ -72,6 +74,16 @@ class Opened:
         """Return the same with what a step makes of the Keras model and its arguments."""
         model = step(self.model, *arguments)
         return replace(self, model=model, graph=None, input_dtype=model.inputs[0].dtype)
+
+    def outputs(self, x: Any) -> npt.NDArray[Any]:
+        """Return what it puts out for inputs: by Keras if it is there, else worked out in NumPy."""
+        if self.model is None and self.graph is not None:
+            from keras_mobilenet.deploy.graphs.reference import reference_outputs  # noqa: PLC0415
+
+            return reference_outputs(self.graph, x)
+        from keras_mobilenet.deploy.graphs.traced.files import keras_outputs  # noqa: PLC0415 - Keras
+
+        return keras_outputs(self.model, x)
 
     def in_keras(self) -> Opened:
         """Return the same with its Keras model, which is made if there is none yet."""

@@ -57,7 +57,8 @@ class Predictor:
     Args:
         model: A Keras model, or the path of a `.keras` file, of a file of weights, or of anything
             that `export` wrote. Of a file neither Keras nor TensorFlow is imported, unless it is
-            asked for int8, for the engine `"keras"`, or has layers that only Keras knows.
+            asked for the engine `"keras"`, or for int8 of LiteRT where the net scales its input, or
+            has layers that only Keras knows.
         engine: `"litert"`, `"openvino"`, `"onnxruntime"` or `"keras"`. `"auto"` is the fastest of
             those that are installed on processors like this one: OpenVINO with AVX-512, for int8
             with VNNI, and LiteRT otherwise; for a file its own runtime.
@@ -144,7 +145,8 @@ class Predictor:
     ) -> Self:
         """Return a predictor of a net with published weights, or with those of a file.
 
-        Neither Keras nor TensorFlow is imported, but for int8 and the engine `"keras"`.
+        Neither Keras nor TensorFlow is imported, but for the engine `"keras"`, and for int8 of
+        LiteRT where the net scales its input.
 
         Args:
             net: `"mobilenet"`, `"mobilenet_v2"`, `"mobilenet_v3_small"` or
@@ -342,20 +344,20 @@ def _compiled(
     opened: Opened, engine: str, settings: EngineSettings, calibration: Any
 ) -> tuple[Opened, float | None]:
     """Return a model in an engine, and how often the two agree if that is to be known."""
-    graph = opened.graph
-    exact = settings.precision != "int8" and calibration is None
-    if graph is not None and exact and engine != KERAS:
-        compiled = engine_module(engine).compile_graph(graph, settings)
-        return replace(opened, model=compiled), None
-    in_int8 = settings.precision == "int8"
-    if graph is not None and in_int8 and engine_module(engine).quantizes(graph):
-        return _in_int8(opened, graph, engine, settings, calibration)
+    graph, precision = opened.graph, settings.precision
+    rounded = precision == "int8" or (precision == "bfloat16" and calibration is not None)
+    if graph is not None and engine != KERAS:
+        if not rounded:
+            compiled = engine_module(engine).compile_graph(graph, settings)
+            return replace(opened, model=compiled), None
+        if engine_module(engine).quantizes(graph):
+            return _rounded(opened, graph, engine, settings, calibration)
     from keras_mobilenet.deploy.graphs.traced.compiling import compiled_keras  # noqa: PLC0415
 
     return compiled_keras(opened.in_keras(), engine, settings, calibration)
 
 
-def _in_int8(
+def _rounded(
     opened: Opened, graph: Graph, engine: str, settings: EngineSettings, calibration: Any
 ) -> tuple[Opened, float | None]:
     samples = calibration_samples(calibration, opened.info, opened.input_shape)

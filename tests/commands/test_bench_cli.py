@@ -43,31 +43,58 @@ def test_command_prints_a_table_and_writes_json_and_a_chart(tmp_path, hurried):
     assert result.stdout.startswith("MobileNet, alpha 0.25, 32 x 32, random weights")
     told = json.loads(record.read_text())
     assert {row["batch"] for row in told["results"]} == {1, 3}
-    assert {row["precision"] for row in told["results"]} == {"float32", "int8"}
+    assert {row["precision"] for row in told["results"]} == {"int8"}
+    assert told["compared_with"] == "NumPy"
     assert any("int8 ranges were taken from generated images" in note for note in told["notes"])
     assert "Predictor litert int8" in image.read_text()
     first, *wrote = result.stderr.splitlines()
-    assert re.fullmatch(r"about \d+ s: 10 s to start, then 3 candidates at \d+ s", first)
+    assert re.fullmatch(r"about \d+ s: 2 s to start, then 1 candidate at \d+ s", first)
     assert wrote == [f"wrote {record}", f"wrote {image}"]
 
 
 def test_command_keeps_the_rows_that_were_measured_before_ctrl_c(tmp_path, hurried, monkeypatch):
     monkeypatch.setattr(benchmarking._Measuring, "_look_for_drift", interrupt)
     record = tmp_path / "bench.json"
-    words = (*SMALL, "--engines", "litert", "--precisions", "float32", "--json", record)
+    words = (*SMALL, "--engines", "keras,litert", "--precisions", "float32", "--json", record)
     result = run(*words)
     assert result.exit_code == 130
     assert result.stdout.splitlines()[-1].startswith("Predictor litert")
     assert result.stderr.splitlines()[-1] == "interrupted"
     told = json.loads(record.read_text())
-    assert [row["batch"] for row in told["results"]] == [1, 1, 1]
+    assert [row["batch"] for row in told["results"]] == [1, 1, 1, 1]
     assert not told["complete"]
     told = json.loads(run(*words, "--format", "json").stdout)
-    assert len(told["results"]) == 3
+    assert len(told["results"]) == 4
 
 
 def interrupt(*_):
     raise KeyboardInterrupt
+
+
+def test_engines_are_timed_with_neither_keras_nor_tensorflow_in_the_process(tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    words = [*map(str, SMALL), "--engines", "litert,openvino,onnxruntime", "--format", "json"]
+    words += ["--calibration", str(tmp_path)]
+    code = (
+        "import sys\n"
+        "for name in ('keras', 'tensorflow'):\n"
+        "    sys.modules[name] = None\n"
+        "sys.path.insert(0, 'tests')\n"
+        "from hurried_bench import hurry\n"
+        "import pytest\n"
+        "hurry(pytest.MonkeyPatch())\n"
+        "from keras_mobilenet.commands.app import app\n"
+        f"app({['bench', *words]})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    rows = {(row["candidate"], row["precision"]) for row in told["results"]}
+    rows |= {tuple(name.rsplit(" ", 1)) for name in told["skipped"]}  # bfloat16, on some processors
+    assert rows >= {
+        ("Predictor litert", "float32"), ("Predictor openvino", "float32"),
+        ("Predictor onnxruntime", "float32"), ("Predictor openvino", "bfloat16"),
+        ("Predictor litert", "int8"), ("Predictor openvino", "int8"),
+    }  # fmt: skip
 
 
 def test_command_says_how_long_it_takes_before_it_imports_keras():

@@ -11,6 +11,7 @@ from hurried_bench import MOMENT, hurry
 from random_models import randomise
 
 from keras_mobilenet import MobileNet
+from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder
 from keras_mobilenet.deploy.bench import benchmarking, candidates, machine, plan
 from keras_mobilenet.deploy.bench.bench_output import bench_table, latest_lines
 from keras_mobilenet.deploy.bench.benchmarking import bench
@@ -18,9 +19,12 @@ from keras_mobilenet.deploy.bench.candidates import Candidate, Kept
 from keras_mobilenet.deploy.bench.plan import KERAS, Plan
 from keras_mobilenet.deploy.bench.timing import Timings
 from keras_mobilenet.deploy.engines.choice import ENGINES, is_installed, precisions_of
-from keras_mobilenet.errors import MissingExtraError
+from keras_mobilenet.deploy.opened import open_model
+from keras_mobilenet.deploy.predictor import Predictor
+from keras_mobilenet.errors import MissingExtraError, PrecisionError
 from keras_mobilenet.images.prefetch import all_cores
 from keras_mobilenet.nets.costs.layers import layer_costs
+from keras_mobilenet.nets.families.registry import FAMILIES
 
 # Keras' own, at its first export to ONNX.
 pytestmark = [
@@ -39,7 +43,8 @@ def hurried(monkeypatch):
     hurry(monkeypatch)
 
 
-LITERT = {"engines": ["litert"], "precisions": ["float32"], "batches": (1, 2)}
+SMALL = {"input_shape": (32, 32, 3), "alpha": 0.25, "weights": RANDOM, "blocks": BLOCKS}
+LITERT = {"engines": ["keras", "litert"], "precisions": ["float32"], "batches": (1, 2)}
 
 
 @pytest.fixture(scope="module", params=["one by one", "in turns"])
@@ -61,7 +66,7 @@ def report(shown):
 def test_peak_is_that_of_the_faster_library(monkeypatch):
     times = {"NumPy": Timings((4.0, 2.0)), "TensorFlow": Timings((3.0,))}
     monkeypatch.setattr(machine, "interleaved", lambda *_, **__: times)
-    assert machine.measured_peak(size=1000) == machine.Peak(1.0, "NumPy", 1000)
+    assert machine.measured_peak(tensorflow=True, size=1000) == machine.Peak(1.0, "NumPy", 1000)
 
 
 def test_machine_names_the_versions_of_what_is_installed():
@@ -97,7 +102,9 @@ def test_every_installed_engine_and_precision_appears(model, hurried):
 
 def test_report_holds_each_batch_and_each_time(report):
     assert [(r.name, r.batch) for r in report.results] == [
-        (name, batch) for batch in (1, 2) for name in (KERAS, "tf.function", "Predictor litert")
+        (name, batch)
+        for batch in (1, 2)
+        for name in (KERAS, "tf.function", "Predictor keras", "Predictor litert")
     ]
     times = {r.batch: len(r.timings.seconds) for r in report.results}
     if report.plan.rounds is None:
@@ -109,8 +116,8 @@ def test_report_holds_each_batch_and_each_time(report):
 
 def test_each_result_is_shown_as_soon_as_it_is_there(shown):
     *coming, last = shown
-    assert [len(report.results) for report in coming] == list(range(7))
-    assert [report.complete for report in shown] == [False] * 7 + [True]
+    assert [len(report.results) for report in coming] == list(range(9))
+    assert [report.complete for report in shown] == [False] * 9 + [True]
     assert all(report.results == last.results[:i] for i, report in enumerate(coming))
 
 
@@ -123,7 +130,7 @@ def test_lines_that_are_shown_one_by_one_make_up_the_table(shown, layout):
 def test_rows_are_aligned_with_the_header_that_came_before_them(shown):
     lines = bench_table(shown[-1]).splitlines()
     header = next(i for i, line in enumerate(lines) if line.startswith("Candidate"))
-    rows = lines[header : header + 1 + 6 + 2]  # and a line above each batch
+    rows = lines[header : header + 1 + 8 + 2]  # and a line above each batch
     assert len({len(row) for row in rows}) == 1
 
 
@@ -135,7 +142,7 @@ def test_a_candidate_is_compiled_when_its_turn_comes(model, hurried):
         progress=events.append,
         show=lambda report: events.append(len(report.results)),
     )
-    assert events.index("compiling litert float32") > events.index(2)
+    assert events.index("compiling litert float32") > events.index(3)
     assert events.count("compiling litert float32") == 1
 
 
@@ -155,7 +162,9 @@ def test_keras_at_another_speed_than_before_is_noted(model, hurried, monkeypatch
     (note,) = [
         note
         for note in bench(model, Plan(batches=(2,))).notes
-        if note.startswith("At batch 2 Keras took 1.50 times as long at the end as at the start")
+        if note.startswith(
+            "At batch 2 Keras predict took 1.50 times as long at the end as at the start"
+        )
     ]
     assert "Measure again" in note
 
@@ -170,7 +179,7 @@ def test_work_is_twice_the_macs_of_the_net(report):
 
 def test_ratios_and_shares_are_of_the_same_batch(report):
     result = report.results[-1]
-    keras = report.results[3]
+    keras = report.results[4]
     assert (keras.name, keras.batch) == (KERAS, 2)
     ratio = keras.timings.median / result.timings.median
     assert report.ratio(result) == pytest.approx(ratio)  # rounded in another order
@@ -190,6 +199,31 @@ def test_outputs_are_compared_with_those_of_keras(report, model, hurried):
     assert found[1].difference is None
 
 
+def test_engines_alone_are_compared_with_numpy_and_the_first_of_them(model, hurried):
+    plan = Plan(engines=["litert", "openvino"], batches=(2,), seconds=MOMENT)
+    report = bench(Builder(arguments=SMALL), plan)
+    assert report.reference == "NumPy"
+    names = [(r.name, r.precision) for r in report.results]
+    assert names[0] == ("Predictor litert", "float32")
+    assert all(name.startswith("Predictor") for name, _ in names)
+    assert report.ratio(report.results[0]) == 1.0
+    errors = {r.precision: r.difference.relative_error for r in report.results}
+    assert errors["float32"] < 1e-5  # float32 sums in another order
+    table = bench_table(report)
+    assert "x first" in table
+    assert "as NumPy works them out" in table
+    assert report.flops == 2 * sum(cost.macs for cost in layer_costs(0.25, size=32, blocks=BLOCKS))
+    # Of a Keras model Keras is here anyway, and computes what they are compared with.
+    assert bench(model, plan).reference == "Keras"
+
+
+@pytest.mark.parametrize("key", [family.key for family in FAMILIES])
+def test_work_of_a_graph_is_that_of_its_net(key):
+    graph = open_model(Builder(key, {"input_shape": (64, 96, 3), "weights": RANDOM})).graph
+    expected = sum(cost.macs for cost in layer_costs(net=key, size=(64, 96)))
+    assert sum(benchmarking._graph_macs(graph)) == expected
+
+
 def test_outputs_are_computed_in_batches_of_the_very_size():
     seen = []
     candidate = Candidate("x", "float32", lambda x: seen.append(len(x)) or x)
@@ -202,11 +236,12 @@ def test_json_holds_machine_versions_threads_and_every_time(report):
     told = json.loads(bench_table(report, format="json"))
     assert told["machine"]["versions"].keys() >= {"keras-mobilenet", "keras", "tensorflow"}
     assert told["threads"] == all_cores()
+    assert told["compared_with"] == "Keras"
     assert told["float32_peak"]["gflops"] == report.peak.gflops
     for record, result in zip(told["results"], report.results, strict=True):
         assert tuple(record["seconds"]) == result.timings.seconds
         assert record["median_seconds"] == np.median(record["seconds"])
-        assert record["difference_from_keras"].keys() >= {"max_error", "top1_agreement"}
+        assert record["difference"].keys() >= {"max_error", "top1_agreement"}
 
 
 @pytest.mark.parametrize("layout", ["text", "markdown"])
@@ -234,3 +269,18 @@ def test_engines_that_are_not_installed_are_left_out_with_the_reason(model, hurr
     assert "Predictor onnxruntime float32 is not in the table" in bench_table(found)
     with pytest.raises(MissingExtraError):
         bench(model, Plan(engines=["onnxruntime"], batches=(1,), rounds=2))
+
+
+def test_a_precision_that_the_processor_lacks_is_refused_only_where_it_is_named(
+    model, hurried, monkeypatch
+):
+    def made(*_, precision, **__):
+        if precision == "bfloat16":
+            raise PrecisionError("not on this processor")
+        return Predictor(model, engine="litert")
+
+    monkeypatch.setattr(candidates, "Predictor", made)
+    found = bench(model, Plan(engines=["openvino"], batches=(1,), rounds=2))
+    assert found.skipped == {"Predictor openvino bfloat16": "not on this processor"}
+    with pytest.raises(PrecisionError):
+        bench(model, Plan(precisions=["bfloat16"], batches=(1,), rounds=2))

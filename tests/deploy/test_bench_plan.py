@@ -54,6 +54,15 @@ def test_engines_that_are_not_installed_take_no_time(monkeypatch):
     assert " 4 candidates at " in Plan().estimate()
 
 
+@pytest.mark.usefixtures("all_installed")
+def test_engines_alone_take_no_time_for_keras_but_for_what_they_are_compared_with():
+    engines = Plan(engines=["litert"], precisions=["float32"])
+    assert not engines.keras
+    assert engines.estimate().endswith(": 3 s to start, then 1 candidate at 5 s")
+    assert engines.estimate(images=100).partition(": ")[2].startswith("12 s to start")
+    assert Plan(engines=["litert", "keras"]).keras
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

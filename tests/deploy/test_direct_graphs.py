@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from deploy_nets import random_images, settle
+from ml_dtypes import bfloat16
 
 from keras_mobilenet import Predictor, export
 from keras_mobilenet.checkpoints.building import build_net
@@ -25,6 +26,7 @@ from keras_mobilenet.deploy.graphs.keras_graph import UnknownLayerError, graph_o
 from keras_mobilenet.deploy.graphs.net_graph import graph_of_net
 from keras_mobilenet.deploy.graphs.operations import simplified
 from keras_mobilenet.deploy.graphs.reference import reference_outputs
+from keras_mobilenet.deploy.graphs.writers.quantization import _as_bfloat16, bfloat16_graph
 from keras_mobilenet.deploy.graphs.writers.tflite import tflite_content
 from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import AccuracyError
@@ -172,6 +174,28 @@ def test_int8_is_near_and_all_int8(made):
     # The input before it is quantised, and the output behind.
     assert [t.name for t in tensors if t.type == "FLOAT32"] == ["input", "output"]
     engine.close()
+
+
+def test_bfloat16_kernels_are_the_nearest_and_biases_make_up_for_them(made):
+    model, builder = made("even")
+    graph, x = simplified(graph_of_net(net_weights(builder))), images(model, "even")
+    first = graph.operations[0]
+    assert np.array_equal(_as_bfloat16(first), first.kernel.astype(bfloat16).astype(np.float32))
+
+    def mean(graph):
+        """Return what the first convolution puts out on average, of rounded kernels or not."""
+        linear = replace(graph.operations[0], activation="")
+        outputs = reference_outputs(replace(graph, operations=(linear,)), x, np.float64)
+        return outputs.mean((0, 1, 2))
+
+    def rounded(graph):
+        done = [replace(graph.operations[0], kernel=_as_bfloat16(graph.operations[0]))]
+        return replace(graph, operations=tuple(done))
+
+    plain, corrected = (
+        np.abs(mean(rounded(g)) - mean(graph)).mean() for g in (graph, bfloat16_graph(graph, x))
+    )
+    assert corrected < plain / 3  # not nothing: the zeros at the borders count for one, not both
 
 
 SMALL = {

@@ -19,7 +19,7 @@ from keras_mobilenet.display.text_tables import (
     text_row,
 )
 
-_HEADERS = ["Candidate", "Precision", "Batch", "Median ms", "p95 ms", "Images/s", "x Keras",
+_HEADERS = ["Candidate", "Precision", "Batch", "Median ms", "p95 ms", "Images/s", "x first",
             "Peak share", "Max error", "Same class"]  # fmt: skip
 _LEFT = 2  # columns of words
 _NUMBER = 8  # characters that a number may take
@@ -47,9 +47,15 @@ def latest_lines(report: BenchReport, format: Literal["text", "markdown"]) -> st
 
 def _head(report: BenchReport, format: Format) -> str:  # noqa: A002
     heading = _heading(report)
+    headers = _headers(report)
     if format == "markdown":
-        return "\n\n".join([*heading, markdown_table(_HEADERS, [], left=_LEFT)])
-    return "\n".join([*heading, "", text_row(_HEADERS, _widths(report), left=_LEFT)])
+        return "\n\n".join([*heading, markdown_table(headers, [], left=_LEFT)])
+    return "\n".join([*heading, "", text_row(headers, _widths(report), left=_LEFT)])
+
+
+def _headers(report: BenchReport) -> list[str]:
+    names = {"x first": "x Keras"} if report.plan.keras else {}
+    return [names.get(header, header) for header in _HEADERS]
 
 
 def _row(report: BenchReport, i: int, format: Format) -> str:  # noqa: A002
@@ -124,6 +130,7 @@ def bench_record(report: BenchReport) -> dict[str, Any]:
         "seconds_a_row": None if report.plan.rounds is not None else report.plan.seconds,
         "rounds": report.plan.rounds,
         "images_compared": report.images,
+        "compared_with": report.reference,
         "results": [_result_record(report, result) for result in report.results],
         "complete": report.complete,
         "skipped": report.skipped,
@@ -139,9 +146,9 @@ def _result_record(report: BenchReport, result: Result) -> dict[str, Any]:
         "median_seconds": result.timings.median,
         "p95_seconds": result.timings.p95,
         "images_per_second": result.rate,
-        "ratio_to_keras_predict": report.ratio(result),
+        "ratio_to_first": report.ratio(result),
         "share_of_float32_peak": report.peak_share(result),
-        "difference_from_keras": None if result.difference is None else asdict(result.difference),
+        "difference": None if result.difference is None else asdict(result.difference),
         "seconds": list(result.timings.seconds),
     }
 
@@ -169,7 +176,7 @@ def bench_chart(report: BenchReport, path: str | PathLike[str]) -> None:
     panels = figure.subplots(1, len(batches), sharey=True, squeeze=False)[0]
     for axes, batch in zip(panels, batches, strict=True):
         _panel(axes, report, [result for result in report.results if result.batch == batch])
-    panels[0].invert_yaxis()  # Keras on top, as in the table
+    panels[0].invert_yaxis()  # the first on top, as in the table
     seen = {result.precision for result in report.results}
     handles = [Patch(color=COLOURS[name], label=name) for name in PRECISIONS if name in seen]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
@@ -179,7 +186,7 @@ def bench_chart(report: BenchReport, path: str | PathLike[str]) -> None:
 
 
 def _panel(axes: Any, report: BenchReport, results: Sequence[Result]) -> None:
-    """Draw the bars of one batch size, each with how many times as fast as Keras it is."""
+    """Draw the bars of one batch size, each with how many times as fast as the first it is."""
     colours = [COLOURS[result.precision] for result in results]
     bars = axes.barh(range(len(results)), [result.rate for result in results], color=colours)
     labels = [f"{report.ratio(result):.1f}x" for result in results]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,11 +19,16 @@ from keras_mobilenet.deploy.bench.timing import Timings, interleaved, timed_for
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
 from keras_mobilenet.deploy.engines.engine import chunks
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
+from keras_mobilenet.deploy.graphs.operations import WEIGHTED, Graph
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.display.summaries import layer_rows
+from keras_mobilenet.nets.costs.layers import kernel_macs
+from keras_mobilenet.nets.net import Shape
 
 PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "ai-edge-litert", "openvino",
             "nncf", "onnxruntime")  # fmt: skip
+_KERAS, _NUMPY = "Keras", "NumPy"  # what outputs are compared with
+_AT_ONCE = 8  # images worked out between two notes of progress
 _DRIFT = 1.2  # times as long at the end as at the start: the machine was doing something else
 
 
@@ -40,12 +45,17 @@ def bench(
 ) -> BenchReport:
     """Time a model in Keras, in `tf.function` and in the engines.
 
-    One after the other is compiled, compared with Keras and timed; or all are, and then take
-    turns, if the plan says so. No call is timed before it has warmed up. The timed calls cover
-    what a user's call covers: a NumPy array in, a NumPy array out.
+    Where engines are named, and Keras not among them, they alone are timed, and compared with the
+    same net worked out in NumPy; then neither Keras nor TensorFlow is imported, but for a model or
+    an engine that needs them.
+
+    One after the other is compiled, compared and timed; or all are, and then take turns, if the
+    plan says so. No call is timed before it has warmed up. The timed calls cover what a user's
+    call covers: a NumPy array in, a NumPy array out.
 
     Args:
-        model: A Keras model that takes images, or a `.keras` file.
+        model: A Keras model that takes images, a `.keras` file, or what else `Predictor` opens that
+            is not in an engine's own format.
         plan: What is measured, and for how long; `Plan()` by default.
         name: What the report calls it; its own name by default.
         calibration: Images for int8, as `Predictor` takes them; generated ones by default.
@@ -60,7 +70,8 @@ def bench(
         MissingExtraError: an engine that was asked for by name is not installed.
     """
     plan = plan or Plan()
-    opened = open_model(model).in_keras()
+    opened = open_model(model)
+    opened = opened.in_keras() if plan.keras else opened
     inputs = _inputs(images, opened)
     if opened.input_dtype == "uint8":  # the scaling is in its graph
         inputs = inputs.astype(np.uint8)
@@ -70,25 +81,26 @@ def bench(
     report = BenchReport(
         model=name or opened.name,
         machine=this_machine(*PACKAGES),
-        peak=measured_peak(),
-        flops=_flops(opened.model),
+        peak=measured_peak(tensorflow=plan.keras),
+        flops=_flops(opened),
         plan=plan,
         names=(*plan.names, *(peer.name for peer in peers)),
         images=len(inputs),
+        reference=_KERAS if opened.model is not None else _NUMPY,
     )
     show(report)
     skipped: dict[str, str] = {}
     with ExitStack() as closing:
         compiled = compiled_candidates(
             opened,
-            plan.pairs,
+            plan,
             samples=samples,
-            optional=plan.engines is None,
             closing=closing,
             skipped=skipped,
             progress=progress,
         )
-        measuring = _Measuring(Kept(chain(compiled, peers)), inputs, plan, progress)
+        candidates = Kept(chain(compiled, peers))
+        measuring = _Measuring(opened, candidates, inputs, plan, progress)
         for result in measuring.results():
             report = report.then(result)
             show(report)
@@ -98,6 +110,7 @@ def bench(
         generated_images=images is None,
         generated_ranges=calibration is None and "int8" in seen,
         flat=_is_flat(measuring.reference),
+        in_numpy=report.reference == _NUMPY,
     )
     report = replace(report, skipped=skipped, notes=(*notes, *measuring.drifts), complete=True)
     show(report)
@@ -118,9 +131,15 @@ class _Measuring:
     """The candidates, one after the other or in turns, at one batch size after the other."""
 
     def __init__(
-        self, candidates: Kept, inputs: Array, plan: Plan, progress: Callable[[str], Any]
+        self,
+        opened: Opened,
+        candidates: Kept,
+        inputs: Array,
+        plan: Plan,
+        progress: Callable[[str], Any],
     ) -> None:
-        self._candidates = candidates  # Keras is the first
+        self._opened = opened
+        self._candidates = candidates  # Keras is the first, if it takes part
         self._inputs = inputs
         self._plan = plan
         self._progress = progress
@@ -129,6 +148,8 @@ class _Measuring:
 
     def results(self) -> Iterator[Result]:
         """Yield each result as soon as it is measured."""
+        if not self._plan.keras:
+            self.reference = self._worked_out()
         if self._plan.rounds is not None:
             list(self._candidates)  # compiled, before any of them is timed
         for batch in self._plan.batches:
@@ -145,15 +166,24 @@ class _Measuring:
             timings = self._timed(candidate, batch, self._plan.seconds, WARM_UP)
             results.append(Result(candidate.name, candidate.precision, batch, timings, apart))
             yield results[-1]
-        self._progress(f"batch {batch}: Keras once more")
+        self._progress(f"batch {batch}: {self._first.name} once more")
         self._look_for_drift(batch, results[0].timings)
 
     def _timed(self, candidate: Candidate, batch: int, seconds: float, warm_up: int) -> Timings:
         call = self._call(candidate, batch)
         return timed_for(call, seconds, warm_up=warm_up, least=LEAST)
 
+    def _worked_out(self) -> Array:
+        """Return the outputs to compare with where Keras takes no part."""
+        parts = []
+        for rows in chunks(len(self._inputs), _AT_ONCE):
+            self._progress(f"working out what to compare with, image {rows.start + 1}")
+            parts.append(self._opened.outputs(self._inputs[rows]))
+        outputs: Array = np.concatenate(parts)
+        return outputs
+
     @property
-    def _keras(self) -> Candidate:
+    def _first(self) -> Candidate:
         return next(iter(self._candidates))
 
     def _call(self, candidate: Candidate, batch: int) -> Callable[[], object]:
@@ -161,13 +191,13 @@ class _Measuring:
         return lambda: candidate.predict(x)
 
     def _look_for_drift(self, batch: int, first: Timings) -> None:
-        """Note if Keras is not as fast at the end as it was: then nothing compares well."""
-        last = self._timed(self._keras, batch, self._plan.seconds / 2, 1)  # it is traced already
+        """Note if the first is not as fast at the end as it was: then nothing compares well."""
+        last = self._timed(self._first, batch, self._plan.seconds / 2, 1)  # it is traced already
         drift = last.median / first.median
         if not 1 / _DRIFT < drift < _DRIFT:
             self.drifts.append(
-                f"At batch {batch} Keras took {drift:.2f} times as long at the end as at the "
-                "start: the machine was not idle, or changed its speed. Measure again."
+                f"At batch {batch} {self._first.name} took {drift:.2f} times as long at the end as "
+                "at the start: the machine was not idle, or changed its speed. Measure again."
             )
 
     def _in_turns(self, batch: int, rounds: int) -> Iterator[Result]:
@@ -186,11 +216,11 @@ class _Measuring:
             yield Result(c.name, c.precision, batch, times[f"{c.name} {c.precision}"], apart)
 
     def _difference(self, candidate: Candidate, batch: int) -> Difference | None:
-        """Return how far a candidate's outputs are from Keras'; None for another net."""
+        """Return how far a candidate's outputs are from the reference; None for another net."""
         if not candidate.same_net:
             return None
         outputs = _outputs(candidate, self._inputs, batch)
-        if candidate is self._keras:
+        if self._plan.keras and candidate is self._first:
             self.reference = outputs
         return difference(self.reference, outputs)
 
@@ -208,10 +238,23 @@ def _repeated(inputs: Array, count: int) -> Array:
     return np.resize(inputs, (count, *inputs.shape[1:]))
 
 
-def _flops(model: Any) -> int | None:
-    macs = [row.macs for row in layer_rows(model)]
+def _flops(opened: Opened) -> int | None:
+    macs = _graph_macs(opened.graph) if opened.graph else _keras_macs(opened.model)
     known = [value for value in macs if value is not None]
     return 2 * sum(known) if len(known) == len(macs) else None
+
+
+def _keras_macs(model: Any) -> list[int | None]:
+    return [row.macs for row in layer_rows(model)]
+
+
+def _graph_macs(graph: Graph) -> list[int | None]:
+    weighted = [x for x in graph.operations if x.kind in WEIGHTED]
+    places = [graph.shapes[x.name][:-1] for x in weighted]
+    return [
+        None if None in at else kernel_macs(x.kernel.shape, cast(Shape, at))
+        for x, at in zip(weighted, places, strict=True)
+    ]
 
 
 def _is_flat(outputs: Array) -> bool:
@@ -220,7 +263,12 @@ def _is_flat(outputs: Array) -> bool:
 
 
 def _notes(
-    *, other_precisions: bool, generated_images: bool, generated_ranges: bool, flat: bool
+    *,
+    other_precisions: bool,
+    generated_images: bool,
+    generated_ranges: bool,
+    flat: bool,
+    in_numpy: bool,
 ) -> list[str]:
     """Return what a reader has to know to judge the numbers."""
     notes = {
@@ -231,6 +279,8 @@ def _notes(
         "int8 ranges were taken from generated images: its speed is right, its error is not.": (
             generated_ranges
         ),
+        "Outputs were compared with the net's as NumPy works them out. Name keras among the "
+        "engines to time it too.": in_numpy,
         "The net's outputs are all nearly the same, as with random weights: errors and same "
         "classes say little.": flat,
     }

@@ -1,9 +1,12 @@
-"""Who takes part in a benchmark: Keras, `tf.function`, and every engine in every precision."""
+"""Who takes part in a benchmark: Keras, `tf.function`, and every engine in every precision.
+
+Keras is imported where it takes part, or where a model or an engine needs it.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_mobilenet.deploy.bench.plan import KERAS, TRACED, Pair, predictor_name
+from keras_mobilenet.deploy.bench.plan import KERAS, TRACED, Plan, predictor_name
 from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.deploy.opened import Opened
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import AgreementWarning, BackendError, MissingExtraError, PrecisionError
-from keras_mobilenet.models.backends import import_tensorflow
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +30,7 @@ class Candidate:
     name: str
     precision: Precision
     predict: Callable[[Array], Array]
-    same_net: bool = True  # whether its outputs are to be compared with Keras'
+    same_net: bool = True  # whether its outputs are to be compared
 
 
 class Kept:
@@ -49,38 +51,33 @@ class Kept:
 
 def compiled_candidates(
     opened: Opened,
-    pairs: Sequence[Pair],
+    plan: Plan,
     *,
     samples: Array | None,
-    optional: bool,
     closing: ExitStack,
     skipped: dict[str, str],
     progress: Callable[[str], Any],
 ) -> Iterator[Candidate]:
-    """Yield Keras' own two ways to run a model, then a `Predictor` for each pair.
+    """Yield Keras' own two ways to run a model, if wanted, then a `Predictor` for each pair.
 
     Each is compiled when it is asked for.
 
     Args:
-        opened: The Keras model.
-        pairs: Engines and precisions.
+        opened: The model, for Keras' own ways with its Keras model.
+        plan: Whether Keras takes part, engines and precisions: those that it names must be there.
         samples: Inputs that int8 ranges are taken from.
-        optional: Whether an engine that is not installed is left out.
         closing: Takes over the predictors.
         skipped: Takes what was left out, and why.
         progress: Called with what is being compiled, in words.
 
     Raises:
-        MissingExtraError: an engine is not installed, and not optional.
-        PrecisionError: likewise, the processor does not compute in a precision.
-        BackendError: likewise, an engine needs another backend of Keras.
+        MissingExtraError: an engine that is named is not installed.
+        BackendError: one that is named needs another backend of Keras.
+        PrecisionError: the processor does not compute in a precision that is named.
     """
-    yield Candidate(KERAS, "float32", _keras_predict(opened.model))
-    try:
-        yield _traced(opened.model)
-    except BackendError as error:
-        skipped[TRACED] = str(error)
-    for engine, precision in pairs:
+    if plan.keras:
+        yield from _keras_own(opened.model, skipped)
+    for engine, precision in plan.pairs:
         name = predictor_name(engine)
         progress(f"compiling {engine} {precision}")
         try:
@@ -90,12 +87,21 @@ def compiled_candidates(
                     opened, engine=engine, precision=precision, calibration=samples
                 )
         except (BackendError, MissingExtraError, PrecisionError) as error:
-            if not optional:
+            named = plan.precisions if isinstance(error, PrecisionError) else plan.engines
+            if named is not None:
                 raise
             skipped[f"{name} {precision}"] = str(error)
             continue
         closing.callback(predictor.close)
         yield Candidate(name, precision, predictor.predict)
+
+
+def _keras_own(model: Any, skipped: dict[str, str]) -> Iterator[Candidate]:
+    yield Candidate(KERAS, "float32", _keras_predict(model))
+    try:
+        yield _traced(model)
+    except BackendError as error:
+        skipped[TRACED] = str(error)
 
 
 def _keras_predict(model: Any) -> Callable[[Array], Array]:
@@ -107,6 +113,8 @@ def _keras_predict(model: Any) -> Callable[[Array], Array]:
 
 def _traced(model: Any) -> Candidate:
     """Return the model as TensorFlow's guides say to speed it up: traced once, for any batch."""
+    from keras_mobilenet.models.backends import import_tensorflow  # noqa: PLC0415 - Keras
+
     tf = import_tensorflow(TRACED)
     (tensor,) = model.inputs
     function = tf.function(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,16 +55,15 @@ class Peak:
     size: int  # rows and columns of the square factors
 
 
-def measured_peak(*, size: int = _SIZE, rounds: int = 4) -> Peak:
-    """Return the best of several products, by NumPy's library and by TensorFlow's."""
-    import tensorflow as tf  # noqa: PLC0415 - not needed to describe the machine
-
+def measured_peak(*, tensorflow: bool, size: int = _SIZE, rounds: int = 4) -> Peak:
+    """Return the best of several products, by NumPy's library and, if wanted, TensorFlow's."""
     factor = np.random.default_rng(0).random((size, size), np.float32)
-    tensor = tf.constant(factor)
-    actions = {
-        "NumPy": lambda: factor @ factor,
-        "TensorFlow": lambda: tf.linalg.matmul(tensor, tensor).numpy(),
-    }
+    actions: dict[str, Callable[[], object]] = {"NumPy": lambda: factor @ factor}
+    if tensorflow:
+        import tensorflow as tf  # noqa: PLC0415 - not needed to describe the machine
+
+        tensor = tf.constant(factor)
+        actions["TensorFlow"] = lambda: tf.linalg.matmul(tensor, tensor).numpy()
     times = interleaved(actions, rounds, warm_up=1)
     library = min(times, key=lambda name: times[name].best)
     return Peak(2 * size**3 / times[library].best / 1e9, library, size)

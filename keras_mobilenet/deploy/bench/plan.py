@@ -17,7 +17,7 @@ from keras_mobilenet.nets.arguments import positive_int
 
 BATCHES = (1, 8)
 SECONDS = 1.0
-KERAS = "Keras predict"  # what all others are compared with
+KERAS = "Keras predict"  # what all others are compared with, where it is there
 TRACED = "tf.function"
 GENERATED = 8  # images, to compare outputs on
 WARM_UP = 3  # calls: the first traces or compiles, the second may still allocate
@@ -33,6 +33,8 @@ RARELY_ASKED: tuple[Pair, ...] = (
 
 # Seconds on 2 cores, for an estimate.
 _STARTING = 10.0  # Keras and TensorFlow are imported, the net built, the machine's peak measured
+_WITHOUT_KERAS = 2.0  # the machine's peak measured
+_IN_NUMPY = 0.1  # an image, to compare with, of MobileNet V1 at 224
 _COMPILING = 2.5  # a candidate, on average
 _IMAGE = 0.01  # MobileNet V1 at 224, on average over the candidates
 _V1_MACS = 568_740_352
@@ -52,7 +54,7 @@ class Plan:
             the precisions.
     """
 
-    engines: Sequence[str] | None = None  # some of `ENGINES`; None for those that are installed
+    engines: Sequence[str] | None = None  # some of `ENGINES`; None for Keras and those installed
     precisions: Sequence[str] | None = None  # some of `PRECISIONS`; None for all
     everything: bool = False  # whether `RARELY_ASKED` come too where neither of these is given
     batches: Sequence[int] = BATCHES  # how many images a call gets
@@ -73,9 +75,18 @@ class Plan:
         _check_seconds(self.seconds)
 
     @property
+    def keras(self) -> bool:
+        """Whether Keras' own two ways are timed: where it, or nothing, is among the engines.
+
+        Of engines alone neither Keras nor TensorFlow is imported, unless a model needs them.
+        """
+        return self.engines is None or "keras" in self.engines
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The candidates' names, each once, whether or not they turn out to be installed."""
-        return (KERAS, TRACED, *dict.fromkeys(predictor_name(engine) for engine, _ in self.pairs))
+        own = (KERAS, TRACED) if self.keras else ()
+        return (*own, *dict.fromkeys(predictor_name(engine) for engine, _ in self.pairs))
 
     def estimate(self, macs: int | None = None, images: int = GENERATED) -> str:
         """Return about how long the whole command takes, in words, and how that comes about.
@@ -87,10 +98,13 @@ class Plan:
         image = _IMAGE * (macs or _V1_MACS) / _V1_MACS
         rows = (self._row_seconds(batch, image, images) for batch in self.batches)
         each = round(_COMPILING + sum(rows))
-        count = 2 + sum(is_installed(*pair) for pair in self.pairs)
-        total = _STARTING + count * each
+        count = 2 * self.keras + sum(is_installed(*pair) for pair in self.pairs)
+        working_out = images * _IN_NUMPY * image / _IMAGE
+        start = _STARTING if self.keras else round(_WITHOUT_KERAS + working_out)
+        total = start + count * each
         about = f"{total:.0f} s" if total < 120 else f"{total / 60:.0f} minutes"
-        return f"about {about}: {_STARTING:.0f} s to start, then {count} candidates at {each} s"
+        candidates = "candidate" if count == 1 else "candidates"
+        return f"about {about}: {start:.0f} s to start, then {count} {candidates} at {each} s"
 
     def _row_seconds(self, batch: int, image: float, images: int) -> float:
         """Return how long one candidate takes at one batch size, from the seconds an image takes.

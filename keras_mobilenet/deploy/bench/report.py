@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from keras_mobilenet.deploy.bench.machine import Machine, Peak
-from keras_mobilenet.deploy.bench.plan import KERAS, Plan
+from keras_mobilenet.deploy.bench.plan import Plan
 from keras_mobilenet.deploy.bench.timing import Timings
 from keras_mobilenet.deploy.comparison import Difference
 from keras_mobilenet.deploy.engines.processor import Precision
@@ -19,7 +19,7 @@ class Result:
     precision: Precision
     batch: int
     timings: Timings
-    difference: Difference | None  # from Keras; None for another net
+    difference: Difference | None  # from the report's reference; None for another net
 
     @property
     def rate(self) -> float:
@@ -38,6 +38,7 @@ class BenchReport:
     plan: Plan
     names: tuple[str, ...]  # of the candidates that are to come
     images: int  # that outputs were compared on
+    reference: str  # what they were compared with: Keras', or those of the graph in NumPy
     results: tuple[Result, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)  # candidate -> why it is not there
     notes: tuple[str, ...] = ()
@@ -48,9 +49,9 @@ class BenchReport:
         return replace(self, results=(*self.results, result))
 
     def ratio(self, result: Result) -> float:
-        """Return how many times as fast a candidate is as Keras' `predict` at the same batch."""
-        reference = next(r for r in self.results if (r.name, r.batch) == (KERAS, result.batch))
-        return result.rate / reference.rate
+        """Return how many times as fast a candidate is as the first one at the same batch."""
+        first = next(r for r in self.results if r.batch == result.batch)
+        return result.rate / first.rate
 
     def peak_share(self, result: Result) -> float | None:
         """Return the share of the machine's float32 peak, in any precision; None if not known."""

@@ -119,11 +119,19 @@ def _lengths(shape: Any) -> tuple[int | None, ...]:
 def compile_graph(graph: Graph, settings: EngineSettings, samples: Any = None) -> Engine:
     """Return the engine of a graph; for int8 its ranges are taken from `samples`.
 
+    For bfloat16 they tell what its biases make up for, if there are any.
+
     Raises:
         MissingExtraError: OpenVINO, or for int8 NNCF, is not installed.
     """
     if settings.precision == "int8":
         return OpenVINOEngine(int8_of(graph, samples), settings)
+    if settings.precision == "bfloat16" and samples is not None:
+        from keras_mobilenet.deploy.graphs.writers.quantization import (  # noqa: PLC0415
+            bfloat16_graph,
+        )
+
+        graph = bfloat16_graph(simplified(graph), samples)
     return OpenVINOEngine(openvino_of(graph), settings)
 
 

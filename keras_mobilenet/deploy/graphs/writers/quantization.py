@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from keras_mobilenet.deploy.graphs.writers.tflite import fuses, tensor_behind
 _LEVELS = 127  # of a weight on either side of zero
 _CODES = 255  # steps between the least and the largest code of a tensor
 _CORRECTED = ("convolution", "depthwise")
+_FEW = 32  # images, for means alone: each has thousands of pixels
 _IMAGES = 100  # that ranges are taken from: more widen them no further
 # Outputs whose codes LiteRT fixes: 0 to 1 in steps of 1/256.
 _SHARES = ("softmax", "sigmoid")
@@ -72,8 +73,37 @@ def quantized_graph(graph: Graph, samples: npt.NDArray[Any]) -> Quantized:
             codes[tensor_behind(operation)] = SHARES
         elif operation.kind in ("flatten", "pad") and not operation.activation:
             codes[operation.name] = codes[_source(graph, operation)]
-    operations = tuple(_corrected(x, means) for x in graph.operations)
+    operations = tuple(_corrected(x, means, _as_int8) for x in graph.operations)
     return Quantized(replace(graph, operations=operations), codes)
+
+
+def bfloat16_graph(graph: Graph, samples: npt.NDArray[Any]) -> Graph:
+    """Return a simplified graph whose biases make up for what bfloat16 rounds off its kernels.
+
+    Args:
+        graph: What is to be computed, in float32.
+        samples: Inputs that means are taken from, `(count, height, width, channels)`.
+    """
+    means = _Means()
+    for image in evenly_spaced(samples, _FEW):
+        means.add(INPUT, image)
+        for operation, _, after in computed(graph, image):
+            means.add(operation.name, after)
+    operations = tuple(_corrected(x, means, _as_bfloat16) for x in graph.operations)
+    return replace(graph, operations=operations)
+
+
+def _as_bfloat16(operation: Operation) -> Array:
+    """Return a kernel as bfloat16 holds it: the nearest with half as many bits, an even one."""
+    bits = np.ascontiguousarray(operation.kernel, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))
+    return (rounded & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def _as_int8(operation: Operation) -> Array:
+    codes, scales = kernel_codes(operation)
+    shape = operation.kernel.shape[2:] if operation.kind == "depthwise" else (-1,)
+    return np.asarray(codes * scales.reshape(shape))
 
 
 class _Means:
@@ -124,14 +154,14 @@ def kernel_codes(operation: Operation) -> tuple[npt.NDArray[np.int8], Array]:
     return np.rint(kernel / scale).astype(np.int8), scale.reshape(-1)
 
 
-def _corrected(operation: Operation, means: _Means) -> Operation:
+def _corrected(
+    operation: Operation, means: _Means, rounded: Callable[[Operation], Array]
+) -> Operation:
     """Return an operation whose bias makes up for what rounding its kernel adds on average."""
     if operation.kind not in _CORRECTED:
         return operation
-    codes, scales = kernel_codes(operation)
     depthwise = operation.kind == "depthwise"
-    shape = operation.kernel.shape[2:] if depthwise else (-1,)
-    error = codes * scales.reshape(shape) - operation.kernel
+    error = rounded(operation) - operation.kernel
     taps, mean = error.sum(axis=(0, 1), dtype=np.float64), means[operation.inputs[0]]
     shift = (taps * mean[:, None]).reshape(-1) if depthwise else mean @ taps
     bias = 0.0 if operation.bias is None else operation.bias
