@@ -340,7 +340,9 @@ def export_command(
 
 
 def _model(model: str, builder: NetOptions, size: ImageSize, names: list[str] | None) -> Any:
-    if model.endswith(_SUFFIX):
+    of_none = NetOptions(DEFAULT_NET, 1.0), DEFAULT_SIZE
+    tells = Path(model).is_file() and (builder, size) == of_none
+    if model.endswith(_SUFFIX) or tells:  # a file of weights, where no option says its net
         return model
     classes = {"classes": len(names)} if names and model != IMAGENET else {}
     return builder.with_weights(model, size, **classes)

@@ -60,6 +60,18 @@ def test_preprocessing_is_written_into_the_file(folder):
             )
 
 
+def test_a_file_of_weights_tells_its_net_where_no_option_does(folder, shared_data):
+    weights = shared_data / "weights/keras/mobilenet_2_5_224_tf.h5"
+    assert run(str(weights), "m.tflite").exit_code == 0
+    with Predictor("m.tflite") as predictor:
+        assert predictor.input_shape == (224, 224, 3)
+    assert run(str(weights), "m.tflite", "--alpha", "0.25", "--size", "96").exit_code == 0
+    with Predictor("m.tflite") as predictor:
+        assert predictor.input_shape == (96, 96, 3)
+    with pytest.raises(ValueError, match=r"does not fit MobileNet\(alpha=0.5"):
+        run(str(weights), "m.tflite", "--alpha", "0.5")
+
+
 def test_what_cannot_be_exported_is_an_error(folder):
     for arguments, message in (
         (("model.keras", "m.tflite", "--quantize", "int8"), "int8 needs `calibration`"),
