@@ -200,9 +200,9 @@ class _Job:
     @classmethod
     def of(cls, model: Any, predictor: Predictor, listing: Listing) -> Self:
         """Return the job of a model that was opened."""
+        outputs, probabilities = probabilities_of(predictor)  # whether it is a classifier at all
         made_with, info = settings_of(predictor), predictor.info
         truth = truth_of(listing, made_with["width"], info.labels)
-        outputs, probabilities = probabilities_of(predictor)
         settings = {
             "model": predictor.name, "source": info.source, "engine": predictor.engine,
             "precision": predictor.precision, "outputs": outputs, "size": info.size,

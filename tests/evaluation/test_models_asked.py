@@ -138,6 +138,12 @@ def test_names_of_classes_come_from_the_caller_where_the_file_has_none(images, t
     assert found.comparison.second_alone == found.comparison.first_alone == 0
 
 
+def test_a_net_without_a_top_is_no_classifier(shared_data, images):
+    weights = shared_data / "weights/keras/mobilenet_2_5_224_tf_no_top.h5"
+    with pytest.raises(ValueError, match=r"has outputs of shape \(7, 7, 256\)"):
+        evaluate(weights, [(path, "daisy") for path, _ in images])
+
+
 def test_both_models_are_opened_before_the_first_image(deployed, images):
     def asked(*_):
         raise AssertionError("an image was asked for")
