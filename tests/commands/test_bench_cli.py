@@ -156,7 +156,7 @@ def test_command_names_what_it_does_not_know(arguments, message):
 
 
 def test_weights_are_random_and_said_to_be_where_there_are_none(hurried, cache):
-    result = run("--alpha", 0.25, "--size", 32, *SMALL[6:], "--engines", "keras")
+    result = run("--alpha", 0.25, "--size", 32, *SMALL[6:], "--engines", "litert")
     assert "random weights" in result.stdout
     assert "the ImageNet weights are not here" in result.stderr
     assert not _weights_are_here(
@@ -170,10 +170,10 @@ def test_rows_are_in_the_pipe_before_the_command_ends():
         "from keras_mobilenet.deploy.bench import benchmarking\n"
         "benchmarking._Measuring._look_for_drift = lambda *_: os._exit(3)  # and flush nothing\n"
         "from keras_mobilenet.commands.app import app\n"
-        f"app({['bench', *map(str, SMALL), '--engines', 'keras']})\n"
+        f"app({['bench', *map(str, SMALL), '--engines', 'litert']})\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 3
-    assert ended.stdout.splitlines()[-1].startswith("Predictor keras")
+    assert ended.stdout.splitlines()[-1].startswith("Predictor litert")
