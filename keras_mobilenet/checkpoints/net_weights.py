@@ -51,6 +51,7 @@ class Builder:
 
     net: str = DEFAULT_NET
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    guesses: tuple[str, ...] = ()  # arguments that, like the net, give way to what its file says
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,37 @@ def _repository_builder(asked: names.Repository, arguments: Mapping[str, Any]) -
     commit = (source_of(path) or "").partition("@")[2]
     weights = str(replace(asked, revision=commit or asked.revision))
     return Builder(found.net, {**found.arguments, **arguments, "weights": weights})
+
+
+def weights_of(builder: Builder) -> tuple[Builder, NetWeights]:
+    """Return a builder with the net and its values; of a wrong guess, those of its file's own net.
+
+    The file is asked for its net where it does not fit alone: that takes as long as to read it.
+
+    Raises:
+        ValueError: as `net_weights` does, and likewise the errors that it raises.
+    """
+    try:
+        return builder, net_weights(builder)
+    except CheckpointError:
+        own = _of_its_file(builder) if builder.guesses else None
+        if own is None:
+            raise
+    return own, net_weights(own)
+
+
+def _of_its_file(builder: Builder) -> Builder | None:
+    """Return the builder of a file's own net, in what was a guess; None where it has none.
+
+    A file without the top that is wanted has none either.
+    """
+    try:
+        own = builder_of(builder.arguments["weights"])
+    except CheckpointError:
+        return None
+    given = {k: x for k, x in builder.arguments.items() if k not in builder.guesses}
+    topless = not own.arguments["include_top"] and given.get("include_top", True)
+    return None if topless else Builder(own.net, {**own.arguments, **given})
 
 
 def net_weights(builder: Builder) -> NetWeights:

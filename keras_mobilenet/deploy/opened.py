@@ -23,8 +23,8 @@ from keras_mobilenet.checkpoints.net_weights import (
     Builder,
     NetWeights,
     builder_of,
-    net_weights,
     published_builder,
+    weights_of,
 )
 from keras_mobilenet.checkpoints.published.names import is_name
 from keras_mobilenet.checkpoints.writing.model_file import write_model_file
@@ -142,7 +142,8 @@ def _open_net(builder: Builder) -> Opened:
     """Open the net that a builder describes, or a file's, with its weights."""
     if builder.arguments.get("classifier_activation", "softmax") not in (*ACTIVATIONS, None):
         return _open_keras(_built(builder))
-    return _of_weights(net_weights(builder), lambda: _built(builder))
+    builder, weights = weights_of(builder)
+    return _of_weights(weights, lambda: _built(builder))
 
 
 def _of_weights(weights: NetWeights, load: Callable[[], Any] | None) -> Opened:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,12 +13,20 @@ from image_files import write_images
 from test_cli import run
 
 import keras_mobilenet
-from keras_mobilenet import MobileNetV2, MobileNetV4ConvSmall, save_weights, summary
+from keras_mobilenet import (
+    MobileNet,
+    MobileNetV2,
+    MobileNetV4ConvSmall,
+    Predictor,
+    save_weights,
+    summary,
+)
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.train import _score_table
 from keras_mobilenet.deploy.bench import benchmarking
 from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.images.labels import imagenet_classes
+from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.nets.families.registry import FAMILIES
 from keras_mobilenet.training.finetune.probing import ProbeScore
 
@@ -125,8 +134,8 @@ def test_bench_and_export_take_the_net(tmp_path, weights, monkeypatch):
     run("bench", "--model", "none", *V2)
     run("bench", "--model", "none", *SMALL)
     run("export", weights, tmp_path / "net.tflite", *V2)
-    (first, name), (second, another), (builder, _) = given
-    third = open_model(builder).in_keras().model
+    (_, name), (_, another), _ = given
+    first, second, third = (open_model(builder).in_keras().model for builder, _ in given)
     assert name == "MobileNetV2, alpha 0.35, 32 x 32, random weights"
     assert another == "MobileNetV3Small minimalistic, alpha 1, 32 x 32, random weights"
     assert (first.name, second.name) == ("mobilenetv2_0.35_32", "MobileNetV3Small")
@@ -140,3 +149,41 @@ def test_bench_and_export_take_the_net(tmp_path, weights, monkeypatch):
 def test_probe_prints_the_net():
     table = _score_table((ProbeScore("MobileNetV2", 0.35, 96, 0.9, 0.01, 50, 100.0),), "text")
     assert table.splitlines()[1].split() == ["MobileNetV2", "0.35", "96", "90.0", "1.0", "100"]
+
+
+@pytest.fixture(scope="module")
+def parrots(tmp_path_factory):
+    """A V2 of two classes at 64 pixels, as a file of weights that says so."""
+    path = tmp_path_factory.mktemp("weights") / "parrots.safetensors"
+    model = MobileNetV2((64, 64, 3), 0.35, weights=None, classes=2)
+    set_info(model, replace(info_of(model), labels=("ara", "kea")))
+    save_weights(model, path)
+    return path
+
+
+def test_a_file_of_weights_tells_its_net_where_no_option_does(parrots, tmp_path):
+    write_images(tmp_path, 1)
+    (image,) = tmp_path.rglob("*.JPG")
+    told = json.loads(run("classify", "--weights", parrots, "--json", image).stdout)
+    (tmp_path / "names").write_text("ara\nkea\n", encoding="utf-8")
+    options = (*V2[:4], "--size", 64, "--labels", tmp_path / "names")
+    named = json.loads(run("classify", "--weights", parrots, *options, "--json", image).stdout)
+    assert told == named
+    assert {c["name"] for c in told[0]["classes"]} == {"ara", "kea"}
+    to = tmp_path / "m.tflite"
+    assert run("export", parrots, to, "--size", 32).exit_code == 0
+    assert Predictor(to).input_shape == (32, 32, 3)
+
+
+def test_an_option_of_the_net_is_held_against_the_file(parrots, tmp_path):
+    write_images(tmp_path, 1)
+    error = str(run("classify", "--weights", parrots, "--alpha", 0.5, tmp_path).exception)
+    assert "these are the weights of MobileNetV2, alpha=0.35, 2 classes" in error
+
+
+def test_a_file_without_the_top_that_is_wanted_is_said_to_have_none(tmp_path):
+    path = tmp_path / "features.safetensors"
+    save_weights(MobileNet((32, 32, 3), 0.25, weights=None, include_top=False), path)
+    write_images(tmp_path, 1)
+    error = str(run("classify", "--weights", path, tmp_path).exception)
+    assert "The file was made with alpha=0.25, depth_multiplier=1, no top." in error

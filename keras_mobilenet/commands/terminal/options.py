@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,7 @@ from keras_mobilenet.errors import plain
 from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
 from keras_mobilenet.nets import net
+from keras_mobilenet.nets.arguments import IMAGENET
 from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.families.registry import BY_KEY, family
 from keras_mobilenet.nets.net import Size as PixelSize
@@ -173,13 +174,21 @@ class NetOptions:
         """Return the net of some weights for what needs no Keras model.
 
         What weights on the hub, or in a folder for it, tell of their net goes for it, but for what
-        an option says.
+        an option says. So does what a file tells, where no option names a net.
         """
         named, chosen = _named(weights), self.of_weights(weights)
         *lengths, channels = named.arguments["input_shape"] if named else (*size.lengths, 3)
         shape = (*(lengths if size is DEFAULT_SIZE else size.lengths), channels)
         given = {**named.arguments, **others} if named else {"weights": weights, **others}
-        return chosen.builder(shape, **{k: x for k, x in given.items() if k not in _OF_BUILDER})
+        builder = chosen.builder(shape, **{k: x for k, x in given.items() if k not in _OF_BUILDER})
+        if named or not self.is_guess(weights):
+            return builder
+        known = () if size is DEFAULT_SIZE else ("input_shape",)
+        return replace(builder, guesses=tuple(n for n in _OF_BUILDER if n not in known))
+
+    def is_guess(self, weights: str) -> bool:
+        """Return whether a file of weights is to tell its net: no option does."""
+        return self == NetOptions(DEFAULT_NET, 1.0) and weights != IMAGENET
 
 
 def size_of_weights(size: ImageSize, weights: str) -> ImageSize:
@@ -318,7 +327,7 @@ class Job:
     weights: Annotated[
         str,
         typer.Option(
-            help=f"'imagenet', {PUBLISHED_NAME}, or a file of weights.",
+            help=f"'imagenet', {PUBLISHED_NAME}, or a file of weights, which tells its net.",
             autocompletion=completion.model,
         ),
     ] = "imagenet"
