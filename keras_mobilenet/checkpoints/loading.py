@@ -34,6 +34,7 @@ from keras_mobilenet.formats.arrays import (
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.registry import open_checkpoint, unpacked_limit
 from keras_mobilenet.images.model_info import ModelInfo, info_from
+from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.nets.families.registry import family, net_with_arrays, recognise
 from keras_mobilenet.nets.net import KERAS, Net, Origin, Shape
 
@@ -134,7 +135,8 @@ def info_in(path: str | PathLike[str], checkpoint: Checkpoint) -> ModelInfo | No
     if checkpoint.info is not None:
         with about_file(path, "Save the weights again."):
             info = info_from(checkpoint.info)
-        return replace(info, source=source or info.source)
+            preprocessing = _of_net(info.preprocessing, checkpoint.scaling)
+        return replace(info, preprocessing=preprocessing, source=source or info.source)
     if checkpoint.foreign:
         from keras_mobilenet.checkpoints.published.settings import info_beside  # noqa: PLC0415
 
@@ -143,6 +145,17 @@ def info_in(path: str | PathLike[str], checkpoint: Checkpoint) -> ModelInfo | No
     if origin is None or family(origin.net).publisher == KERAS:
         return None
     return ModelInfo(preprocessing=None, source=source)
+
+
+def _of_net(known: Preprocessing | None, scaling: tuple[Any, Any] | None) -> Preprocessing | None:
+    """Return what pixels become before a net whose file scales its input itself."""
+    if known is None or scaling is None:
+        return known
+    numbers = (np.asarray(x, np.float64).ravel().tolist() for x in scaling)
+    try:
+        return known.then(Preprocessing(*(x[0] if len(x) == 1 else tuple(x) for x in numbers)))
+    except ValueError as error:
+        raise CheckpointError(f"its graph scales its input as no net does ({error})") from error
 
 
 def read_values(

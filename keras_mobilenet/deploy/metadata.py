@@ -105,7 +105,7 @@ def _read(path: str) -> str | None:
     if os.path.isdir(path):
         return _read_extra(Path(path) / _EXTRA / MEMBER)
     if path.endswith(".tflite"):
-        return _read_zip(path)
+        return zip_files.text_in(path, MEMBER, MAX_BYTES)
     if path.endswith(".onnx"):
         return onnx_check.metadata(path, KEY, MAX_BYTES)
     return _read_xml(path)
@@ -117,15 +117,6 @@ def _read_extra(file: Path) -> str | None:
     if check_file(file, "Export the model again.") > MAX_BYTES:
         raise CheckpointError(f"{file.name} has more than {MAX_BYTES:,} bytes")
     return file.read_text(encoding="utf-8", errors="replace")
-
-
-def _read_zip(path: str) -> str | None:
-    if not zipfile.is_zipfile(path):
-        return None
-    with zip_files.opened(path) as archive:
-        if MEMBER not in archive.namelist():
-            return None
-        return zip_files.text(archive, archive.getinfo(MEMBER), MAX_BYTES)
 
 
 def _read_xml(path: str) -> str | None:

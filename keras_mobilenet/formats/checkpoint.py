@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.arrays import ArrayLike
@@ -24,8 +24,10 @@ class Checkpoint:
         notes: What the reader did to the values, such as dequantising them.
         candidates: By names of nets, the conventions of which one is the source's, where the file
             does not tell which.
-        info: What a file of ours says of its net's input and outputs: the text of a `ModelInfo`,
-            as read; None where there is none.
+        info: What a file of ours says of its input and outputs: the text of a `ModelInfo`, as
+            read; None where there is none.
+        scaling: What the file's graph multiplies its input by ahead of the net, and what it adds
+            then; None where the net takes the input as it is.
         foreign: Whether it comes from where nets take something else than Keras' -1 to 1, or may.
     """
 
@@ -36,11 +38,16 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     candidates: Mapping[str, Conventions] = field(default_factory=dict)
     info: str | None = None
+    scaling: tuple[Any, Any] | None = None
     foreign: bool = False
 
 
 WRITER = "keras_mobilenet"  # the value of "format" in files that we wrote
 INFO = "info"  # under which these hold the text of a `ModelInfo`
+# Where an exported file has it: in its metadata, or as a file in an archive behind it.
+EXPORTED_INFO, EXPORTED_MEMBER = WRITER, f"{WRITER}.json"
+NET_MEMBER = f"{WRITER}_net.json"  # in a `.keras` file, where that text is of the net within
+INFO_BYTES = 16 << 20  # at most: a million classes with short names
 
 
 def describe(

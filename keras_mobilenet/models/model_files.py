@@ -18,6 +18,7 @@ import keras
 
 from keras_mobilenet.errors import CheckpointError, about_file, fault
 from keras_mobilenet.files import check_file, replacing
+from keras_mobilenet.formats.checkpoint import NET_MEMBER
 from keras_mobilenet.formats.keras import zip_files
 from keras_mobilenet.images.labels import imagenet_classes
 from keras_mobilenet.images.model_info import (
@@ -116,6 +117,8 @@ def set_info(model: Any, info: ModelInfo) -> None:
 def save_model(model: Any, path: str | PathLike[str]) -> None:
     """Save a model and its info as `.keras`, which plain Keras opens too.
 
+    What the net within takes is told beside it, for whoever takes the file for its weights.
+
     Raises:
         ValueError: `path` does not end in `.keras`.
         OSError: the file cannot be written; what was at `path` is as it was.
@@ -126,6 +129,9 @@ def save_model(model: Any, path: str | PathLike[str]) -> None:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(MEMBER, info_of(model).to_text())
+            of_net = info_of_net(model)
+            if of_net is not None:
+                archive.writestr(NET_MEMBER, of_net.to_text())
 
 
 def load_model(path: str | PathLike[str]) -> keras.Model:

@@ -16,6 +16,7 @@ from keras_mobilenet import (
     MobileNetV4ConvSmall,
     Predictor,
     convert_weights,
+    export,
     inspect_weights,
     load_weights,
     preprocessing_of,
@@ -23,16 +24,22 @@ from keras_mobilenet import (
     save_weights,
     set_preprocessing,
 )
-from keras_mobilenet.checkpoints.net_weights import builder_of, net_weights
+from keras_mobilenet.checkpoints.loading import info_in
+from keras_mobilenet.checkpoints.net_weights import Builder, builder_of, net_weights
+from keras_mobilenet.checkpoints.writing.model_file import write_model_file
 from keras_mobilenet.deploy.opened import open_model
 from keras_mobilenet.errors import CheckpointError
+from keras_mobilenet.formats.keras.model_config import ModelSettings
+from keras_mobilenet.formats.registry import open_checkpoint
 from keras_mobilenet.images.model_info import ModelInfo
 from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, PIXELS, Preprocessing
-from keras_mobilenet.models.model_files import info_of, set_info
+from keras_mobilenet.models.model_files import info_of, load_model, save_model, set_info
+from keras_mobilenet.nets.families.registry import FAMILIES
 
 OWN = Preprocessing((0.02, 0.03, 0.04), (-1.0, -2.0, -3.0))
 INFO = ModelInfo((64, 64), 0.9, OWN, ("one", "two", "three"))
 SUFFIXES = (".safetensors", ".weights.h5", ".h5")
+SMALL = {"input_shape": (64, 64, 3), "alpha": 0.25, "classes": 3}
 formats = pytest.mark.parametrize("suffix", SUFFIXES)
 
 
@@ -97,6 +104,56 @@ def test_what_is_left_to_do_before_a_layer_that_scales_leads_to_the_same(tmp_pat
     save_weights(scaling, tmp_path / "again.safetensors")
     again = net_weights(builder_of(tmp_path / "again.safetensors")).info
     assert again.preprocessing.is_close(OWN)
+
+
+@pytest.mark.parametrize("builder", [MobileNet, MobileNetV4ConvSmall])
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_an_exported_file_is_taken_for_its_weights_with_what_its_net_takes(
+    builder, suffix, pixels, tmp_path
+):
+    path = tmp_path / f"x{suffix}"
+    net = net_weights(Builder(builder_key(builder), {**SMALL, "weights": "random"}))
+    export(replace(net, saved=INFO), path, include_preprocessing=pixels)
+    found = net_weights(builder_of(path)).info
+    assert replace(found, preprocessing=OWN) == INFO
+    # Float32's rounding of what the graph multiplies by.
+    assert np.allclose(found.preprocessing.scale, OWN.scale, rtol=1e-6)
+    assert found.preprocessing.offset == OWN.offset
+
+
+def builder_key(builder):
+    return next(family.key for family in FAMILIES if family.name == builder.__name__)
+
+
+@pytest.mark.parametrize("options", [{}, {"include_preprocessing": True}])
+def test_a_whole_model_is_taken_for_its_weights_with_what_its_net_takes(options, tmp_path):
+    saved(tmp_path / "x.safetensors")
+    model = small(weights=tmp_path / "x.safetensors", **options)
+    save_model(model, tmp_path / "x.keras")
+    assert net_weights(builder_of(tmp_path / "x.keras")).info.preprocessing.is_close(OWN)
+    again = small(weights=tmp_path / "x.keras")
+    assert preprocessing_of(again).is_close(OWN)
+    assert info_of(again).labels == INFO.labels
+    assert info_of(load_model(tmp_path / "x.keras")) == info_of(model)
+
+
+def test_so_is_a_whole_model_that_was_written_without_keras(tmp_path):
+    saved(tmp_path / "x.safetensors")
+    net = net_weights(builder_of(tmp_path / "x.safetensors"))
+    write_model_file(
+        tmp_path / "x.keras", net.net, net.arrays, name="x", size=(64, 64), info=net.info,
+        settings=ModelSettings(net.conventions, 0.99, "softmax"),
+    )  # fmt: skip
+    assert net_weights(builder_of(tmp_path / "x.keras")).info.preprocessing.is_close(OWN)
+
+
+def test_a_graph_that_scales_its_input_by_nothing_is_told(tmp_path):
+    saved(tmp_path / "x.safetensors")
+    with open_checkpoint(tmp_path / "x.safetensors") as checkpoint:
+        wrong = replace(checkpoint, scaling=(0.0, 1.0))
+        with pytest.raises(CheckpointError, match="scales its input as no net does.*\nSave"):
+            info_in(tmp_path / "x.safetensors", wrong)
 
 
 def test_a_base_without_a_top_takes_the_scaling_and_no_names(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_mobilenet.checkpoints.writing.weights_file import add_keras_layers
 from keras_mobilenet.files import replacing
+from keras_mobilenet.formats.checkpoint import NET_MEMBER
 from keras_mobilenet.formats.keras import keras_archive
 from keras_mobilenet.formats.keras.model_config import ModelSettings, model_config
 from keras_mobilenet.images.model_info import MEMBER, ModelInfo
@@ -57,3 +58,5 @@ def write_model_file(
         archive.writestr(keras_archive.CONFIG, json.dumps(config))
         archive.writestr(keras_archive.MEMBER, weights.getvalue())
         archive.writestr(MEMBER, info.to_text())
+        if info.preprocessing is not None:  # no layer of these nets scales pixels
+            archive.writestr(NET_MEMBER, info.to_text())

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.formats.checkpoint import Checkpoint
+from keras_mobilenet.formats.checkpoint import INFO_BYTES, NET_MEMBER, Checkpoint
 from keras_mobilenet.formats.keras import keras_h5, legacy_h5, zip_files
 
 NAME = ".keras"
@@ -36,8 +36,9 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     """Yield the checkpoint in the archive at `path`, if it unpacks to `max_bytes` at most."""
     name, content = _member(path, max_bytes)
     if name == MEMBER:
+        info = zip_files.text_in(path, NET_MEMBER, INFO_BYTES)
         with keras_h5.opened(io.BytesIO(content), "Keras 3 archive") as checkpoint:
-            yield checkpoint
+            yield replace(checkpoint, info=info)
         return
     reader = legacy_h5 if legacy_h5.is_layout(io.BytesIO(content)) else keras_h5
     with reader.read(io.BytesIO(content), max_bytes) as checkpoint:

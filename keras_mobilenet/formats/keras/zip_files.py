@@ -41,6 +41,21 @@ def content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -
         return file.read(max_bytes + 1)
 
 
+def text_in(path: str, name: str, max_bytes: int) -> str | None:
+    """Return the text of a member of the archive in a file, or behind what else the file holds.
+
+    None where there is no archive, or no such member in it.
+
+    Raises:
+        CheckpointError: the archive is damaged, or the text has more than `max_bytes`.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    with opened(path) as archive:
+        there = name in archive.namelist()
+        return text(archive, archive.getinfo(name), max_bytes) if there else None
+
+
 def text(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> str:
     """Return a member's text, which may have `max_bytes` at most."""
     packed = content(archive, member, max_bytes)

@@ -11,6 +11,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
 
+import numpy as np
+
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.nets.conventions import Padding, Zeros
 from keras_mobilenet.nets.families import v1
@@ -23,7 +25,30 @@ Value = Hashable
 ADDED, MULTIPLIED = "ADD", "MUL"
 _JOINING = {"Add": ADDED, "Multiply": MULTIPLIED}
 DENSE = "Dense"
+Scaling = tuple[Any, Any]  # what an input is multiplied by, and what is added then
+_TO_MINUS_ONE: Scaling = (1 / 127.5, -1.0)  # of pixels
 RESCALED = "its graph scales pixels to -1 to 1 itself: its weights take what that makes"
+
+
+def rounded_scaling(scaling: Scaling | None) -> Scaling | None:
+    """Return the scaling to -1 to 1 in place of one that is it but for rounding; others as is."""
+    if scaling is None:
+        return None
+    near = (np.allclose(x, y, rtol=1e-5) for x, y in zip(scaling, _TO_MINUS_ONE, strict=True))
+    return _TO_MINUS_ONE if all(near) else scaling
+
+
+def scaling_notes(scaling: Scaling | None) -> tuple[str, ...]:
+    """Return what there is to say of a graph that scales its input itself."""
+    if scaling is None:
+        return ()
+    if scaling is _TO_MINUS_ONE:
+        return (RESCALED,)
+    by, and_adds = (", ".join(f"{n:g}" for n in np.atleast_1d(x)) for x in scaling)
+    return (
+        f"its graph multiplies the input by {by} and adds {and_adds} itself: its weights take "
+        "what that makes",
+    )
 
 
 class Step(Protocol):

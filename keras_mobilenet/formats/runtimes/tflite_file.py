@@ -18,8 +18,15 @@ import numpy as np
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.files import bounded_content
 from keras_mobilenet.formats.arrays import ArrayLike, Lazy, folded_batch_norm, shapes_of
-from keras_mobilenet.formats.checkpoint import Checkpoint
-from keras_mobilenet.formats.runtimes.known_nets import Candidate, activations_of, held_net
+from keras_mobilenet.formats.checkpoint import EXPORTED_MEMBER, INFO_BYTES, Checkpoint
+from keras_mobilenet.formats.keras import zip_files
+from keras_mobilenet.formats.runtimes.known_nets import (
+    Candidate,
+    activations_of,
+    held_net,
+    rounded_scaling,
+    scaling_notes,
+)
 from keras_mobilenet.formats.runtimes.tflite_model import (
     Graph,
     Quantization,
@@ -72,7 +79,7 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     graph = parse(bounded_content(path, max_bytes))
     with faults():
         checkpoint = _checkpoint(graph)
-    yield checkpoint
+    yield replace(checkpoint, info=zip_files.text_in(path, EXPORTED_MEMBER, INFO_BYTES))
 
 
 def _checkpoint(graph: Graph) -> Checkpoint:
@@ -89,7 +96,8 @@ def _checkpoint(graph: Graph) -> Checkpoint:
             activation=_activation(graph, net.net, layers, walk.steps),
         ),
         background=top is not None and tuple(top.shape) == (BACKGROUND_CLASSES,),
-        notes=(*_notes(walk), *walk.notes),
+        notes=(*_notes(walk), *scaling_notes(rounded_scaling(walk.scaling))),
+        scaling=rounded_scaling(walk.scaling),
     )
 
 

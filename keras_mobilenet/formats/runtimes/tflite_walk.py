@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isclose, prod
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.runtimes.known_nets import (
@@ -11,7 +14,7 @@ from keras_mobilenet.formats.runtimes.known_nets import (
     DENSE,
     INPUT,
     MULTIPLIED,
-    RESCALED,
+    Scaling,
     Value,
 )
 from keras_mobilenet.formats.runtimes.tflite_model import Graph, Operator, Tensor
@@ -21,11 +24,10 @@ FULLY_CONNECTED = "FULLY_CONNECTED"
 _KINDS = {"CONV_2D": "Conv2D", "DEPTHWISE_CONV_2D": "DepthwiseConv2D", FULLY_CONNECTED: DENSE}
 _JOINING = {ADDED, MULTIPLIED}
 _ACTIVATIONS = {"RELU", "RELU6", "HARD_SWISH", "SOFTMAX", "LOGISTIC"}
-_MOVING = {"QUANTIZE", "DEQUANTIZE"}  # changes no value
+_MOVING = {"CAST", "QUANTIZE", "DEQUANTIZE"}  # changes no value
 _POOLS = {"MEAN", "AVERAGE_POOL_2D"}
 _FLATTENING = {"RESHAPE", "SQUEEZE"}
 _SHAPES = {"SHAPE", "STRIDED_SLICE", "PACK"}  # work out the shape of a RESHAPE
-_RESCALING = {"MUL": 1 / 127.5, "ADD": -1.0}  # of pixels, in the graph of a net that takes them
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Walk:
     constants: dict[int, Tensor] = field(default_factory=dict)  # float16, behind a DEQUANTIZE
     values: dict[int, Value] = field(default_factory=dict)  # of tensors that the net computes
     pads: dict[int, tuple[Zeros, Zeros]] = field(default_factory=dict)  # around some of these
-    notes: tuple[str, ...] = ()
+    scaling: Scaling | None = None  # of the input; None: the net takes it as it is
 
     def tensor(self, number: int) -> Tensor:
         """Return a tensor, with a constant's values."""
@@ -133,15 +135,24 @@ def _constant(walk: Walk, operator: Operator, image: int) -> None:
     """Take a sum or product with a constant: of an input that is rescaled, or a gate's."""
     other = next((number for number in operator.inputs if number != image), image)
     constant, taken = walk.tensor(other).values, walk.values[image]
-    if constant is None or constant.size != 1 or operator.options.get("FusedActivationFunction"):
+    if constant is None or operator.options.get("FusedActivationFunction"):
         raise _another(walk, operator)
-    number = float(constant.reshape(-1)[0])
-    if taken == INPUT and isclose(number, _RESCALING[operator.name], rel_tol=1e-5):
-        walk.notes = (RESCALED,)
-    elif isinstance(taken, int) and constant.dtype.kind == "f":
-        walk.steps[taken].behind.append(f"{operator.name} {number:.6f}")
+    numbers, channels = constant.reshape(-1), walk.tensor(image).shape[-1]
+    is_float = constant.dtype.kind == "f" and np.isfinite(numbers).all()
+    if taken == INPUT and is_float and numbers.size in (1, channels):
+        walk.scaling = _scaled(walk.scaling, operator.name, numbers.astype(np.float64))
+    elif isinstance(taken, int) and is_float and numbers.size == 1:
+        walk.steps[taken].behind.append(f"{operator.name} {float(numbers[0]):.6f}")
     else:
         raise _another(walk, operator)
+
+
+def _scaled(before: Scaling | None, name: str, numbers: npt.NDArray[np.float64]) -> Scaling:
+    """Return a scaling with one more sum or product behind it."""
+    scale, offset = before or (np.ones(1), np.zeros(1))
+    if name == ADDED:
+        return scale, offset + numbers
+    return scale * numbers, offset * numbers
 
 
 def _is_pooled(walk: Walk, number: int) -> bool:

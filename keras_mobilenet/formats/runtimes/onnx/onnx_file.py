@@ -25,14 +25,14 @@ from keras_mobilenet.formats.arrays import (
     folded_batch_norm,
     shapes_of,
 )
-from keras_mobilenet.formats.checkpoint import Checkpoint
+from keras_mobilenet.formats.checkpoint import EXPORTED_INFO, Checkpoint
 from keras_mobilenet.formats.plain.pytorch_names import axes
 from keras_mobilenet.formats.runtimes.known_nets import (
     DENSE,
-    RESCALED,
     Candidate,
     activations_of,
     held_net,
+    scaling_notes,
 )
 from keras_mobilenet.formats.runtimes.onnx import onnx_padding
 from keras_mobilenet.formats.runtimes.onnx.curves import GATE_OF_SUM, SIGMOID
@@ -64,7 +64,8 @@ def read(path: str, max_bytes: int) -> Iterator[Checkpoint]:
     graph = parsed(model.graph)
     walk = Walk(graph)
     foreign = model.producer_name == _PYTORCH and walk.scaling is None
-    yield replace(_checkpoint(graph, walk), foreign=foreign)
+    info = next((x.value for x in model.metadata_props if x.key == EXPORTED_INFO), None)
+    yield replace(_checkpoint(graph, walk), foreign=foreign, info=info)
 
 
 def _model(path: str, max_bytes: int) -> Any:
@@ -101,21 +102,8 @@ def _checkpoint(graph: Graph, walk: Walk) -> Checkpoint:
         arrays,
         Conventions(epsilon, padding, activation),
         background,
-        (*notes, *_scaling_notes(walk)),
-    )
-
-
-def _scaling_notes(walk: Walk) -> tuple[str, ...]:
-    """Return what there is to say of a graph that scales its input itself."""
-    if walk.scaling is None:
-        return ()
-    scale, offset = walk.scaling
-    if np.allclose(scale, 1 / 127.5, rtol=1e-5) and np.allclose(offset, -1, rtol=1e-5):
-        return (RESCALED,)
-    by, and_adds = (", ".join(f"{n:g}" for n in np.atleast_1d(x)) for x in (scale, offset))
-    return (
-        f"its graph multiplies the input by {by} and adds {and_adds} itself: its weights take "
-        "what that makes",
+        (*notes, *scaling_notes(walk.scaling)),
+        scaling=walk.scaling,
     )
 
 

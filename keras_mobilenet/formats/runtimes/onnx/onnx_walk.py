@@ -14,7 +14,14 @@ import numpy as np
 
 from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.arrays import ArrayLike
-from keras_mobilenet.formats.runtimes.known_nets import ADDED, DENSE, INPUT, MULTIPLIED, Value
+from keras_mobilenet.formats.runtimes.known_nets import (
+    ADDED,
+    DENSE,
+    INPUT,
+    MULTIPLIED,
+    Value,
+    rounded_scaling,
+)
 from keras_mobilenet.formats.runtimes.onnx import curves
 from keras_mobilenet.formats.runtimes.onnx.curves import BINARY, POINTS, UNARY, Curve
 from keras_mobilenet.formats.runtimes.onnx.onnx_graph import Graph, Operation
@@ -173,7 +180,7 @@ class Walk:
     def _check_scaling(self, tensor: _Tensor) -> None:
         if tensor.curve is POINTS:
             return
-        self.scaling = curves.scaling(tensor.curve)
+        self.scaling = rounded_scaling(curves.scaling(tensor.curve))
         if self.scaling is None:
             raise CheckpointError("the graph changes its input in a way that no MobileNet does")
 
