@@ -51,7 +51,11 @@ WAYS = {
     "as PyTorch pads": {"input_shape": (65, 64, 3), "padding": "symmetric", "epsilon": 1e-5},
     "SAME, pixels": {"input_shape": (65, 64, 3), "padding": "same", "include_preprocessing": True},
     "features": {"input_shape": (64, 64, 3), "include_top": False, "pooling": "max"},
-    "dense": {"input_shape": (64, 64, 3), "include_top": False, "output_stride": 8},
+    "dense, any size": {
+        "input_shape": (None, None, 3),
+        "include_top": False,
+        "output_stride": 8,
+    },
 }
 
 

@@ -137,9 +137,13 @@ class Graph:
         return shapes
 
     def zeros_of(self, operation: Operation) -> Pads | None:
-        """Return the zeros around what an operation takes; None: SAME, and a length is unknown."""
+        """Return the zeros around what an operation takes; None: they depend on a length unknown.
+
+        Without a stride SAME puts as many around any length. ONNX Runtime refuses SAME where a
+        kernel is dilated.
+        """
         lengths = self.shapes[operation.inputs[0]][:2]
-        if operation.pads is None and None in lengths:
+        if operation.pads is None and operation.stride > 1 and None in lengths:
             return None
         height, width = (operation.zeros(axis, n or 0) for axis, n in enumerate(lengths))
         return height, width
