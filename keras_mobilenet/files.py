@@ -50,6 +50,12 @@ def check_file(path: str | PathLike[str], remedy: str) -> int:
         raise CheckpointError(fault(path, f"the file cannot be read ({error}).", remedy)) from error
 
 
+def model_within(folder: str | PathLike[str]) -> str | None:
+    """Return which file to pass in the place of a run's or a page's folder; None for others."""
+    paths = (os.path.join(folder, name) for name in _MODELS)
+    return next((f"Pass the model in it, {path}." for path in paths if os.path.isfile(path)), None)
+
+
 def bounded_content(path: str, max_bytes: int) -> bytes:
     """Return what is in a file of `max_bytes` at most.
 

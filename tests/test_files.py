@@ -1,5 +1,7 @@
 """Files written whole or not at all, whatever fails and whoever else writes."""
 
+import errno
+import io
 import os
 import stat
 import subprocess
@@ -11,7 +13,14 @@ import pytest
 
 from keras_mobilenet import files
 from keras_mobilenet.deploy.graphs.staging import staged
-from keras_mobilenet.files import briefly_locked, fcntl, replacing, temporary_folder, temporary_name
+from keras_mobilenet.files import (
+    briefly_locked,
+    faults_of_writing,
+    fcntl,
+    replacing,
+    temporary_folder,
+    temporary_name,
+)
 
 
 def write(path, text="new"):
@@ -50,6 +59,20 @@ def test_a_link_is_followed(tmp_path):
         write(link, text)
         assert link.is_symlink()
         assert real.read_text() == text
+
+
+def test_a_disk_with_a_little_room_left_is_a_full_one(tmp_path, monkeypatch):
+    class Small(io.BytesIO):
+        def write(self, content):
+            room = 1000 - self.tell()
+            if not room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content[:room])
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Small())
+    full = pytest.raises(OSError, match="No space left on device.*model.xml")
+    with full, faults_of_writing(str(tmp_path / "model.xml")):
+        raise RuntimeError("basic_ios::clear: iostream error")  # OpenVINO's words for it
 
 
 def test_the_first_error_is_the_one_that_is_raised(tmp_path):
