@@ -20,6 +20,7 @@ from typing import Any
 from keras_mobilenet.errors import CheckpointError, DownloadError, fault
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MODELS = ("model.keras", "model.tflite")  # in the folder of a run, and in that of a page
 
 
 def integrity(content: bytes, algorithm: str) -> str:
@@ -39,6 +40,8 @@ def check_file(path: str | PathLike[str], remedy: str) -> int:
     """
     try:
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise CheckpointError(fault(path, "this is a folder.", model_within(path) or remedy))
         if not stat.S_ISREG(status.st_mode):
             raise CheckpointError(fault(path, "this is not a file.", remedy))
         with open(path, "rb"):
@@ -207,7 +210,9 @@ def _code_of_probe(path: str) -> int | None:
     """Return the number of the error that writing beside a file ends in: some libraries hide it."""
     try:
         with tempfile.TemporaryFile(dir=os.path.dirname(path) or ".", buffering=0) as file:
-            file.write(bytes(_PROBE))
+            left = memoryview(bytes(_PROBE))
+            while left:  # what still has room is written without an error
+                left = left[file.write(left) :]
     except OSError as error:
         return error.errno if error.errno in _REASONS else None
     return None

@@ -2,6 +2,7 @@ import gzip
 import io
 import os
 import pickle
+import re
 import zipfile
 
 import h5py
@@ -35,7 +36,7 @@ def a_link_to_itself(path):
 
 NO_FILES = [
     pytest.param(lambda path: None, "cannot be read .*No such file", id="missing"),
-    pytest.param(a_folder, "this is not a file", id="folder"),
+    pytest.param(a_folder, "this is a folder", id="folder"),
     pytest.param(os.mkfifo, "this is not a file", id="fifo"),
     pytest.param(lambda path: path.symlink_to("/dev/zero"), "this is not a file", id="dev_zero"),
     pytest.param(a_dangling_link, "cannot be read .*No such file", id="dangling_link"),
@@ -48,6 +49,12 @@ NO_FILES = [
 def test_what_is_no_file_is_refused_without_blocking(refuse, tmp_path, make, match):
     make(tmp_path / "x.h5")
     refuse(tmp_path / "x.h5", match)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.tflite"])
+def test_the_model_in_a_runs_or_pages_folder_is_named(refuse, tmp_path, name):
+    (tmp_path / name).touch()
+    refuse(tmp_path, f"this is a folder.\nPass the model in it, {re.escape(str(tmp_path / name))}")
 
 
 @pytest.mark.parametrize("name", ["a\0b.h5", "x" * 300, "missing/x.h5"])

@@ -257,9 +257,9 @@ def test_a_truncated_json_is_refused(refuse, folder, share):
 
 def test_a_folder_without_a_model_is_refused_without_blocking(refuse, folder):
     (folder / "model.json").unlink()
-    refuse(folder, "this is not a file")
+    refuse(folder, "this is a folder")
     os.mkfifo(folder / "model.json")
-    refuse(folder, "this is not a file")
+    refuse(folder, "this is a folder")
 
 
 # Bad shards
