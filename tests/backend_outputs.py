@@ -171,6 +171,8 @@ def exported(folder):
         for engine in ("litert", "onnxruntime", "openvino"):
             with Predictor(model, engine=engine) as predictor:
                 yield f"compiled {engine}", predictor.predict(x)
+    if keras.backend.backend() != "tensorflow":
+        assert "tensorflow" not in sys.modules, "TensorFlow was imported"
 
 
 def refused(*arguments, **_):
@@ -200,10 +202,10 @@ def outputs(folder, data):
         assert all(map(np.array_equal, again.get_weights(), plain.get_weights())), end
     on_tensorflow = keras.backend.backend() == "tensorflow"
     yield "channels first", plain.predict_on_batch(X) if on_tensorflow else channels_first(plain)
+    yield from exported(folder)
     yield from fitted(folder)
     yield from finetuned(folder)
     yield from family(folder)
-    yield from exported(folder)
     for name in ("plain", "multiplied"):
         yield f"folded {name}", fold_batch_norm(models[name]).predict_on_batch(X)
     if data is not None:

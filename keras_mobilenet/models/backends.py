@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,24 @@ def inferred(model: Any, inputs: Any) -> Any:
     if isinstance(getattr(model, "input", None), list) and not isinstance(inputs, list):
         inputs = [inputs]  # else Keras warns
     return model(inputs, training=False) if is_tensorflow() else model.predict_on_batch(inputs)
+
+
+@contextmanager
+def tensorflow_left_out() -> Iterator[None]:
+    """Keep Keras from importing TensorFlow for a configuration, under another backend.
+
+    It looks for TensorFlow's shapes in everything that it serializes; where TensorFlow is not
+    imported, there are none. That import would take many times as long as an export.
+    """
+    lazy = getattr(sys.modules.get("keras.src.saving.serialization_lib"), "tf", None)
+    if "tensorflow" in sys.modules or getattr(lazy, "_available", True) is not None:
+        yield
+        return
+    vars(lazy)["_available"] = False
+    try:
+        yield
+    finally:
+        vars(lazy)["_available"] = None
 
 
 def import_tensorflow(feature: str, remedy: str = "") -> Any:

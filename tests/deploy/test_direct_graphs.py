@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 from deploy_nets import random_images, settle
+from keras.src.saving import serialization_lib
+from keras.src.utils.module_utils import LazyModule
 from ml_dtypes import bfloat16
 
 from keras_mobilenet import Predictor, export
@@ -133,6 +135,16 @@ def test_what_rounding_takes_from_a_folded_window_stays_in_its_sum(made):
             errors[name] += [abs(np.sum(rounded - exact, (0, 1))).mean() / abs(exact).mean()]
     # Half the last digit of the least value of nine stays, in place of nine halves of theirs.
     assert np.mean(errors["kept"]) < 0.2 * np.mean(errors["plain"])
+
+
+def test_tensorflow_is_not_imported_for_what_keras_looks_for_in_a_configuration(monkeypatch):
+    model = build_net("mobilenet", weights=None, input_shape=(32, 32, 3), alpha=0.25)
+    lazy = LazyModule("tensorflow")
+    monkeypatch.setattr(lazy, "initialize", lambda: pytest.fail("it was imported"))
+    monkeypatch.setattr(serialization_lib, "tf", lazy)
+    monkeypatch.delitem(sys.modules, "tensorflow")  # as under another backend
+    assert graph_of_model(model).classifies
+    assert lazy._available is None  # Keras may look for it again, for others
 
 
 def operators(content):

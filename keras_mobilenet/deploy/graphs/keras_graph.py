@@ -73,6 +73,8 @@ def graph_of_model(model: Any) -> Graph:
     Raises:
         UnknownLayerError: it holds none, or more than is known here.
     """
+    from keras_mobilenet.models.backends import tensorflow_left_out  # noqa: PLC0415 - Keras
+
     if find_net(model) is None:
         raise UnknownLayerError("it holds no MobileNet")
     arrays: dict[str, ArrayLike] = {}
@@ -83,7 +85,7 @@ def graph_of_model(model: Any) -> Graph:
                 raise UnknownLayerError(f"two layers have a weight of the name {name}")
             arrays[name] = variable
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tensorflow_left_out():
             warnings.simplefilter("ignore")  # of what cannot be saved; that is refused below
             config = json.loads(model.to_json())
     except Exception as error:  # a user's layer may raise anything

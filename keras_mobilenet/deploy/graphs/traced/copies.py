@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_mobilenet.models.backends import tensorflow_left_out
 from keras_mobilenet.models.cuts import inputs_of
 
 FLOAT32 = "float32"
@@ -28,7 +29,7 @@ def view_of(model: Any) -> keras.Model:
 
 def config_of(operation: Any) -> dict[str, Any]:
     """Return the configuration of a layer or a model, which is not going to be saved."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tensorflow_left_out():
         warnings.filterwarnings("ignore", ".*serialized includes a `lambda`")
         config: dict[str, Any] = operation.get_config()
     return config
