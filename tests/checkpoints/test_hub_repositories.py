@@ -221,7 +221,7 @@ def test_fetch_of_a_row_tells_its_licence_and_goes_with_no_other_choice(served, 
 def test_bench_takes_a_name_with_its_own_size(served):
     timed = _Timed.of(f"hf://{NAME}", NetOptions("mobilenet", 1.0), DEFAULT_SIZE)
     assert timed.name == f"hf://{NAME}, {SIZE} x {SIZE}"
-    assert timed.model().input_shape == (None, SIZE, SIZE, 3)
+    assert timed.model().arguments["input_shape"] == (SIZE, SIZE, 3)
     case = CASES["v2_timm"].weights(SIZE)
     # The classes' own count: five here, where an estimate takes 1000.
     macs = sum(cost.macs for cost in net_costs(case.net, (SIZE, SIZE)))
