@@ -275,9 +275,14 @@ def _net(path: tuple[Any, ...], prefix: str, family: Family) -> FoundNet | None:
     return FoundNet(path, prefix, family, net, layers)
 
 
-def _likeness(net: FoundNet) -> tuple[int, int]:
-    own = net.family.network().by_name.keys()
-    return len(net.layers), len(own & net.layers.keys())
+def _likeness(net: FoundNet) -> tuple[int, int, int]:
+    """Return how many layers a net has, and how near they are to those of its family's own."""
+    switches = [{name: True} for name, default in net.family.options.items() if default is False]
+    alike = []
+    for options in ({}, *switches):
+        own = net.family.network(**options).by_name.keys()
+        alike.append((len(own & net.layers.keys()), -len(own ^ net.layers.keys())))
+    return len(net.layers), *max(alike)
 
 
 def _is_layer(known: Layer, layer: Any) -> bool:

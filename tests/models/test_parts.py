@@ -6,7 +6,16 @@ import pytest
 from keras import layers
 from random_models import randomise
 
-from keras_mobilenet import MobileNet, features, freeze, load_weights, replace_top, save_weights
+from keras_mobilenet import (
+    MobileNet,
+    MobileNetV3Large,
+    MobileNetV3Small,
+    features,
+    freeze,
+    load_weights,
+    replace_top,
+    save_weights,
+)
 from keras_mobilenet.checkpoints.inspection import inspect_weights
 from keras_mobilenet.deploy.graphs.traced.folding import fold_batch_norm
 from keras_mobilenet.display.boxes import boxes_and_links
@@ -221,3 +230,12 @@ def test_layers_of_other_nets_and_users_are_no_mobilenet():
     net = base()
     behind = layers.ReLU()(layers.Conv2D(8, 3, padding="same", name="conv_4")(net.output))
     assert find_net(keras.Model(net.input, behind)).last is net.layers[-1]
+
+
+@pytest.mark.parametrize("minimalistic", [False, True])
+@pytest.mark.parametrize("build", [MobileNetV3Small, MobileNetV3Large])
+def test_the_two_v3_are_told_apart(build, minimalistic):
+    model = build(
+        (32, 32, 3), 0.35, minimalistic, include_top=False, weights=None, pooling="avg"
+    )  # fmt: skip
+    assert find_net(model).family.name == build.__name__
