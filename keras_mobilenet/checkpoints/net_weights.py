@@ -224,6 +224,8 @@ def net_weights(builder: Builder) -> NetWeights:
             arrays = random_arrays(net)
         else:
             arrays, saved = _read(path, checkpoint, net.arrays()), info_in(path, checkpoint)
+    if saved and saved.activation and "classifier_activation" not in builder.arguments:
+        activation = None if saved.activation == "linear" else saved.activation
     return NetWeights(
         family, net, arrays, conventions,
         checked.name or family.name, checked.size, activation,

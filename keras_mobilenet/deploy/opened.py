@@ -143,7 +143,11 @@ def _open_net(builder: Builder) -> Opened:
     if builder.arguments.get("classifier_activation", "softmax") not in (*ACTIVATIONS, None):
         return _open_keras(_built(builder))
     builder, weights = weights_of(builder)
-    return _of_weights(weights, lambda: _built(builder))
+    activation = weights.classifier_activation  # the file's, where the builder has none
+    same = replace(builder, arguments={**builder.arguments, "classifier_activation": activation})
+    if activation not in (*ACTIVATIONS, None):
+        return _open_keras(_built(same))
+    return _of_weights(weights, lambda: _built(same))
 
 
 def _of_weights(weights: NetWeights, load: Callable[[], Any] | None) -> Opened:

@@ -54,6 +54,8 @@ class ModelInfo:
     keep_aspect: bool = False
     source: str | None = None  # published weights that it was made with: "owner/name@commit"
     crop_edges: CropEdges = "whole"
+    # Of the classifier, in a file of weights: "linear" for none, and None for a softmax.
+    activation: str | None = None
 
     @property
     def fit(self) -> dict[str, Any]:
@@ -148,6 +150,8 @@ class ModelInfo:
         }
         if self.crop_edges != "whole":  # older versions of this package know nothing else
             record["crop_edges"] = self.crop_edges
+        if self.activation is not None:  # likewise
+            record["activation"] = self.activation
         return json.dumps(record, ensure_ascii=False)
 
 
@@ -276,13 +280,16 @@ def info_from(text: str) -> ModelInfo:
         labels = checked_labels(record.pop("labels"), None)
         crop = record.pop("crop")
         size = None if size is None else _size(*size)
+        activation = record.pop("activation", None)
+        if not isinstance(activation, str | None):
+            raise ValueError(f"an activation {activation!r}")
         resizing = _resizing(*(record.pop(name, None) for name in _RESIZING))
         preprocessing = _first_version(**record) if version == 1 else _preprocessing(**record)
         if not 0 < crop <= 1:
             raise ValueError(f"a crop of {crop}")
     except _DAMAGE as error:
         raise CheckpointError(f"what the file says of its input is damaged ({error})") from error
-    return ModelInfo(size, crop, preprocessing, labels, **resizing)
+    return ModelInfo(size, crop, preprocessing, labels, **resizing, activation=activation)
 
 
 def _resizing(interpolation: Any, keep_aspect: Any, source: Any, edges: Any) -> dict[str, Any]:

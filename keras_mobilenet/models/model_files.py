@@ -44,6 +44,7 @@ from keras_mobilenet.models.input_scaling import net_at_input, preprocessing_in_
 from keras_mobilenet.models.keras_check import check_archive
 
 SUFFIX = ".keras"
+SOFTMAX = "softmax"  # of a classifier, where nothing else is said
 _infos: weakref.WeakKeyDictionary[Any, ModelInfo] = weakref.WeakKeyDictionary()
 
 
@@ -63,12 +64,14 @@ def info_of_net(model: Any) -> ModelInfo | None:
     MobileNet is the first in the model, or nothing is known of what it takes.
     """
     info, in_graph = info_of(model), preprocessing_in_graph(model)
-    if net_at_input(model) is None or info.preprocessing is None or in_graph is None:
+    net = net_at_input(model)
+    if net is None or info.preprocessing is None or in_graph is None:
         return None
     scaling = MINUS_ONE_TO_ONE
     if not info.preprocessing.is_close(in_graph):
         scaling = info.preprocessing.then(in_graph.inverse()).then(scaling)
-    return replace(info, preprocessing=scaling)
+    activation = None if net.top_activation == SOFTMAX else net.top_activation
+    return replace(info, preprocessing=scaling, activation=activation)
 
 
 def set_info_of_net(model: Any, saved: ModelInfo) -> None:

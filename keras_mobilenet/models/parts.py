@@ -101,6 +101,16 @@ class FoundNet:
         return ()
 
     @property
+    def top_activation(self) -> str | None:
+        """The name of what the top ends in, "linear" for nothing; None without one, or a name."""
+        if not self.top:
+            return None
+        last = self.top[-1]
+        plain = "softmax" if _kind(last) == "Softmax" else "linear"
+        name = last.get_config().get("activation", plain)
+        return name if isinstance(name, str) else None
+
+    @property
     def has_wide_top(self) -> bool:
         """Whether the family's top has a convolution of its own between pool and classifier."""
         return any(x.role == "head" for x in self.description.parts.get("top", ()))

@@ -77,6 +77,34 @@ def test_a_model_that_is_built_or_loaded_with_a_file_goes_by_it(suffix, tmp_path
     assert info_of(model) == replace(INFO, size=(96, 96))
 
 
+@formats
+@pytest.mark.parametrize("activation", ["sigmoid", None, "softmax", "elu"])
+def test_a_file_alone_puts_out_what_its_model_did(activation, suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    model = saved(path, classifier_activation=activation)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    # Two runtimes' rounding in float32, of outputs of 1 at most.
+    expected = pytest.approx(np.asarray(model(OWN.scaled(pixels))), abs=1e-5)
+    with Predictor(path, engine="litert", threads=1) as predictor:
+        assert predictor.predict(pixels) == expected
+    assert open_model(path).in_keras().model(OWN.scaled(pixels)).numpy() == expected
+    assert info_of(model) == INFO  # which belongs to the model, whose layers tell the activation
+
+
+def test_so_does_one_that_was_made_of_a_whole_model(tmp_path):
+    model = small(classifier_activation="sigmoid")
+    save_model(model, tmp_path / "x.keras")
+    convert_weights(tmp_path / "x.keras", tmp_path / "x.safetensors")
+    weights = net_weights(builder_of(tmp_path / "x.safetensors"))
+    assert weights.classifier_activation == "sigmoid"
+    settings = ModelSettings(weights.conventions, 0.99, "sigmoid")
+    write_model_file(
+        tmp_path / "y.keras", weights.net, weights.arrays, name="y", size=(64, 64),
+        settings=settings, info=weights.info,
+    )  # fmt: skip
+    assert net_weights(builder_of(tmp_path / "y.keras")).classifier_activation == "sigmoid"
+
+
 def test_of_two_files_the_last_one_counts(tmp_path):
     saved(tmp_path / "x.h5")
     saved(tmp_path / "y.h5", replace(INFO, preprocessing=PIXELS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,14 @@ def write_hub_folder(
 
     check_new(folder, overwrite=overwrite)
     net, arguments = _builder_of_model(model)
-    config = HubConfig(net, arguments, info_of_net(model) or ModelInfo(preprocessing=None))
+    info = info_of_net(model) or ModelInfo(preprocessing=None)
+    # The activation is one of the arguments; the weights by themselves are to know it, too.
+    config = HubConfig(net, arguments, replace(info, activation=None))
     arrays = {name: np.asarray(variable) for name, variable in variables_of(model).items()}
     conventions = conventions_of(model)
     background = background or Background.of_source(config.info.source)
     with filling(folder) as place:
-        write_arrays(os.path.join(place, WEIGHTS), arrays, conventions, info=config.info)
+        write_arrays(os.path.join(place, WEIGHTS), arrays, conventions, info=info)
         Path(place, CONFIG).write_text(config.to_text(), encoding="utf-8")
         written = _read_back(place, arrays, conventions, config.info)
         card = card_of(config, written.net, background, name or os.path.normpath(folder))
@@ -210,9 +213,8 @@ def _shape(model: Any, net: FoundNet) -> tuple[int | None, ...]:
 
 def _activation(model: Any, net: FoundNet) -> str | None:
     """Return the name of what the last layer applies; None for nothing."""
-    config = net.top[-1].get_config()
-    name = config.get("activation", "linear" if _kind(net.top[-1]) != "Softmax" else None)
-    if not isinstance(name, str):
+    name = net.top_activation
+    if name is None or _kind(net.top[-1]) == "Softmax":
         raise _refusal(model, f"Its last layer, {net.top[-1].name!r}, is none of a MobileNet's.")
     return None if name == "linear" else name
 

@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from os import PathLike
 
@@ -59,4 +60,6 @@ def write_model_file(
         archive.writestr(keras_archive.MEMBER, weights.getvalue())
         archive.writestr(MEMBER, info.to_text())
         if info.preprocessing is not None:  # no layer of these nets scales pixels
-            archive.writestr(NET_MEMBER, info.to_text())
+            activation = settings.classifier_activation
+            of_net = replace(info, activation=None if activation == "softmax" else activation)
+            archive.writestr(NET_MEMBER, of_net.to_text())
