@@ -39,7 +39,7 @@ from keras_mobilenet.deploy.metadata import read_info
 from keras_mobilenet.errors import CheckpointError, PrecisionError, about_file
 from keras_mobilenet.formats.keras.model_config import ModelSettings
 from keras_mobilenet.images.model_info import Label, ModelInfo, check_classes
-from keras_mobilenet.images.pixel_scaling import Preprocessing
+from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE, Preprocessing
 from keras_mobilenet.nets.arguments import IMAGENET
 
 _SUFFIX = ".keras"
@@ -168,8 +168,9 @@ def _rebuilt(weights: NetWeights) -> Any:
     if height is None or width is None:
         raise ValueError(f"{weights.name} takes any size, and Keras needs a known one here.")
     settings = ModelSettings(
-        weights.conventions, weights.family.bn_momentum, weights.classifier_activation or "linear"
-    )
+        weights.conventions, weights.family.bn_momentum, weights.classifier_activation or "linear",
+        scaling=(MINUS_ONE_TO_ONE.scale, MINUS_ONE_TO_ONE.offset),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.keras")
         write_model_file(

@@ -5,6 +5,7 @@ import pytest
 from deploy_nets import SIZE, named_net, net, random_images
 
 from keras_mobilenet import Predictor, export
+from keras_mobilenet.checkpoints.net_weights import Builder, net_weights
 from keras_mobilenet.deploy.engines.engine import EngineSettings
 from keras_mobilenet.deploy.graphs.traced import copies, folding
 from keras_mobilenet.deploy.opened import open_exported, open_model
@@ -58,3 +59,16 @@ def test_models_files_and_exports_come_in_alike(tmp_path):
     expected = model(MINUS_ONE_TO_ONE.scaled(random_images()), training=False)
     np.testing.assert_allclose(file.model.run(random_images()), expected, atol=1e-4)
     file.model.close()
+
+
+def test_arrays_that_take_pixels_become_a_keras_model_that_does():
+    builder = Builder("mobilenet", {
+        "input_shape": (32, 32, 3), "alpha": 0.25, "weights": "random",
+        "include_preprocessing": True,
+    })  # fmt: skip
+    weights = net_weights(builder)
+    model = open_model(weights).in_keras().model
+    pixels = random_images(2, (32, 32))
+    with Predictor(weights, engine="litert") as predictor:
+        expected = predictor.predict(pixels)
+    assert np.allclose(model.predict(pixels.astype("float32"), verbose=0), expected, atol=1e-5)

@@ -34,6 +34,7 @@ class ModelSettings:
     classifier_activation: str
     dropout: float = 0.0
     frozen: Collection[str] = ()  # layers that do not train
+    scaling: tuple[Any, Any] = (1.0, 0.0)  # scale and offset of a layer that scales pixels
 
 
 def model_config(net: Net, size: Size, name: str, settings: ModelSettings) -> _Config:
@@ -267,6 +268,7 @@ _OWN: Mapping[str, Any] = {
     "GlobalMaxPooling2D": _pool,
     "Multiply": lambda *_: {},
     "ReLU": _relu,
+    "Rescaling": lambda _, settings: dict(zip(("scale", "offset"), settings.scaling, strict=True)),
     "Reshape": lambda layer, _: {"target_shape": [layer.channels]},
     "ZeroPadding2D": lambda layer, _: {"padding": [[*x] for x in layer.pad], **_LAST},
 }
