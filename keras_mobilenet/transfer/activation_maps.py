@@ -41,9 +41,9 @@ def cam(
             the last activation: of a builder or `replace_top`, or of your own on a net, flat or
             nested, as in `Sequential([base, GlobalAveragePooling2D(), Dense(5, "softmax")])`.
             With ReLU or hard-swish between those layers the map is not `exact`.
-        image: An image's file, or its pixels: `uint8` of shape `(height, width, 3)`. It is
-            cropped, resized and scaled as the model's info says, and made grey for a model of
-            one channel.
+        image: An image's file, or its pixels: `uint8` of shape `(height, width, 3)`, or 1 for
+            greys. It is cropped, resized and scaled as the model's info says, and made grey for a
+            model of one channel.
         class_: The class' index or its name; None for the most probable one.
 
     Raises:

@@ -48,6 +48,9 @@ def cropped(image: str | PathLike[str] | Pixels, crop: float, aspect: Size | Non
     """Return an image's file, or its pixels, cropped about its centre, to the aspect of a size."""
     if isinstance(image, (str, PathLike)):
         image = read_image(image)
+    shape = np.shape(image)
+    if len(shape) == 3 and shape[2] == 1:  # greys, as a model of one channel takes them
+        image = np.repeat(image, 3, axis=2)
     return central_crop(fit_pixels(image), crop, aspect)
 
 

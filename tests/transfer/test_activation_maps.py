@@ -80,6 +80,13 @@ def test_file_and_its_pixels_have_one_map(tmp_path):
     assert np.array_equal(a.image, fit_pixels(PIXELS, crop=0.875))
 
 
+def test_greys_are_taken_as_a_model_of_one_channel_takes_them():
+    model = logits_model((64, 96, 1))
+    greys = np.random.default_rng(0).integers(0, 256, (64, 96, 1), np.uint8)
+    expected = cam(model, np.repeat(greys, 3, axis=2)).array
+    assert np.array_equal(cam(model, greys).array, expected)
+
+
 def test_overlay_goes_from_the_image_to_the_map():
     found = cam(logits_model(), PIXELS)
     assert np.array_equal(found.overlay(alpha=0), found.image)
