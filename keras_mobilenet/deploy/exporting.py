@@ -26,6 +26,7 @@ from keras_mobilenet.deploy.engines.choice import engine_module
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings
 from keras_mobilenet.deploy.engines.runtimes import import_openvino
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
+from keras_mobilenet.deploy.graphs.operations import Graph
 from keras_mobilenet.deploy.graphs.staging import check_place, staged
 from keras_mobilenet.deploy.graphs.writers.files import write_graph, writes
 from keras_mobilenet.deploy.graphs.writers.page.heat_map import with_features
@@ -207,7 +208,7 @@ def export(
             temporary.mkdir()
         write = _write_graph if direct else _write_keras
         file, samples = write(opened, order, samples, written, pixels=include_preprocessing)
-        write_info(str(written), file.info)
+        write_info(str(written), _with_activation(file, opened.graph))
         if order.is_page:
             write_page(temporary, _page_of(file, order))
         report = _compared(opened, order, samples, written)
@@ -238,6 +239,17 @@ def _shown(opened: Opened) -> Opened:
         )
     shape = (*opened.info.size, channels)
     return replace(opened, input_shape=shape, graph=replace(opened.graph, input_shape=shape))
+
+
+def _with_activation(file: Opened, graph: Graph | None) -> ModelInfo:
+    """Return a file's info, which says of a classifier's last activation what is no softmax.
+
+    It is for those who take the file for its weights: its graph tells every runtime.
+    """
+    if graph is None or not graph.classifies:
+        return file.info
+    activation = graph.by_name[graph.output].activation or "linear"
+    return replace(file.info, activation=None if activation == "softmax" else activation)
 
 
 def _page_of(file: Opened, order: _Order) -> Page:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from keras_mobilenet.deploy.engines.checks import onnx_check
@@ -46,7 +47,8 @@ def read_info(path: str) -> ModelInfo | None:
     """
     with about_file(path, "Export it again."):
         text = _read(path)
-        return None if text is None else info_from(text)
+        # The activation is for those who take the file for its weights.
+        return None if text is None else replace(info_from(text), activation=None)
 
 
 def openvino_info(info: ModelInfo) -> dict[str, str]:

@@ -105,6 +105,17 @@ def test_so_does_one_that_was_made_of_a_whole_model(tmp_path):
     assert net_weights(builder_of(tmp_path / "y.keras")).classifier_activation == "sigmoid"
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", None, "softmax"])
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_so_does_one_that_was_made_of_an_exported_file(suffix, activation, tmp_path):
+    model = small(classifier_activation=activation)
+    set_info(model, INFO)
+    export(model, tmp_path / f"x{suffix}")
+    convert_weights(tmp_path / f"x{suffix}", tmp_path / "x.safetensors")
+    weights = net_weights(builder_of(tmp_path / "x.safetensors"))
+    assert weights.classifier_activation == activation
+
+
 def test_of_two_files_the_last_one_counts(tmp_path):
     saved(tmp_path / "x.h5")
     saved(tmp_path / "y.h5", replace(INFO, preprocessing=PIXELS))
