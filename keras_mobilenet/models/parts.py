@@ -103,12 +103,7 @@ class FoundNet:
     @property
     def top_activation(self) -> str | None:
         """The name of what the top ends in, "linear" for nothing; None without one, or a name."""
-        if not self.top:
-            return None
-        last = self.top[-1]
-        plain = "softmax" if _kind(last) == "Softmax" else "linear"
-        name = last.get_config().get("activation", plain)
-        return name if isinstance(name, str) else None
+        return activation_of(self.top[-1]) if self.top else None
 
     @property
     def has_wide_top(self) -> bool:
@@ -293,6 +288,19 @@ def _likeness(net: FoundNet) -> tuple[int, int, int]:
         own = net.family.network(**options).by_name.keys()
         alike.append((len(own & net.layers.keys()), -len(own ^ net.layers.keys())))
     return len(net.layers), *max(alike)
+
+
+def activation_of(layer: Any) -> str | None:
+    """Return Keras' name of what a layer applies, "linear" for nothing; None of a user's own.
+
+    A configuration would say it, too, and have TensorFlow imported under every backend.
+    """
+    plain = "softmax" if _kind(layer) == "Softmax" else "linear"
+    function = getattr(layer, "activation", None)
+    if function is None:
+        return plain
+    is_keras = getattr(function, "__module__", "").startswith("keras.")
+    return getattr(function, "__name__", None) if is_keras else None
 
 
 def _is_layer(known: Layer, layer: Any) -> bool:

@@ -20,7 +20,7 @@ from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.files import filling
 from keras_mobilenet.formats.keras.model_config import KERAS_ACTIVATIONS
 from keras_mobilenet.images.model_info import ModelInfo
-from keras_mobilenet.models.parts import FoundNet, find_net, leaves_of
+from keras_mobilenet.models.parts import FoundNet, activation_of, find_net, leaves_of
 from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families.registry import recognise
 from keras_mobilenet.nets.net import (
@@ -202,7 +202,7 @@ def _is_like(layer: Any, known: Layer) -> bool:
         maximum = layer.max_value
         return bool(maximum == _RELU_MAXIMA[known.activation])
     name = known.activation or ""
-    return bool(layer.get_config()["activation"] == KERAS_ACTIVATIONS.get(name, name))
+    return activation_of(layer) == KERAS_ACTIVATIONS.get(name, name)
 
 
 def _shape(model: Any, net: FoundNet) -> tuple[int | None, ...]:
