@@ -141,8 +141,9 @@ def test_the_folder_alone_opens_as_the_same_model_in_keras_and_without(written):
     assert np.allclose(np.asarray(opened(scaled, training=False)), expected, atol=1e-6)
     with Predictor(folder, engine="litert", threads=1) as predictor:
         assert predictor.info == info_of(model)
-        # Two runtimes' rounding in float32, of sums of hundreds of products.
-        assert np.allclose(predictor.predict(pixels), expected, rtol=1e-4, atol=1e-5)
+        # Two runtimes' rounding in float32, of sums of hundreds of products of any size.
+        near = 3e-5 * np.abs(expected).max()
+        assert np.allclose(predictor.predict(pixels), expected, rtol=1e-4, atol=near)
 
 
 def test_a_builder_takes_the_folder_with_the_nets_arguments(named):
