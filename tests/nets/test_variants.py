@@ -126,6 +126,8 @@ def test_publisher_narrows_the_choice_and_an_unknown_one_is_named():
     assert {v.publisher for v in select_variant(**budget).runners_up} == {"timm"}
     with pytest.raises(ValueError, match="`publisher` must be one of keras, timm. Received"):
         select_variant(publisher="google")  # states no accuracy of its files on the hub
+    with pytest.raises(ValueError, match=r"in int8 are published by keras alone.*--dtype float32"):
+        select_variant(dtype="int8", publisher="timm")
     command = ["--dtype", "float32", "--params", "3.5M", "--publisher", "timm"]
     best, *_, up = [x for x in run(*command).stdout.splitlines() if "timm/" in x]
     assert best.split()[:2] == ["best", "timm/tf_mobilenetv3_small_100.in1k"]

@@ -161,7 +161,7 @@ def select_variant(
     given = {"top_1": min_top1} | limits
     budget = {field: _limit(field, limit) for field, limit in given.items() if limit is not None}
     every = sorted(
-        _timed(_published_by(publisher, variants(dtype, runtime)), latencies),
+        _timed(_published_by(publisher, dtype, variants(dtype, runtime)), latencies),
         key=lambda variant: (-variant.top_1, variant.macs),
     )
     asked = Selection(None, (), None, None, budget)
@@ -173,10 +173,18 @@ def select_variant(
     return Selection(best, tuple(others), better[-1] if better else None, None, budget)
 
 
-def _published_by(publisher: str | None, every: tuple[Variant, ...]) -> tuple[Variant, ...]:
+def _published_by(
+    publisher: str | None, dtype: DType, every: tuple[Variant, ...]
+) -> tuple[Variant, ...]:
     if publisher is None:
         return every
-    arguments.check_choice("publisher", publisher, {variant.publisher: None for variant in every})
+    known = {variant.publisher: None for variant in every}
+    if dtype == "int8" and publisher not in known:
+        raise ValueError(
+            f"Accuracies in int8 are published by {', '.join(known)} alone. Received: publisher="
+            f"{publisher!r}. Pass dtype='float32' (--dtype float32) to choose from all."
+        )
+    arguments.check_choice("publisher", publisher, known)
     return tuple(variant for variant in every if variant.publisher == publisher)
 
 
