@@ -26,15 +26,8 @@ _VERSION = 1
 _REMEDY = f"Write the folder again, or move its {WEIGHTS} elsewhere and pass that by itself."
 # Without a value, each is what its builder has by default.
 _ARGUMENTS: Mapping[str, Any] = {
-    "input_shape": None,
-    "alpha": 1.0,
-    "include_top": True,
-    "pooling": None,
-    "classes": 1000,
-    "classifier_activation": "softmax",
-    "include_preprocessing": False,
-    "output_stride": 32,
-}
+    **builder_arguments.DEFAULTS, "include_preprocessing": False, "output_stride": 32
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

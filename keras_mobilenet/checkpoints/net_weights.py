@@ -202,7 +202,7 @@ def net_weights(builder: Builder) -> NetWeights:
         DownloadError: the published weights are neither at hand nor to be fetched.
     """
     family = registry.family(builder.net)
-    given = {**_DEFAULTS, **builder.arguments}
+    given = {**arguments.DEFAULTS, "weights": arguments.IMAGENET, **builder.arguments}
     activation = given.pop("classifier_activation")
     random = given["weights"] == RANDOM
     if given["weights"] is None:
@@ -231,17 +231,6 @@ def net_weights(builder: Builder) -> NetWeights:
         checked.name or family.name, checked.size, activation,
         bool(given.get("include_preprocessing")), checked.hub, saved, source_of(path or ""),
     )  # fmt: skip
-
-
-_DEFAULTS: Mapping[str, Any] = {
-    "input_shape": None,
-    "alpha": 1.0,
-    "include_top": True,
-    "pooling": None,
-    "classes": 1000,
-    "classifier_activation": "softmax",
-    "weights": arguments.IMAGENET,
-}
 
 
 def opened_if_any(path: str | None, net: Net) -> AbstractContextManager[Any]:

@@ -63,6 +63,17 @@ class Arguments:
         return None if height is None or width is None else (height, width)
 
 
+# What a builder takes where an argument is left out, of those that `check` has no default for.
+DEFAULTS: Mapping[str, Any] = {
+    "input_shape": None,
+    "alpha": 1.0,
+    "include_top": True,
+    "pooling": None,
+    "classes": 1000,
+    "classifier_activation": "softmax",
+}
+
+
 def check(
     family: Family = v1.FAMILY,
     *,
