@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import keras
 
@@ -15,9 +15,8 @@ from keras_mobilenet.nets.conventions import Activation, Conventions, Length
 from keras_mobilenet.nets.net import (
     HARD_SIGMOID,
     INPUT,
-    RELU_MAX,
-    RELU_MAXIMA,
     Layer,
+    relu_max,
 )
 
 
@@ -185,7 +184,7 @@ def make_layer(  # noqa: PLR0912 - one case a kind
         case "BatchNormalization":
             return _batch_norm(layer, settings)
         case "ReLU":
-            return keras.layers.ReLU(_relu_max(layer, settings), name=name)
+            return keras.layers.ReLU(relu_max(layer.activation or settings.activation), name=name)
         case "Add":
             return keras.layers.Add(name=name)
         case "Multiply":
@@ -216,12 +215,6 @@ def _dense(layer: Layer, settings: Settings) -> keras.Layer:
         kernel_regularizer=settings.regularizer(),
         name=layer.name,
     )
-
-
-def _relu_max(layer: Layer, settings: Settings) -> float | None:
-    if layer.activation == HARD_SIGMOID:
-        return RELU_MAX
-    return RELU_MAXIMA[cast(Activation, layer.activation or settings.activation)]
 
 
 def _batch_norm(layer: Layer, settings: Settings) -> keras.Layer:

@@ -93,9 +93,9 @@ class FoundNet:
         # Of a net that has one, a convolution and its activation stand behind the pool.
         kinds = [x.kind for x in top if x.role != "classifier"] if self.has_wide_top else []
         for model in reversed(self.path):
-            found = [x for x in _inner(model) if (x.name, _kind(x)) == (known.name, known.kind)]
+            found = [x for x in _inner(model) if (x.name, kind_of(x)) == (known.name, known.kind)]
             before = _line(sources_in(model), found, (*_BEFORE_CLASSIFIER, *kinds), _POOLS)
-            if before and _kind(before[-1]) in _POOLS:
+            if before and kind_of(before[-1]) in _POOLS:
                 behind = _line(_targets_in(model), found, _BEHIND_CLASSIFIER)
                 return (*reversed(before), *found, *behind)
         return ()
@@ -118,7 +118,7 @@ class FoundNet:
         """
         known = self.family.classifier.prefixed(self.prefix)
         before = takewhile(lambda x: x.name != known.name, self.top)
-        return tuple(x for x in before if _kind(x) not in _BEFORE_CLASSIFIER)
+        return tuple(x for x in before if kind_of(x) not in _BEFORE_CLASSIFIER)
 
     @property
     def ahead(self) -> tuple[Any, ...] | None:
@@ -208,10 +208,10 @@ def _line(
     following = list(start)
     while len(following) == 1:
         following = list(links.get(id(following[0]), ()))
-        if len(following) != 1 or _kind(following[0]) not in (*kinds, *ends):
+        if len(following) != 1 or kind_of(following[0]) not in (*kinds, *ends):
             break
         line += following
-        if _kind(line[-1]) in ends:
+        if kind_of(line[-1]) in ends:
             break
     return line
 
@@ -225,7 +225,7 @@ def _line_to_input(model: Any, operation: Any) -> list[Any] | None:
         if len(feeding) != 1:
             return None
         (operation,) = feeding
-        if _kind(operation) == "InputLayer":
+        if kind_of(operation) == "InputLayer":
             return line[::-1]
         line.append(operation)
 
@@ -245,7 +245,7 @@ def _line_to_output(model: Any, operation: Any) -> list[Any] | None:
 def _nets(model: Any, above: tuple[Any, ...]) -> Iterator[FoundNet]:
     inner = _inner(model)
     path = (*above, model)
-    names = [layer.name for layer in inner if _kind(layer).endswith("Conv2D")]
+    names = [layer.name for layer in inner if kind_of(layer).endswith("Conv2D")]
     best: dict[str, FoundNet] = {}
     for prefix, family in prefixes_in(names):
         net = _net(path, prefix, family)
@@ -295,7 +295,7 @@ def activation_of(layer: Any) -> str | None:
 
     A configuration would say it, too, and have TensorFlow imported under every backend.
     """
-    plain = "softmax" if _kind(layer) == "Softmax" else "linear"
+    plain = "softmax" if kind_of(layer) == "Softmax" else "linear"
     function = getattr(layer, "activation", None)
     if function is None:
         return plain
@@ -304,7 +304,7 @@ def activation_of(layer: Any) -> str | None:
 
 
 def _is_layer(known: Layer, layer: Any) -> bool:
-    if known.kind != _kind(layer):
+    if known.kind != kind_of(layer):
         return False
     window = tuple(getattr(layer, "kernel_size", ()))
     # What is no 1 x 1 may have a window of any size: names do not tell it.
@@ -337,5 +337,6 @@ def _folds_away(layer: Layer) -> bool:
     return layer.kind == "BatchNormalization"
 
 
-def _kind(layer: Any) -> str:
+def kind_of(layer: Any) -> str:
+    """Return the name of a layer's class."""
     return type(layer).__name__

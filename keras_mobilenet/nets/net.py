@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from keras_mobilenet.nets.conventions import (
     NO_ZEROS,
@@ -73,6 +73,11 @@ HARD_SWISH: Literal["hard_swish"] = "hard_swish"
 HARD_SIGMOID = "hard_sigmoid"  # of a ReLU: relu6(x + 3) / 6
 _BLOCK = "block_"
 _NOT_A_BLOCK = {"input": -2, "stem": -1, "head": 10_000, "top": 10_001}  # numbers in their order
+
+
+def relu_max(activation: str | None) -> float | None:
+    """Return where the ReLU of an activation ends: a hard sigmoid has one, too. None: nowhere."""
+    return RELU_MAX if activation == HARD_SIGMOID else RELU_MAXIMA[cast(Activation, activation)]
 
 
 @dataclass(frozen=True)

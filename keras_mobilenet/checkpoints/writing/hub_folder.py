@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,18 +19,17 @@ from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.files import filling
 from keras_mobilenet.formats.keras.model_config import KERAS_ACTIVATIONS
 from keras_mobilenet.images.model_info import ModelInfo
-from keras_mobilenet.models.parts import FoundNet, activation_of, find_net, leaves_of
+from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE
+from keras_mobilenet.models.parts import FoundNet, activation_of, find_net, kind_of, leaves_of
 from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.families.registry import recognise
 from keras_mobilenet.nets.net import (
-    HARD_SIGMOID,
     OUTPUT_STRIDES,
-    RELU_MAX,
-    RELU_MAXIMA,
     Layer,
     Net,
     Origin,
     Pooling,
+    relu_max,
 )
 from keras_mobilenet.nets.published.rows import CONFIG, WEIGHTS
 
@@ -40,8 +38,6 @@ _POOLINGS: dict[str, Pooling] = {
     "GlobalAveragePooling2D": "avg",
     "GlobalMaxPooling2D": "max",
 }
-_RELU_MAXIMA: dict[str | None, float | None] = {HARD_SIGMOID: RELU_MAX}
-_RELU_MAXIMA.update(RELU_MAXIMA.items())
 
 
 def check_new(folder: str | PathLike[str], *, overwrite: bool = False) -> None:
@@ -138,7 +134,7 @@ def _builder_of_model(model: Any) -> tuple[str, dict[str, Any]]:
     if net.top:
         arguments["classifier_activation"] = _activation(model, net)
     elif pool:
-        arguments["pooling"] = _POOLINGS[_kind(pool[0])]
+        arguments["pooling"] = _POOLINGS[kind_of(pool[0])]
     return net.family.key, arguments
 
 
@@ -160,10 +156,10 @@ def _beside(model: Any, net: FoundNet) -> tuple[tuple[Any, ...], tuple[Any, ...]
     if ahead is None or behind is None or len(model.outputs) != 1:
         raise _refusal(model, "It has other branches, inputs or outputs.")
     scaling = tuple(x for x in ahead[:1] if _scales_as_ours(x))
-    pool = () if net.top else tuple(x for x in behind[:1] if _kind(x) in _POOLINGS)
+    pool = () if net.top else tuple(x for x in behind[:1] if kind_of(x) in _POOLINGS)
     others = [*ahead[len(scaling) :], *behind[len(net.top or pool) :]]
     known = {id(layer) for layer in (*net.layers.values(), *ahead, *behind)}
-    others += [x for x in leaves_of(model) if id(x) not in known and _kind(x) != "InputLayer"]
+    others += [x for x in leaves_of(model) if id(x) not in known and kind_of(x) != "InputLayer"]
     if others or (pool and pool[0].keepdims):
         raise _refusal(model, f"It has {(others or pool)[0].name!r} beside the net.")
     return scaling, pool
@@ -199,8 +195,7 @@ def _is_like(layer: Any, known: Layer) -> bool:
         steps = (*layer.strides, *layer.dilation_rate)
         return tuple(steps) == (*[known.stride] * 2, *[known.dilation] * 2)
     if known.kind == "ReLU":
-        maximum = layer.max_value
-        return bool(maximum == _RELU_MAXIMA[known.activation])
+        return bool(layer.max_value == relu_max(known.activation))
     name = known.activation or ""
     return activation_of(layer) == KERAS_ACTIVATIONS.get(name, name)
 
@@ -214,16 +209,13 @@ def _shape(model: Any, net: FoundNet) -> tuple[int | None, ...]:
 def _activation(model: Any, net: FoundNet) -> str | None:
     """Return the name of what the last layer applies; None for nothing."""
     name = net.top_activation
-    if name is None or _kind(net.top[-1]) == "Softmax":
+    if name is None or kind_of(net.top[-1]) == "Softmax":
         raise _refusal(model, f"Its last layer, {net.top[-1].name!r}, is none of a MobileNet's.")
     return None if name == "linear" else name
 
 
 def _scales_as_ours(layer: Any) -> bool:
-    if _kind(layer) != "Rescaling" or np.ndim(layer.scale) or np.ndim(layer.offset):
+    if kind_of(layer) != "Rescaling" or np.ndim(layer.scale) or np.ndim(layer.offset):
         return False
-    return math.isclose(layer.scale, 1 / 127.5, rel_tol=1e-6) and layer.offset == -1
-
-
-def _kind(layer: Any) -> str:
-    return type(layer).__name__
+    ours = MINUS_ONE_TO_ONE
+    return bool(np.isclose(layer.scale, ours.scale, 1e-6, 0) and layer.offset == ours.offset)

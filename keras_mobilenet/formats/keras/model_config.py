@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.net import HARD_SIGMOID, RELU_MAX, RELU_MAXIMA, Layer, Net, Shape, Size
+from keras_mobilenet.nets.net import HARD_SIGMOID, Layer, Net, Shape, Size, relu_max
 
 _Config = dict[str, Any]
 _FLOAT32 = {
@@ -235,10 +235,7 @@ def _batch_norm(_: Layer, settings: ModelSettings) -> _Config:
 
 
 def _relu(layer: Layer, settings: ModelSettings) -> _Config:
-    limit: float | None = RELU_MAX
-    if layer.activation != HARD_SIGMOID:
-        known: Any = layer.activation or settings.conventions.activation
-        limit = RELU_MAXIMA[known]
+    limit = relu_max(layer.activation or settings.conventions.activation)
     return {"max_value": limit, "negative_slope": 0.0, "threshold": 0.0}
 
 
