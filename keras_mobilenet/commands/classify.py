@@ -177,8 +177,8 @@ def _progress(job: Job) -> Iterator[Callable[[int], None]]:
 def _opening(job: Job) -> str:
     net = NetOptions(job.net, job.alpha, job.minimalistic)
     file = os.path.basename((job.model or job.weights).rstrip("/"))
-    told = job.model or net.is_guess(job.weights)  # by the file, when it is open
-    return plain_line(f"opening {file if told else f'{net}, {file}'}")
+    from_file = job.model or net.is_guess(job.weights)  # which net it is
+    return plain_line(f"opening {file if from_file else f'{net}, {file}'}")
 
 
 def _count_meanwhile(sources: list[str], tell: Callable[[int], None]) -> None:

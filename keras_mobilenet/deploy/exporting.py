@@ -248,8 +248,7 @@ def _with_activation(file: Opened, graph: Graph | None) -> ModelInfo:
     """
     if graph is None or not graph.classifies:
         return file.info
-    activation = graph.by_name[graph.output].activation or "linear"
-    return replace(file.info, activation=None if activation == "softmax" else activation)
+    return file.info.ending_in(graph.by_name[graph.output].activation or "linear")
 
 
 def _page_of(file: Opened, order: _Order) -> Page:

@@ -57,6 +57,10 @@ class ModelInfo:
     # Of the classifier, in a file of weights: "linear" for none, and None for a softmax.
     activation: str | None = None
 
+    def ending_in(self, activation: str | None) -> ModelInfo:
+        """Return it for a file of weights whose classifier applies this; a softmax is not said."""
+        return replace(self, activation=None if activation == "softmax" else activation)
+
     @property
     def fit(self) -> dict[str, Any]:
         """How images are cropped and resized, as `read_image` takes it, but for the size."""

@@ -44,7 +44,6 @@ from keras_mobilenet.models.input_scaling import net_at_input, preprocessing_in_
 from keras_mobilenet.models.keras_check import check_archive
 
 SUFFIX = ".keras"
-SOFTMAX = "softmax"  # of a classifier, where nothing else is said
 _infos: weakref.WeakKeyDictionary[Any, ModelInfo] = weakref.WeakKeyDictionary()
 
 
@@ -70,8 +69,7 @@ def info_of_net(model: Any) -> ModelInfo | None:
     scaling = MINUS_ONE_TO_ONE
     if not info.preprocessing.is_close(in_graph):
         scaling = info.preprocessing.then(in_graph.inverse()).then(scaling)
-    activation = None if net.top_activation == SOFTMAX else net.top_activation
-    return replace(info, preprocessing=scaling, activation=activation)
+    return replace(info, preprocessing=scaling).ending_in(net.top_activation)
 
 
 def set_info_of_net(model: Any, saved: ModelInfo) -> None:
@@ -120,7 +118,7 @@ def set_info(model: Any, info: ModelInfo) -> None:
 def save_model(model: Any, path: str | PathLike[str]) -> None:
     """Save a model and its info as `.keras`, which plain Keras opens too.
 
-    What the net within takes is told beside it, for whoever takes the file for its weights.
+    What the net within takes is recorded beside it, for whoever takes the file for its weights.
 
     Raises:
         ValueError: `path` does not end in `.keras`.

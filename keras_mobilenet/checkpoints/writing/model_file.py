@@ -7,7 +7,6 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from os import PathLike
 
@@ -60,6 +59,5 @@ def write_model_file(
         archive.writestr(keras_archive.MEMBER, weights.getvalue())
         archive.writestr(MEMBER, info.to_text())
         if info.preprocessing is not None:  # no layer of these nets scales pixels
-            activation = settings.classifier_activation
-            of_net = replace(info, activation=None if activation == "softmax" else activation)
+            of_net = info.ending_in(settings.classifier_activation)
             archive.writestr(NET_MEMBER, of_net.to_text())
