@@ -20,7 +20,6 @@ from keras_mobilenet.commands.terminal.options import (
     DEFAULT_ADDRESS,
     ClassifyCommand,
     Job,
-    NetOptions,
     check,
     names_in,
     note,
@@ -72,8 +71,7 @@ def _net(job: Job) -> Any:
     if job.features and job.weights != IMAGENET:
         top = {"include_top": False, "pooling": "avg"}  # whatever classes the file has, or none
     job.size.known()
-    net = NetOptions(job.net, job.alpha, job.minimalistic)
-    model = job.model or net.with_weights(job.weights, job.size, **top)
+    model = job.model or job.net_options.with_weights(job.weights, job.size, **top)
     if not job.features:
         return model
     from keras_mobilenet.deploy.folders.embedding import features_of  # noqa: PLC0415
@@ -175,7 +173,7 @@ def _progress(job: Job) -> Iterator[Callable[[int], None]]:
 
 
 def _opening(job: Job) -> str:
-    net = NetOptions(job.net, job.alpha, job.minimalistic)
+    net = job.net_options
     file = os.path.basename((job.model or job.weights).rstrip("/"))
     from_file = job.model or net.is_guess(job.weights)  # which net it is
     return plain_line(f"opening {file if from_file else f'{net}, {file}'}")

@@ -17,13 +17,13 @@ from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     DEFAULT_SIZE,
     PUBLISHED_NAME,
-    Alpha,
+    AlphaOfWeights,
     AnySize,
     FormatOption,
     ImageSize,
     Labels,
     Minimalistic,
-    NetKey,
+    NetKeyOfWeights,
     NetOptions,
     PreprocessingOption,
     names_in,
@@ -58,8 +58,8 @@ def bench_command(
             show_default=False,
         ),
     ] = None,
-    net: NetKey = DEFAULT_NET,
-    alpha: Alpha = 1.0,
+    net: NetKeyOfWeights = None,
+    alpha: AlphaOfWeights = None,
     minimalistic: Minimalistic = False,
     size: AnySize = DEFAULT_SIZE,
     engines: Annotated[
@@ -118,7 +118,7 @@ def bench_command(
         seconds=seconds,
         rounds=rounds,
     )
-    timed = _Timed.of(model, NetOptions(net, alpha, minimalistic), size)
+    timed = _Timed.of(model, NetOptions.of(net, alpha, minimalistic), size)
     note(plan.estimate(timed.macs, **_counted(images)))  # before the seconds that the imports take
     with interruptible(None), progress_line() as progress:
         from keras_mobilenet.deploy.bench.benchmarking import bench  # noqa: PLC0415
@@ -310,8 +310,8 @@ def export_command(
             "works offline; by default it loads them from a CDN."
         ),
     ] = None,
-    net: NetKey = DEFAULT_NET,
-    alpha: Alpha = 1.0,
+    net: NetKeyOfWeights = None,
+    alpha: AlphaOfWeights = None,
     minimalistic: Minimalistic = False,
     size: AnySize = DEFAULT_SIZE,
 ) -> None:
@@ -321,7 +321,7 @@ def export_command(
     names = names_in(labels)
     with doing(f"writing {to}, and comparing it with {model}"):
         report = export(
-            _model(model, NetOptions(net, alpha, minimalistic), size, names),
+            _model(model, NetOptions.of(net, alpha, minimalistic), size, names),
             to,
             quantize=quantize,
             calibration=calibration,
@@ -340,8 +340,7 @@ def export_command(
 
 
 def _model(model: str, builder: NetOptions, size: ImageSize, names: list[str] | None) -> Any:
-    of_none = NetOptions(DEFAULT_NET, 1.0), DEFAULT_SIZE
-    tells = Path(model).is_file() and (builder, size) == of_none
+    tells = Path(model).is_file() and size is DEFAULT_SIZE and builder.is_guess(model)
     if model.endswith(_SUFFIX) or tells:  # a file of weights, where no option says its net
         return model
     classes = {"classes": len(names)} if names and model != IMAGENET else {}

@@ -68,7 +68,7 @@ class Net:
     def build(self) -> Any:
         """Return the net as a Keras model with random weights."""
         arguments = self._arguments()
-        builder = NetOptions(*(arguments.pop(field.name) for field in fields(NetOptions)))
+        builder = NetOptions(*map(arguments.pop, ("net", "alpha", "minimalistic")))
         shape = (*self.size.lengths, self.channels)
         return builder.build(shape, weights=None, **arguments)
 

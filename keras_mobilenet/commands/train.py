@@ -16,20 +16,23 @@ import typer
 from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
+    DEFAULT_SIZE,
     PUBLISHED_NAME,
     Alpha,
+    AlphaOfWeights,
+    AnySize,
     FormatOption,
     Minimalistic,
     NetKey,
+    NetKeyOfWeights,
     NetOptions,
-    Size,
     note,
     say,
+    size_of_weights,
 )
 from keras_mobilenet.commands.terminal.progress import bars, resumable
 from keras_mobilenet.display.text_tables import Format, written
 from keras_mobilenet.errors import plain_line
-from keras_mobilenet.nets.net import DEFAULT_SIZE
 
 if TYPE_CHECKING:
     from keras_mobilenet.training.finetune.probing import ProbeScore
@@ -48,10 +51,10 @@ def finetune(
             autocompletion=completion.train_from,
         ),
     ] = "top",
-    net: NetKey = DEFAULT_NET,
-    alpha: Alpha = 1.0,
+    net: NetKeyOfWeights = None,
+    alpha: AlphaOfWeights = None,
     minimalistic: Minimalistic = False,
-    size: Size = DEFAULT_SIZE,
+    size: AnySize = DEFAULT_SIZE,
     grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
     weights: Annotated[
         str,
@@ -94,13 +97,15 @@ def finetune(
     from keras_mobilenet.training.finetune.finetuning import AUTO_CACHE  # noqa: PLC0415
     from keras_mobilenet.training.finetune.finetuning import finetune as train  # noqa: PLC0415
 
-    chosen = NetOptions(net, alpha, minimalistic).of_weights(weights)
+    weights_or_none = None if weights == "none" else weights
+    chosen = NetOptions.of(net, alpha, minimalistic).of_weights(weights_or_none)
+    pixels = size_of_weights(size, weights_or_none).known()
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train(
             folder, out=out, validation=validation(val), train_from=train_from, net=chosen.net,
-            alpha=chosen.alpha, size=size, channels=1 if grey else 3,
-            weights=None if weights == "none" else weights,
+            alpha=chosen.alpha, size=pixels, channels=1 if grey else 3,
+            weights=weights_or_none,
             epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, views=views,
             class_weight=None if class_weight == "none" else class_weight, seed=seed,
             cache=AUTO_CACHE if cache is None else cache, resume=resume, progress=report,
@@ -194,7 +199,7 @@ def train(
     net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
     minimalistic: Minimalistic = False,
-    size: Size = DEFAULT_SIZE,
+    size: AnySize = DEFAULT_SIZE,
     epochs: Annotated[int, typer.Option(help="How often each image is shown.", min=1)] = 100,
     batch_size: Annotated[
         int, typer.Option(help="Images a step, of all workers together.", min=2)
@@ -244,7 +249,7 @@ def train(
     with resumable(out), drawn() as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about images; the run names them all
         run = train_net(
-            folder, out=out, validation=validation(val), net=net, alpha=alpha, size=size,
+            folder, out=out, validation=validation(val), net=net, alpha=alpha, size=size.known(),
             epochs=epochs, batch_size=batch_size, schedule=schedule, learning_rate=learning_rate,
             warmup=warmup, weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
             bn_momentum=bn_momentum, min_area=min_area, mixed_precision=mixed_precision,

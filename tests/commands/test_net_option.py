@@ -153,9 +153,9 @@ def test_probe_prints_the_net():
 
 @pytest.fixture(scope="module")
 def parrots(tmp_path_factory):
-    """A V2 of two classes at 64 pixels, as a file of weights that says so."""
+    """A V2 of two classes at 64 x 96 pixels, as a file of weights that says so."""
     path = tmp_path_factory.mktemp("weights") / "parrots.safetensors"
-    model = MobileNetV2((64, 64, 3), 0.35, weights=None, classes=2)
+    model = MobileNetV2((64, 96, 3), 0.35, weights=None, classes=2)
     set_info(model, replace(info_of(model), labels=("ara", "kea")))
     save_weights(model, path)
     return path
@@ -166,7 +166,7 @@ def test_a_file_of_weights_tells_its_net_where_no_option_does(parrots, tmp_path)
     (image,) = tmp_path.rglob("*.JPG")
     told = json.loads(run("classify", "--weights", parrots, "--json", image).stdout)
     (tmp_path / "names").write_text("ara\nkea\n", encoding="utf-8")
-    options = (*V2[:4], "--size", 64, "--labels", tmp_path / "names")
+    options = (*V2[:4], "--size", "64x96", "--labels", tmp_path / "names")
     named = json.loads(run("classify", "--weights", parrots, *options, "--json", image).stdout)
     assert told == named
     assert {c["name"] for c in told[0]["classes"]} == {"ara", "kea"}
@@ -175,10 +175,34 @@ def test_a_file_of_weights_tells_its_net_where_no_option_does(parrots, tmp_path)
     assert Predictor(to).input_shape == (32, 32, 3)
 
 
-def test_an_option_of_the_net_is_held_against_the_file(parrots, tmp_path):
-    write_images(tmp_path, 1)
-    error = str(run("classify", "--weights", parrots, "--alpha", 0.5, tmp_path).exception)
-    assert "these are the weights of MobileNetV2, alpha=0.35, 2 classes" in error
+def test_finetune_begins_with_the_net_and_the_size_that_a_file_tells(parrots, tmp_path):
+    images, out = write_shapes(tmp_path / "images", 2), tmp_path / "run"
+    done = run("finetune", images, "--out", out, "--weights", parrots, "--val", 0.5)
+    assert done.exit_code == 0, done.output
+    settings = json.loads((out / "metrics.json").read_text())["settings"]
+    assert (settings["net"], settings["alpha"]) == ("mobilenet_v2", 0.35)
+    assert settings["size"] == [64, 96]
+    with Predictor(out / "model.keras") as predictor:
+        assert predictor.input_shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize("typed", [("--alpha", 0.5), ("--net", "mobilenet"), ("--alpha", 1)])
+def test_an_option_of_the_net_is_held_against_the_file(parrots, tmp_path, typed):
+    images = write_shapes(tmp_path / "images", 2)
+    for command in (
+        ("classify", images, "--weights", parrots),
+        ("export", parrots, tmp_path / "m.tflite"),
+        ("finetune", images, "--out", tmp_path / "run", "--weights", parrots),
+    ):
+        error = str(run(*command, *typed).exception)
+        assert "these are the weights of MobileNetV2, alpha=0.35, 2 classes" in error
+
+
+def test_a_size_is_one_length_or_two_for_finetune_and_train(tmp_path):
+    for command in ("finetune", "train"):
+        result = run(command, tmp_path, "--out", tmp_path / "run", "--size", "any")
+        assert "--size must be known here, as in 224 or 224x320" in str(result.exception)
+        assert "one length, height x width" in run(command, tmp_path, "--size", "2by3").output
 
 
 def test_a_file_without_the_top_that_is_wanted_is_said_to_have_none(tmp_path):

@@ -9,7 +9,8 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from typer.core import TyperCommand
 from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.display.text_tables import Format
-from keras_mobilenet.errors import plain
+from keras_mobilenet.errors import CheckpointError, plain
 from keras_mobilenet.images.model_info import EVALUATION_CROP
 from keras_mobilenet.images.pixel_scaling import TEXTS, Preprocessing, as_preprocessing
 from keras_mobilenet.nets import net
@@ -107,21 +108,33 @@ PreprocessingOption = Annotated[
     ),
 ]
 Labels = Annotated[Path | None, typer.Option(help="A file with the name of a class a line.")]
-NetKey = Annotated[
-    str,
-    typer.Option(
+DEFAULT_NET = v1.FAMILY.key
+DEFAULT_ALPHA = 1.0
+
+
+def _net_option(by_default: str = "") -> Any:
+    return typer.Option(
         "--net",
         metavar="NET",
-        help=f"Which MobileNet: {', '.join(BY_KEY)}.",
+        help=f"Which MobileNet: {', '.join(BY_KEY)}{by_default}.",
         autocompletion=completion.net,
-    ),
+    )
+
+
+NetKey = Annotated[str, _net_option()]
+# Where weights may tell their net: None is what they tell, or else the default.
+NetKeyOfWeights = Annotated[
+    str | None, _net_option(f"; by default that of the weights, or {DEFAULT_NET}")
 ]
-DEFAULT_NET = v1.FAMILY.key
 Minimalistic = Annotated[
     bool,
     typer.Option("--minimalistic", help="V3 without squeeze-excite, 5 x 5 kernels and hard-swish."),
 ]
 Alpha = Annotated[float, typer.Option(help="Width multiplier.")]
+AlphaOfWeights = Annotated[
+    float | None,
+    typer.Option(help=f"Width multiplier; by default that of the weights, or {DEFAULT_ALPHA:g}."),
+]
 Size = Annotated[int, typer.Option(help="Height and width of the input in pixels.")]
 AnySize = Annotated[
     ImageSize,
@@ -137,20 +150,33 @@ AnySize = Annotated[
 class NetOptions:
     """Which MobileNet the options of a command name."""
 
-    net: str
-    alpha: float
+    net: str = DEFAULT_NET
+    alpha: float = DEFAULT_ALPHA
     minimalistic: bool = False
+    typed: bool = field(default=False, compare=False)  # also where it is what goes by default
+
+    @classmethod
+    def of(cls, net: str | None, alpha: float | None, minimalistic: bool) -> NetOptions:
+        """Return those of a command whose weights may tell their net."""
+        typed = net is not None or alpha is not None or minimalistic
+        alpha = DEFAULT_ALPHA if alpha is None else alpha
+        return cls(net or DEFAULT_NET, alpha, minimalistic, typed)
 
     def __str__(self) -> str:
         return label(family(self.net).name, self.alpha, minimalistic=self.minimalistic)
 
     def of_weights(self, weights: str | None) -> NetOptions:
         """Return those of weights that tell their net themselves, where no option names one."""
-        named = None if weights is None else _named(weights)
-        if named is None or self != NetOptions(DEFAULT_NET, 1.0):
+        own = _own_net(weights) if self._are_default else None
+        if own is None:
             return self
-        given = named.arguments
-        return NetOptions(named.net, given["alpha"], bool(given.get("minimalistic")))
+        given = own.arguments
+        alpha = given.get("alpha", DEFAULT_ALPHA)
+        return NetOptions(own.net, alpha, bool(given.get("minimalistic")))
+
+    @property
+    def _are_default(self) -> bool:
+        return not self.typed and self == NetOptions()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -176,8 +202,9 @@ class NetOptions:
         What weights on the hub, or in a folder for it, tell of their net goes for it, but for what
         an option says. So does what a file tells, where no option names a net.
         """
-        named, chosen = _named(weights), self.of_weights(weights)
-        *lengths, channels = named.arguments["input_shape"] if named else (*size.lengths, 3)
+        named = _named(weights)
+        chosen = self.of_weights(weights) if named else self
+        *lengths, channels = _shape_of(named) if named else (*size.lengths, 3)
         shape = (*(lengths if size is DEFAULT_SIZE else size.lengths), channels)
         given = {**named.arguments, **others} if named else {"weights": weights, **others}
         builder = chosen.builder(shape, **{k: x for k, x in given.items() if k not in _OF_BUILDER})
@@ -188,13 +215,17 @@ class NetOptions:
 
     def is_guess(self, weights: str) -> bool:
         """Return whether a file of weights is to tell its net: no option does."""
-        return self == NetOptions(DEFAULT_NET, 1.0) and weights != IMAGENET
+        return self._are_default and weights != IMAGENET
 
 
-def size_of_weights(size: ImageSize, weights: str) -> ImageSize:
-    """Return the size that published weights are tested at, where no other one was given."""
-    named = _named(weights) if size is DEFAULT_SIZE else None
-    return size if named is None else ImageSize(*named.arguments["input_shape"][:2])
+def size_of_weights(size: ImageSize, weights: str | None) -> ImageSize:
+    """Return the size that weights tell, as published ones do, where no other one was given."""
+    own = _own_net(weights) if size is DEFAULT_SIZE else None
+    return size if own is None else ImageSize(*_shape_of(own)[:2])
+
+
+def _shape_of(builder: Builder) -> tuple[int | None, ...]:
+    return builder.arguments.get("input_shape") or (*DEFAULT_SIZE.lengths, 3)
 
 
 def tells_its_net(weights: str) -> bool:
@@ -219,6 +250,23 @@ def _named(weights: str) -> Builder | None:
     from keras_mobilenet.checkpoints.net_weights import published_builder  # noqa: PLC0415
 
     return published_builder(weights, {})
+
+
+@functools.cache
+def _own_net(weights: str | None) -> Builder | None:
+    """Return the net of weights that tell it: by their name, in their folder, or in their file.
+
+    None of a file that cannot be read or is no net's: whoever opens it next says why.
+    """
+    if weights is None or weights == IMAGENET:
+        return None
+    if named := _named(weights):
+        return named
+    from keras_mobilenet.checkpoints.net_weights import builder_of  # noqa: PLC0415 - loads NumPy
+
+    with suppress(CheckpointError):
+        return builder_of(weights)
+    return None
 
 
 PUBLISHED_NAME = (
@@ -320,8 +368,8 @@ class Job:
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders, .txt files with a path a line.")
     ]
-    net: NetKey = DEFAULT_NET
-    alpha: Alpha = 1.0
+    net: NetKeyOfWeights = None
+    alpha: AlphaOfWeights = None
     minimalistic: Minimalistic = False
     size: AnySize = DEFAULT_SIZE
     weights: Annotated[
@@ -376,6 +424,11 @@ class Job:
             "or this machine. --out is a folder, which all workers reach.",
         ),
     ] = None
+
+    @property
+    def net_options(self) -> NetOptions:
+        """Which MobileNet the options name."""
+        return NetOptions.of(self.net, self.alpha, self.minimalistic)
 
     def predictor_options(self) -> dict[str, Any]:
         """Return the arguments of `Predictor` beside the model."""
