@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from typing import Any
 
 from keras_mobilenet.nets.arguments import as_int
@@ -66,13 +66,25 @@ def check_range(
         raise ValueError(f"`{name}` must be {least}{most}. Received: {name}={value!r}")
 
 
-def blocks_to_json(blocks: Sequence[Any], net: str) -> list[list[Any]] | None:
+def settings_to_json(settings: Any) -> dict[str, Any]:
+    """Return the settings of a training, a dataclass, as JSON holds them."""
+    record = {field.name: getattr(settings, field.name) for field in fields(settings)} | {
+        "size": list(settings.size),
+        "validation": _validation_to_json(settings.validation),
+        "blocks": _blocks_to_json(settings.blocks, settings.net),
+    }
+    if not settings.minimalistic:  # as the runs have it that were before this setting
+        del record["minimalistic"]
+    return record
+
+
+def _blocks_to_json(blocks: Sequence[Any], net: str) -> list[list[Any]] | None:
     """Return a net's blocks as JSON holds them, None for the paper's."""
     papers = family(net).blocks
     return None if tuple(blocks) == papers else [list(astuple(block)) for block in blocks]
 
 
-def validation_to_json(validation: Any) -> Any:
+def _validation_to_json(validation: Any) -> Any:
     """Return what was validated with as JSON holds it: a share, a path, or the kind of data."""
     if validation is None or isinstance(validation, (int, float)):
         return validation

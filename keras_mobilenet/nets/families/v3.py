@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -203,21 +203,37 @@ def recognise(
     last = shapes.get(f"{_prefix(len(blocks) - 1)}project/kernel", ())
     if not len(first) == len(last) == 4 or f"{_prefix(len(blocks))}project/kernel" in shapes:
         return None
+    minimalistic = not any("squeeze_excite" in name for name in shapes)
+    options: dict[str, Any] = {"minimalistic": True} if minimalistic else {}
+    build = functools.partial(network, blocks=blocks, top_channels=top_channels, **options)
+    alphas = alphas_of(blocks[-1].filters, last[3], width)
+    return first_origin(shapes, net, alphas, build, top, options)
+
+
+def first_origin(
+    shapes: Mapping[str, Shape],
+    net: str,
+    alphas: Iterable[float],
+    build: Callable[..., Net],
+    top: Callable[[int, int], tuple[Layer, ...]],
+    options: Mapping[str, Any],
+) -> Origin | None:
+    """Return the arguments under the first alpha with which a net has arrays of these shapes.
+
+    `build` makes the net of an alpha, of channels and classes, and with its own top or without;
+    `top` makes a classifier that stands on the pool.
+    """
+    channels = shapes["conv/kernel"][2]
     logits = shapes.get("logits/kernel", ())
     classes = logits[3] if len(logits) == 4 else None
     on_pool = classes is not None and "conv_2/kernel" not in shapes
-    minimalistic = not any("squeeze_excite" in name for name in shapes)
-    for alpha in alphas_of(blocks[-1].filters, last[3], width):
-        found = network(
-            alpha, first[2], classes or 1, classes is not None and not on_pool,
-            blocks=blocks, minimalistic=minimalistic, top_channels=top_channels,
-        )  # fmt: skip
+    for alpha in alphas:
+        found = build(alpha, channels, classes or 1, classes is not None and not on_pool)
         arrays = found.arrays()
         if on_pool and classes:
             arrays |= Net(top(found.layers[-1].channels, classes)).arrays()
         if arrays.items() <= shapes.items():
-            options = {"minimalistic": True} if minimalistic else {}
-            return Origin(net, alpha, first[2], classes, classes is not None, options, on_pool)
+            return Origin(net, alpha, channels, classes, classes is not None, options, on_pool)
     return None
 
 

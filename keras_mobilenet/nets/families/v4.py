@@ -26,6 +26,7 @@ from keras_mobilenet.nets.conventions import (
 from keras_mobilenet.nets.families import v2
 from keras_mobilenet.nets.families.v3 import (
     classifier,
+    first_origin,
     normalised,
     stem,
     width,
@@ -242,20 +243,8 @@ def recognise(
     numbers = {int(match[2]) for match in map(_OF_BLOCK.fullmatch, layers) if match}
     if not len(first) == len(last) == 4 or numbers != set(range(len(blocks))):
         return None
-    logits = shapes.get("logits/kernel", ())
-    classes = logits[3] if len(logits) == 4 else None
-    on_pool = classes is not None and "conv_2/kernel" not in shapes
-    for alpha in v2.alphas_of(LAST, last[3], width):
-        found = network(
-            alpha, first[2], classes or 1, classes is not None and not on_pool,
-            blocks=blocks, stem_filters=stem_filters,
-        )  # fmt: skip
-        arrays = found.arrays()
-        if on_pool and classes:
-            arrays |= Net(top(found.layers[-1].channels, classes)).arrays()
-        if arrays.items() <= shapes.items():
-            return Origin(net, alpha, first[2], classes, classes is not None, on_pool=on_pool)
-    return None
+    build = functools.partial(network, blocks=blocks, stem_filters=stem_filters)
+    return first_origin(shapes, net, v2.alphas_of(LAST, last[3], width), build, top, {})
 
 
 def _prefix(block: Block, number: int) -> str:

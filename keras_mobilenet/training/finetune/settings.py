@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,10 @@ from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import Net, Size
 from keras_mobilenet.training.checks import (
-    blocks_to_json,
     check_range,
     check_whole,
     checked_size,
-    validation_to_json,
+    settings_to_json,
 )
 from keras_mobilenet.training.finetune.top import STEPS
 from keras_mobilenet.transfer.trained_parts import TOP, checked_train_from
@@ -68,16 +67,11 @@ class FinetuneSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
-        record = {field.name: getattr(self, field.name) for field in fields(self)}
-        record["size"] = list(self.size)
+        record = settings_to_json(self)
         if isinstance(self.class_weight, Mapping):
             record["class_weight"] = {str(k): float(x) for k, x in self.class_weight.items()}
         if self.weights is not None:
             record["weights"] = os.fspath(self.weights)
-        record["validation"] = validation_to_json(self.validation)
-        record["blocks"] = blocks_to_json(self.blocks, self.net)
-        if not self.minimalistic:  # as the runs have it that were before this setting
-            del record["minimalistic"]
         return record
 
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from keras_mobilenet.nets.arguments import checked_blocks, net_options
@@ -38,11 +38,10 @@ from keras_mobilenet.nets.families import v1
 from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import Size
 from keras_mobilenet.training.checks import (
-    blocks_to_json,
     check_range,
     check_whole,
     checked_size,
-    validation_to_json,
+    settings_to_json,
 )
 
 SCHEDULES = ("paper", "cosine", "constant")
@@ -89,14 +88,7 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
-        record = asdict(self) | {
-            "size": list(self.size),
-            "validation": validation_to_json(self.validation),
-            "blocks": blocks_to_json(self.blocks, self.net),
-        }
-        if not self.minimalistic:  # as the runs have it that were before this setting
-            del record["minimalistic"]
-        return record
+        return settings_to_json(self)
 
 
 def checked_options(
