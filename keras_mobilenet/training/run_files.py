@@ -12,7 +12,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from keras_mobilenet.errors import CheckpointError, about_file, unicode_text
+from keras_mobilenet.checkpoints.net_weights import (
+    Builder,
+    NetWeights,
+    builder_of,
+    net_weights,
+)
+from keras_mobilenet.deploy.graphs.keras_file import graph_in_keras_file
+from keras_mobilenet.deploy.graphs.keras_graph import UnknownLayerError
+from keras_mobilenet.deploy.graphs.net_graph import graph_of_net
+from keras_mobilenet.deploy.graphs.operations import simplified
+from keras_mobilenet.errors import AccuracyError, CheckpointError, about_file, unicode_text
 from keras_mobilenet.evaluation.metrics import Metrics, evaluate
 from keras_mobilenet.evaluation.multi_label_metrics import MultiLabelMetrics, evaluate_multi_label
 from keras_mobilenet.evaluation.report.report import write_report
@@ -143,18 +153,39 @@ def write_hub_folder_of_run(
         CheckpointError: the run's files are damaged.
         OSError: the files cannot be written.
     """
-    from keras_mobilenet.checkpoints.writing.hub_folder import (  # noqa: PLC0415 - Keras follows
-        check_new,
-        write_hub_folder,
-    )
+    from keras_mobilenet.checkpoints.writing import hub_folder  # noqa: PLC0415 - for cards alone
 
-    record = _read_metrics(Path(run))
-    check_new(folder, overwrite=overwrite)  # before the seconds that Keras takes
+    record, path = _read_metrics(Path(run)), os.fspath(Path(run, MODEL))
+    hub_folder.check_new(folder, overwrite=overwrite)
+    known = _net_of_run(path)
+    if known is not None:
+        builder, weights, source = known
+        background = _background(record, source)
+        hub_folder.write_hub_folder_of_net(
+            builder, weights, folder, background, name=name, overwrite=overwrite
+        )
+        return
     from keras_mobilenet.models.model_files import info_of, load_model  # noqa: PLC0415 - Keras
 
-    model = load_model(Path(run, MODEL))
+    model = load_model(path)
     background = _background(record, info_of(model).source)
-    write_hub_folder(model, folder, background, name=name, overwrite=overwrite)
+    hub_folder.write_hub_folder(model, folder, background, name=name, overwrite=overwrite)
+
+
+def _net_of_run(path: str) -> tuple[Builder, NetWeights, str | None] | None:
+    """Return a run's net as its arrays tell it, and the source of what it was trained from.
+
+    None where that net does not compute what the model does, as one with `blocks` of its own, and
+    where the file is damaged: Keras tells the rest.
+    """
+    try:
+        graph, info = graph_in_keras_file(path)
+        builder = builder_of(path)
+        weights = net_weights(builder)
+        model, net = (simplified(x).fingerprint() for x in (graph, graph_of_net(weights)))
+    except (AccuracyError, CheckpointError, UnknownLayerError):
+        return None
+    return (builder, weights, info.source) if model == net and weights.saved else None
 
 
 def _read_metrics(run: Path) -> dict[str, Any]:

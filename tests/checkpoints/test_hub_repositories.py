@@ -21,6 +21,7 @@ from keras_mobilenet.checkpoints.published import names
 from keras_mobilenet.checkpoints.published.hub import repository_file, source_of
 from keras_mobilenet.checkpoints.published.names import is_name, repository
 from keras_mobilenet.checkpoints.published.settings import info_beside
+from keras_mobilenet.checkpoints.writing.model_card import Background
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.commands.deploy import _Timed
 from keras_mobilenet.commands.terminal.options import DEFAULT_SIZE, NetOptions
@@ -425,3 +426,24 @@ def test_eight_processes_at_once_get_one_file(served, weights):
     assert sorted(kept())[-2:] == ["config.json", "model.safetensors"]
     assert not [name for name in kept() if "incomplete" in name]
     assert builder_of(path).arguments["alpha"] == 0.35
+
+
+@pytest.mark.parametrize(
+    ("files", "licence"),
+    [
+        ({"config.json": '{"pretrained_cfg": {"license": "cc-by-4.0"}}'}, "cc-by-4.0"),
+        ({"config.json": "{}", "README.md": "---\ntags: [a]\nlicense: mit\n---\n"}, "mit"),
+        ({"README.md": "---\ntags: [a]\n---\nlicense: mit\n"}, None),
+        ({"config.json": '{"license": "`<b>`"}'}, None),
+        ({"config.json": "[]"}, None),
+        ({}, None),
+    ],
+)
+def test_a_licence_is_what_settings_or_card_at_hand_state(files, licence, hub_client, tmp_path):
+    hub_client(HF_HUB_OFFLINE="1")
+    folder = tmp_path / "hub" / "models--someone--flowers" / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    found = Background.of_source(f"{NAME}@{COMMIT}")
+    assert (found.base_model, found.licence) == (NAME, licence)

@@ -3,17 +3,22 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from coloured_shapes import COLOURS, write_shapes, write_weights
 from hub_server import hub
 from typer.testing import CliRunner
 
-from keras_mobilenet import Predictor, from_pretrained
+from keras_mobilenet import MobileNet, Predictor, from_pretrained
+from keras_mobilenet.checkpoints.net_weights import builder_of, net_weights
 from keras_mobilenet.commands.app import app
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.models.model_files import info_of, load_model
+from keras_mobilenet.models import model_files
+from keras_mobilenet.models.model_files import info_of, load_model, save_model
 from keras_mobilenet.nets.families.v1 import BLOCKS
+from keras_mobilenet.training import run_files
 
 pytestmark = [
     pytest.mark.builds,
@@ -63,6 +68,30 @@ def test_the_folder_opens_as_the_runs_model_and_its_card_says_how_good_it_is(tra
         expected = [x.predictions for x in ours.classify(images)]
         assert [x.predictions for x in theirs.classify(images)] == expected
     assert {name for _, name, _ in expected[0]} == {*COLOURS}
+
+
+def contents(folder):
+    texts = [(folder / name).read_text() for name in ("config.json", "README.md")]
+    return texts, net_weights(builder_of(folder)).arrays
+
+
+def test_a_run_becomes_the_same_folder_without_keras(run, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(model_files, "load_model", None)
+        assert command(run).exit_code == 0
+    texts, arrays = contents(run / "hub")
+    monkeypatch.setattr(run_files, "_net_of_run", lambda _: None)
+    assert command(run, "--overwrite").exit_code == 0
+    by_keras, expected = contents(run / "hub")
+    assert texts == by_keras
+    assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
+
+
+def test_a_net_of_its_own_strides_is_not_taken_for_the_papers(tmp_path):
+    blocks = [*BLOCKS[:8], replace(BLOCKS[8], stride=2), *BLOCKS[9:]]
+    model = MobileNet((32, 32, 3), 0.25, weights=None, blocks=blocks)
+    save_model(model, tmp_path / "model.keras")
+    assert run_files._net_of_run(str(tmp_path / "model.keras")) is None
 
 
 def test_the_cards_three_lines_run(trained, run, tmp_path, monkeypatch, capsys):

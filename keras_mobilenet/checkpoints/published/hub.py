@@ -7,7 +7,9 @@ pickle, which could run code, never is.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from keras_mobilenet.nets.published.rows import CONFIG, CONFIG_BYTES, WEIGHTS, P
 EXTRA = "hub"
 PROCESSOR = "preprocessor_config.json"  # transformers' own place for what pixels become
 _MOST_BYTES = 256 << 20  # of a file that no row describes; the largest MobileNet's has 130 MB
+_CARD = "README.md"
+_LICENCE = re.compile(r"[a-z0-9.+-]{1,64}")  # in the hub's words, as in `apache-2.0`
+_FRONT_MATTER = re.compile(r"---\r?\n(?:(?!---).*\n)*?license: *[\"']?([^\s\"']+)")
 _SNAPSHOTS = "snapshots"  # in the client's cache: models--OWNER--NAME/snapshots/COMMIT/FILE
 
 
@@ -63,6 +68,42 @@ def source_of(path: str | os.PathLike[str]) -> str | None:
     if snapshots != _SNAPSHOTS or kind != "models" or len(names) != 2:
         return None
     return f"{'/'.join(names)}@{commit}"
+
+
+def licence_of(source: str) -> str | None:
+    """Return the licence that a repository in the client's cache states; None where none is known.
+
+    It stands in timm's settings, beside the weights, and in the card, where that was fetched too.
+
+    Args:
+        source: What `source_of` tells, `"owner/name@commit"`.
+    """
+    try:
+        client = client_for("The licence")
+    except MissingExtraError:
+        return None
+    repository, _, commit = source.partition("@")
+    for name, read in ((CONFIG, _licence_in_settings), (_CARD, _licence_in_card)):
+        path = client.try_to_load_from_cache(repository, name, revision=commit)
+        if isinstance(path, str):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                licence = read(file.read(CONFIG_BYTES))
+            if isinstance(licence, str) and _LICENCE.fullmatch(licence):
+                return licence
+    return None
+
+
+def _licence_in_settings(text: str) -> Any:
+    try:
+        config = json.loads(text)
+        return config.get("pretrained_cfg", config).get("license")
+    except (AttributeError, ValueError, RecursionError):
+        return None
+
+
+def _licence_in_card(text: str) -> Any:
+    found = _FRONT_MATTER.match(text)
+    return found and found[1]
 
 
 def client_for(feature: str) -> Any:

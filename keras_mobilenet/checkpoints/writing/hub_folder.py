@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_mobilenet.checkpoints.hub_folders import CARD, HubConfig
 from keras_mobilenet.checkpoints.model_weights import conventions_of, variables_of
-from keras_mobilenet.checkpoints.net_weights import NetWeights, builder_of, net_weights
+from keras_mobilenet.checkpoints.net_weights import Builder, NetWeights, builder_of, net_weights
 from keras_mobilenet.checkpoints.writing.model_card import Background, card_of
 from keras_mobilenet.checkpoints.writing.weights_file import write_arrays
 from keras_mobilenet.files import filling
@@ -82,10 +82,57 @@ def write_hub_folder(
     check_new(folder, overwrite=overwrite)
     net, arguments = _builder_of_model(model)
     info = info_of_net(model) or ModelInfo(preprocessing=None)
-    # The activation is one of the arguments; the weights by themselves are to know it, too.
-    config = HubConfig(net, arguments, replace(info, activation=None))
     arrays = {name: np.asarray(variable) for name, variable in variables_of(model).items()}
     conventions = conventions_of(model)
+    _write(folder, net, arguments, arrays, conventions, info, background, name)
+
+
+def write_hub_folder_of_net(
+    builder: Builder,
+    weights: NetWeights,
+    folder: str | PathLike[str],
+    background: Background | None = None,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a net and its arrays as such a folder, without Keras.
+
+    Args:
+        builder: What the weights were read by.
+        weights: With what their file says of the net's input and outputs.
+        folder: As for `write_hub_folder`, and likewise what follows.
+        background: What the card says beside the net.
+        name: What opens it once it is on the hub.
+        overwrite: Whether to replace what the folder has of such files.
+
+    Raises:
+        ValueError: the folder is not new.
+        OSError: the files cannot be written, or do not hold what was written.
+    """
+    check_new(folder, overwrite=overwrite)
+    info = weights.saved or ModelInfo(preprocessing=None)
+    arguments = {k: x for k, x in builder.arguments.items() if k != "weights"}
+    if arguments["include_top"]:
+        arguments["classifier_activation"] = weights.classifier_activation
+        info = info.ending_in(weights.classifier_activation or "linear")
+    _write(
+        folder, builder.net, arguments, weights.arrays, weights.conventions, info, background, name
+    )
+
+
+def _write(
+    folder: str | PathLike[str],
+    net: str,
+    arguments: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    conventions: Conventions,
+    info: ModelInfo,
+    background: Background | None,
+    name: str | None,
+) -> None:
+    # The activation is one of the arguments; the weights by themselves are to know it, too.
+    config = HubConfig(net, arguments, replace(info, activation=None))
     background = background or Background.of_source(config.info.source)
     with filling(folder) as place:
         write_arrays(os.path.join(place, WEIGHTS), arrays, conventions, info=info)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from keras_mobilenet.checkpoints.hub_folders import LIBRARY, HubConfig
+from keras_mobilenet.checkpoints.published.hub import licence_of
 from keras_mobilenet.errors import plain_line
 from keras_mobilenet.images.model_info import Label, words_of
 from keras_mobilenet.images.pixel_scaling import Numbers
@@ -56,7 +57,7 @@ class Background:
             return cls()
         repository = source.partition("@")[0]
         row = table.find(repository)
-        return cls(repository, repository, row.licence if row else None)
+        return cls(repository, repository, row.licence if row else licence_of(source))
 
 
 def card_of(config: HubConfig, net: Net, background: Background, name: str) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from keras_mobilenet.deploy.graphs.operations import Graph, Operation, leading_to
+from keras_mobilenet.deploy.graphs.operations import POOLS, Graph, Operation, leading_to
 from keras_mobilenet.deploy.opened import Opened, is_exported, open_model
-
-_POOLS = ("average", "maximum")
 
 
 def features_of(model: Any) -> Any:
@@ -40,7 +38,7 @@ def _pooled_graph(graph: Graph) -> Graph | None:
     """Return a graph up to its last global pooling, which may be added; None where none fits."""
     name = f"{graph.name}_features"
     last = graph.by_name.get(graph.output)
-    while last is not None and last.kind not in _POOLS:  # past layers aside, such as gates
+    while last is not None and last.kind not in POOLS:  # past layers aside, such as gates
         last = graph.by_name.get(last.inputs[0])
     if last is not None:
         before = [x for x in leading_to(last.name, graph.by_name) if x is not last]

@@ -11,6 +11,7 @@ import numpy as np
 from keras_mobilenet.checkpoints.net_weights import NetWeights
 from keras_mobilenet.deploy.graphs.operations import (
     INPUT,
+    POOLS,
     Activation,
     Array,
     Graph,
@@ -85,7 +86,7 @@ def _operation(
         dilation=layer.dilation,
         pads=layer.pad if layer.kind == "ZeroPadding2D" else pads,
         activation=cast(Activation, activation or ""),
-        keepdims=layer.keepdims,
+        keepdims=layer.keepdims or _KINDS[layer.kind] not in POOLS,
     )
 
 

@@ -43,6 +43,7 @@ Kind = Literal[
 Activation = Literal["", "relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "softmax"]
 ACTIVATIONS = frozenset(get_args(Activation))
 WEIGHTED = ("convolution", "depthwise", "dense")
+POOLS = ("average", "maximum")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ class Operation:
 
     def output_length(self, axis: int, length: Length) -> Length:
         """Return the output's length on an axis, None where it is not known."""
-        if self.kind in ("average", "maximum"):
+        if self.kind in POOLS:
             return 1
         if length is None:
             return None
@@ -87,7 +88,7 @@ class Operation:
         # A gate is 1 x 1: the largest of the inputs is what comes out.
         images = [shape for shape in taken if len(shape) == 3 and shape[:2] != (1, 1)]
         first = (images or taken)[0]
-        flat = self.kind in ("average", "maximum") and not self.keepdims
+        flat = self.kind in POOLS and not self.keepdims
         if flat or len(first) == 1 or self.kind == "flatten":
             return (self.channels,)
         height, width = (self.output_length(axis, first[axis]) for axis in (0, 1))
@@ -152,7 +153,7 @@ class Graph:
     def classifies(self) -> bool:
         """Whether the output's largest value names a class: a net of features ends elsewhere."""
         last = self.by_name.get(self.output)
-        features = ("average", "maximum", "flatten")
+        features = (*POOLS, "flatten")
         plain = last is not None and last.activation not in ("relu", "relu6")
         return last is not None and plain and last.kind not in features
 
