@@ -1,5 +1,6 @@
 import gc
 import os
+import random
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if count := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
+import numpy as np
 import pytest
 from checkpoint_files import (
     assign,
@@ -34,6 +36,19 @@ SMALL = 64 << 20  # bytes: the model has 2 million, its largest file may unpack 
 def pytest_collection_modifyitems(items):
     """Let the files that take the longest begin first, so that all processes end together."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Let a test and its fixtures draw the same numbers in every run, whatever ran before it.
+
+    Keras' initializers and dropout take their seeds from Python's generator, `fit` shuffles by
+    TensorFlow's.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.random.set_seed(0)
 
 
 def absent(reason):
