@@ -21,6 +21,7 @@ A wrong argument raises a plain `ValueError`, as Keras does.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -118,6 +119,17 @@ def unicode_text(text: str) -> str:
     written as Python would escape them.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+_ESCAPED = re.compile(r"\\udc([89a-f][0-9a-f])")  # as `unicode_text` writes a byte that is no UTF-8
+
+
+def path_of_text(text: str) -> str:
+    """Return the path of the file that `unicode_text` wrote, or the text where there is none."""
+    if "\\udc" not in text or os.path.lexists(text):
+        return text
+    path = _ESCAPED.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
+    return path if os.path.lexists(path) else text
 
 
 def plain(text: str) -> str:

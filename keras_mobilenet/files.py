@@ -85,6 +85,9 @@ def replacing(path: str | PathLike[str]) -> Iterator[str]:
     """
     path = os.path.realpath(path) if os.path.islink(path) else os.fspath(path)
     with faults_of_writing(path):
+        if not os.path.isdir(around := os.path.dirname(path) or "."):
+            code = errno.ENOTDIR if os.path.lexists(around) else errno.ENOENT
+            raise OSError(code, f"{around} is not a folder. Make it, or name another path", path)
         for leftover in left_by_killed(path):
             with suppress(OSError):
                 os.unlink(leftover)
@@ -110,13 +113,15 @@ def replacing(path: str | PathLike[str]) -> Iterator[str]:
 def filling(folder: str | PathLike[str]) -> Iterator[str]:
     """Yield a temporary folder, whose files take their places in `folder` once all are there.
 
-    On any error none does. A folder that is there keeps its other files.
+    On any error none does. A folder that is there keeps its other files; those that it is to be
+    in are made, as a run's are.
 
     Raises:
         OSError: the files cannot be written; it names `folder` and the reason.
     """
     path = os.path.normpath(folder)
     with faults_of_writing(path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         for leftover in left_by_killed(path):
             shutil.rmtree(leftover, ignore_errors=True)
         temporary = temporary_name(path)

@@ -17,6 +17,7 @@ from keras_mobilenet.files import (
     briefly_locked,
     faults_of_writing,
     fcntl,
+    filling,
     replacing,
     temporary_folder,
     temporary_name,
@@ -129,9 +130,18 @@ def test_an_error_names_the_users_path(tmp_path, writing):
     with pytest.raises(FileNotFoundError) as caught, writing(str(path)):
         pass
     assert caught.value.filename == str(path)
+    if writing is replacing:
+        assert f"{path.parent} is not a folder. Make it" in str(caught.value)
     with pytest.raises(OSError, match="directory") as caught, writing(str(tmp_path / "a")) as new:
         raise NotADirectoryError(20, "Not a directory", str(new))
     assert caught.value.filename == str(tmp_path / "a")
+
+
+def test_a_folder_is_filled_where_the_folders_around_it_are_missing(tmp_path):
+    folder = tmp_path / "hub" / "flowers"
+    with filling(f"{folder}/") as place:
+        Path(place, "config.json").write_text("{}")
+    assert [x.name for x in folder.iterdir()] == ["config.json"]
 
 
 @pytest.fixture

@@ -24,8 +24,15 @@ class Difference:
     relative_error: float  # that, over the largest absolute value of the reference
     rms_error: float  # root mean square of the differences, over that of the reference
     top1_agreement: float  # share of rows whose largest value stands in the same place
+    infinite: tuple[float, float] = (0.0, 0.0)  # share of NaN and infinite reference and outputs
 
     def __str__(self) -> str:
+        if any(self.infinite):
+            reference, outputs = self.infinite
+            return (
+                f"{outputs:.1%} of its outputs are infinite or NaN, and {reference:.1%} of those "
+                "that they are compared with"
+            )
         return (
             f"largest error {self.max_error:.2g} ({self.relative_error:.2g} of the largest "
             f"output), root mean square error {self.rms_error:.2g} of the outputs', first class "
@@ -44,9 +51,10 @@ def difference(reference: npt.ArrayLike, outputs: npt.ArrayLike) -> Difference:
         raise ValueError(f"outputs of shape {b.shape} where the reference has {a.shape}")
     if a.size == 0:
         return Difference(0.0, 0.0, 0.0, 1.0)
+    infinite = tuple(1 - float(np.isfinite(x).mean()) for x in (a, b))
+    if any(infinite):
+        return Difference(np.inf, np.inf, np.inf, 0.0, (infinite[0], infinite[1]))
     error = float(np.abs(a - b).max())
-    if not np.isfinite(error):
-        return Difference(np.inf, np.inf, np.inf, 0.0)
     largest = float(np.abs(a).max()) or 1.0
     power = float(np.square(a).mean()) or 1.0
     rms = float(np.sqrt(np.square(a - b).mean() / power))
@@ -59,7 +67,8 @@ def agreement_of(reference: npt.NDArray[Any], outputs: npt.NDArray[Any]) -> floa
     """Return the share of rows, of shape `(count, classes)`, for which both name the same class."""
     if reference.shape[1] == 1:  # one of two classes: which side of the middle
         middle = 0.5 if reference.min() >= 0 and reference.max() <= 1 else 0.0
-        return float(np.mean((reference > middle) == (outputs > middle)))
+        same = (reference > middle) == (outputs > middle)
+        return float(np.mean(same & np.isfinite(reference) & np.isfinite(outputs)))
     return difference(reference, outputs).top1_agreement
 
 

@@ -446,11 +446,28 @@ def _run(kind: _Format, path: Path, inputs: npt.NDArray[Any]) -> npt.NDArray[Any
 
 
 def _check_tolerance(report: ExportReport) -> None:
+    infinite, wrote = report.difference.infinite, "Nothing was written."
+    if infinite[0]:
+        raise AccuracyError(
+            f"The export to {report.path} cannot be compared with the model, {infinite[0]:.1%} of "
+            f"whose own outputs are infinite or NaN. {wrote} Its weights are damaged, or its "
+            "training diverged."
+        )
+    if infinite[1]:
+        rounded = {
+            "float16": "float16 ends at 65504, and values in the model are beyond it: export "
+            "with another `quantize`, or None for float32",
+        }
+        remedy = rounded.get(report.quantize or "", "Choose another `quantize` or format")
+        raise AccuracyError(
+            f"The export to {report.path} puts out {infinite[1]:.1%} infinite or NaN values, where "
+            f"the model does not. {wrote} {remedy}."
+        )
     if not report.difference.rms_error <= report.tolerance:
         raise AccuracyError(
             f"The export to {report.path} does not compute what the model does: "
             f"{report.difference}, where a root mean square error of {report.tolerance:g} is "
-            "allowed. Nothing was written. Calibrate with images like those that the model will "
+            f"allowed. {wrote} Calibrate with images like those that the model will "
             "see, choose another `quantize`, or pass a larger `tolerance`."
         )
 

@@ -188,6 +188,16 @@ def _net_of_run(path: str) -> tuple[Builder, NetWeights, str | None] | None:
     return (builder, weights, info.source) if model == net and weights.saved else None
 
 
+def check_run(run: str | PathLike[str]) -> None:
+    """Raise unless a folder is that of a finished run, as `write_hub_folder_of_run` takes it.
+
+    Raises:
+        ValueError: it is no run, or has not ended.
+        CheckpointError: its metrics are damaged.
+    """
+    _read_metrics(Path(run))
+
+
 def _read_metrics(run: Path) -> dict[str, Any]:
     """Return what a finished run's metrics say.
 

@@ -128,6 +128,12 @@ def test_a_folder_that_is_there_stays_until_it_may_go(run):
     assert "## Metrics" in (run / "hub" / "README.md").read_text()
 
 
+def test_the_run_is_looked_at_before_the_hub_is(tmp_path, hub_client):
+    hub_client(HF_TOKEN="")
+    result = command(tmp_path / "gone", "--push", "me/shapes", "--yes")
+    assert "is no run: it has no model.keras" in str(result.exception)
+
+
 def test_what_is_no_finished_run_is_told(run, tmp_path):
     assert "is no run: it has no model.keras and no metrics.json" in str(
         command(tmp_path).exception

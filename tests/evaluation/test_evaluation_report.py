@@ -1,5 +1,6 @@
 """An evaluation has the page that a run has, and shows where two models differ."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from page_reader import Page
 from PIL import Image
 
+from keras_mobilenet.errors import unicode_text
 from keras_mobilenet.evaluation.evaluating import Evaluation, ModelScore
 from keras_mobilenet.evaluation.metrics import metrics_of
 from keras_mobilenet.evaluation.report.evaluated import write_evaluation
@@ -78,6 +80,14 @@ def test_mistakes_have_their_image_and_no_map(page):
     assert len(page.all("img")) == 2 + 24
     assert "heat map" not in page.words
     assert "predicted as class 5, 51.0 %" in page.words
+
+
+def test_an_image_whose_name_is_no_utf8_is_shown_though_rows_hold_text(tmp_path):
+    path = os.path.join(tmp_path, os.fsdecode(b"n\xff.png"))
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(path)
+    first, _ = score_of("float.keras", [unicode_text(path)], wrong=[0])
+    write_evaluation(tmp_path / "report.html", Evaluation(first))
+    assert len(Page(tmp_path / "report.html").all("img")) == 1
 
 
 def test_comparison_counts_and_shows_where_they_differ(found, page):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_mobilenet.errors import unicode_text
 from keras_mobilenet.training.data.datasets import Dataset, read_dataset
 from keras_mobilenet.training.data.splits import split
 
@@ -127,7 +128,33 @@ def test_images_of_one_content_in_two_classes_are_told_and_never_validated_with(
     for seed in range(5):
         data = told("one image in several classes", root, validation=0.5, seed=seed)
         assert twin not in dict(data.validation)
-    assert data.problems == (f"{root}/a/02.jpg = {twin}: is one image in several classes",)
+    assert data.problems == (f"{root}/a/02.jpg = {twin} (a, b): is one image in several classes",)
+
+
+def test_a_label_that_lists_several_classes_is_told(tmp_path):
+    folder(tmp_path, {"roses": 1, "third": 1, "x": 4})
+    labels = ["roses|third", "third ; roses", "third, a rose"]
+    rows = [f"{c}/00.jpg,{c}" for c in ("roses", "third")]
+    rows += [f'x/0{i}.jpg,"{label}"' for i, label in enumerate(labels)]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["path,label", *rows, ""]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes with one image, too
+        problems = read_dataset(table, validation=None).problems
+    assert [x for x in problems if "multi_label=True" in x] == [
+        f"{label}: looks like several classes of an image, and is taken for a class of its own; "
+        "images of several classes are trained with as arrays and multi_label=True"
+        for label in labels[:2]
+    ]
+
+
+def test_a_path_that_was_written_down_is_found_though_it_is_no_utf8(tmp_path):
+    path = image(tmp_path / os.fsdecode(b"n\xff.jpg"))
+    table = tmp_path / "t.csv"
+    lines = ["path,label", f"{unicode_text(path)},a", f"{image(tmp_path / 'b.jpg')},b"]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.warns(UserWarning, match="one image, which is trained with"):
+        assert (path, 0) in read_dataset(table, validation=None).train
 
 
 def test_images_to_validate_with_can_be_given(tmp_path):

@@ -43,8 +43,12 @@ def card(
 
     if push is None and (private or yes):
         raise typer.BadParameter("--private and --yes are for --push.")
-    name = None if push is None else _checked(push, yes=yes)
     folder = _folder(run, out, push, overwrite=overwrite, is_ready=is_hub_folder(run))
+    if folder != run:
+        from keras_mobilenet.training.run_files import check_run  # noqa: PLC0415 - NumPy
+
+        check_run(run)
+    name = None if push is None else _checked(push, yes=yes)
     if folder != run:
         from keras_mobilenet.training.run_files import write_hub_folder_of_run  # noqa: PLC0415
 

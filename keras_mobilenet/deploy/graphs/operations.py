@@ -20,6 +20,8 @@ from keras_mobilenet.errors import AccuracyError
 from keras_mobilenet.images.pixel_scaling import Preprocessing
 from keras_mobilenet.nets.conventions import NO_ZEROS, Length, Zeros, same_zeros
 
+_HALF_ENDS = float(np.finfo(np.float16).max)
+
 INPUT, OUTPUT = "input", "output"  # the tensors' names in every format
 FEATURES = "features"  # that of what comes out beside the output, where something does
 SIGNATURE = "serving_default"
@@ -282,6 +284,23 @@ def _rounded(kernel: Array) -> npt.NDArray[np.float32]:
         rounded = np.empty(taps.shape, np.float32)
         np.put_along_axis(rounded, order, taps.astype(np.float32), 0)
         return rounded.reshape(kernel.shape)
+
+
+def check_half(graph: Graph) -> None:
+    """Raise unless float16 holds a graph's values: beyond its end some writers put infinity.
+
+    Raises:
+        AccuracyError: it does not; the message names the operation.
+    """
+    for operation in graph.operations:
+        values = (x for x in (operation.kernel, operation.bias) if x is not None)
+        largest = max((float(np.abs(x).max()) for x in values), default=0.0)
+        if largest > _HALF_ENDS:
+            raise AccuracyError(
+                f"The values of {operation.name!r}, with the batch norm behind it, reach "
+                f"{largest:.3g}, and float16 ends at {_HALF_ENDS:.0f}. Nothing was written. Export "
+                "in float32 or int8, or look at the weights: those of trained nets are far smaller."
+            )
 
 
 def _takes_zeros(before: Operation, operation: Operation) -> bool:

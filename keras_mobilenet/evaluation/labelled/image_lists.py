@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
-from keras_mobilenet.errors import unicode_text
+from keras_mobilenet.errors import path_of_text, unicode_text
 from keras_mobilenet.images.listing import visible_names, walk
 
 Pair = tuple[str, str]  # an image's path and its class
@@ -21,6 +21,7 @@ Data = str | PathLike[str] | Sequence[tuple[str | PathLike[str], str]]
 
 COLUMNS = ("path", "label")
 _UNREADABLE = "cannot be read"
+_SEPARATORS = "|;,"  # of several classes in a cell, as people write them
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
@@ -49,16 +50,40 @@ def list_images(data: Data, argument: str = "data") -> Listing:
     Raises:
         ValueError: `data` is none of these, is damaged, or has no usable image in it.
     """
-    if isinstance(data, (str, PathLike)):
-        path = os.fspath(data)
-        listing = _from_folder(path) if os.path.isdir(path) else _from_csv(path, argument)
+    if isinstance(data, (str, PathLike)) and os.path.isdir(data):
+        listing = _from_folder(os.fspath(data))
+    elif isinstance(data, (str, PathLike)):
+        listing = _with_lists_of_classes(_from_csv(os.fspath(data), argument))
     else:
-        listing = _usable(_pairs(data, argument))
+        listing = _with_lists_of_classes(_usable(_pairs(data, argument)))
     if not listing.pairs:
         shown = "".join(f"\n  {problem}" for problem in listing.problems[:3])
         raise ValueError(f"`{argument}` has no image in it: {_name(data)}{shown}")
     _check_labels(listing, argument)
     return listing
+
+
+def _with_lists_of_classes(listing: Listing) -> Listing:
+    """Return a listing whose problems tell, too, of labels that look like several classes.
+
+    Such a label is a class of its own here, as an image has one class in a list. It is told where
+    its parts are other images' labels: of a class' name that has a comma in it they are not.
+    """
+    labels = {label for _, label in listing.pairs}
+    what = (
+        "looks like several classes of an image, and is taken for a class of its own; images of "
+        "several classes are trained with as arrays and multi_label=True"
+    )
+    several = tuple(Problem(label, what) for label in sorted(labels) if _is_list(label, labels))
+    return Listing(listing.pairs, listing.problems + several)
+
+
+def _is_list(label: str, labels: set[str]) -> bool:
+    for separator in _SEPARATORS:
+        parts = [part.strip() for part in label.split(separator)]
+        if len(parts) > 1 and labels.issuperset(parts):
+            return True
+    return False
 
 
 def _check_labels(listing: Listing, argument: str) -> None:
@@ -125,7 +150,7 @@ def _from_csv(path: str, argument: str) -> Listing:
         remedy = "Save it as a CSV file in UTF-8, with commas."
         raise ValueError(f"{path} cannot be read as CSV: {error}. {remedy}") from error
     folder = os.path.dirname(path)
-    return _usable((os.path.join(folder, image), label) for image, label in rows)
+    return _usable((path_of_text(os.path.join(folder, image)), label) for image, label in rows)
 
 
 def _csv_rows(path: str, file: Iterable[str]) -> Iterator[Pair]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from keras_mobilenet.evaluation.labelled.ground_truth import with_ground_truth
@@ -55,8 +55,23 @@ def truth_of(listing: Listing, outputs: int, labels: Sequence[Label] | None) -> 
     known = _known_labels(outputs, labels)
     index = _index({label for _, label in listing.pairs}, outputs, known)
     names = known or tuple(map(str, range(outputs)))
-    examples = tuple((path, index[label]) for path, label in listing.pairs)
-    return Truth(examples, names, tuple(map(str, listing.problems)))
+    classes: dict[str, dict[int, str]] = {}
+    for path, label in listing.pairs:
+        classes.setdefault(path, {})[index[label]] = label
+    problems = [*map(str, listing.problems), *_contradictions(classes)]
+    examples = tuple(
+        (path, next(iter(places))) for path, places in classes.items() if len(places) == 1
+    )
+    if not examples:
+        raise ValueError(f"There is no image of one class. {problems[-1]}")
+    return Truth(examples, names, tuple(problems))
+
+
+def _contradictions(classes: Mapping[str, Mapping[int, str]]) -> Iterator[str]:
+    """Yield the images that a list has in several classes: no answer would be right."""
+    for path, places in classes.items():
+        if len(places) > 1:
+            yield f"{path}: is in several classes ({', '.join(places.values())}), and left out"
 
 
 def _validation_of_run(data: Data) -> Data:

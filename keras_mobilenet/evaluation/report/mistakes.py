@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from keras_mobilenet.errors import ImageError
+from keras_mobilenet.errors import ImageError, path_of_text
 from keras_mobilenet.evaluation.multi_label_metrics import THRESHOLD
 from keras_mobilenet.evaluation.scoring.tally import MOST
 from keras_mobilenet.images.images import fit_pixels, read_image
@@ -170,7 +170,7 @@ def thumbnail(path: str, alt: str, crop: float) -> CardImage | None:
 
 def _read(path: str | None) -> _Pixels | None:
     try:
-        return None if path is None else read_image(path)
+        return None if path is None else read_image(path_of_text(path))
     except ImageError:
         return None
 

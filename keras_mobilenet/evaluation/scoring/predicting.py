@@ -117,6 +117,11 @@ def probabilities_of(predictor: Predictor) -> tuple[str, Callable[[_Rows], _Rows
             f"A model with a score for each of two or more classes is needed. {predictor.name} "
             f"has outputs of shape {rows.shape[1:]}."
         )
+    if not np.isfinite(rows).all():
+        raise ValueError(
+            f"{predictor.name} puts out infinite or NaN scores. Its weights are damaged, its "
+            "training diverged, or float16 does not hold its values."
+        )
     if rows.min() < 0 or rows.max() > 1.01:
         return "logits", _softmax
     if rows.sum(axis=1).max() > 1.1:

@@ -102,10 +102,12 @@ def _check_labels(validation: Listing, labels: Sequence[str]) -> None:
 
 
 def _contradictions(groups: Iterable[Group]) -> Iterator[Problem]:
-    """Yield the images that are in several classes."""
+    """Yield the images that are in several classes, which are named."""
     for group in groups:
-        if len({label for _, label in group}) > 1:
-            yield Problem(_paths(group), "is one image in several classes")
+        classes = sorted({label for _, label in group})
+        if len(classes) > 1:
+            where = f"{_paths(group)} ({', '.join(classes)})"
+            yield Problem(where, "is one image in several classes")
 
 
 def _on_both_sides(

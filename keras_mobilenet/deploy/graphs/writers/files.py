@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_mobilenet.deploy.engines import litert_engine, onnx_engine, openvino_engine
 from keras_mobilenet.deploy.engines.runtimes import import_openvino
-from keras_mobilenet.deploy.graphs.operations import Graph, simplified
+from keras_mobilenet.deploy.graphs.operations import Graph, check_half, simplified
 from keras_mobilenet.deploy.metadata import openvino_info
 from keras_mobilenet.images.model_info import KEY, ModelInfo
 
@@ -47,9 +47,10 @@ def write_graph(
 
     Raises:
         MissingExtraError: the format's package is not installed.
-        AccuracyError: a batch norm cannot be folded.
+        AccuracyError: a batch norm cannot be folded, or float16 does not hold the values.
     """
-    float16 = quantize == "float16"
+    if float16 := quantize == "float16":
+        check_half(graph)
     if path.suffix == ".xml":
         int8 = quantize == "int8"
         model = (
