@@ -66,7 +66,7 @@ def bench_command(
         str | None,
         typer.Option(
             help="Some of keras, litert, openvino, onnxruntime, with commas between; by default "
-            "Keras itself, litert and openvino, where installed. Engines alone import no Keras.",
+            "litert and openvino, where installed, then Keras. Engines alone import no Keras.",
             autocompletion=completion.engines,
             show_default=False,
         ),

@@ -147,6 +147,8 @@ def _open_net(builder: Builder) -> Opened:
     same = replace(builder, arguments={**builder.arguments, "classifier_activation": activation})
     if activation not in (*ACTIVATIONS, None):
         return _open_keras(_built(same))
+    if builder.arguments.get("weights") == RANDOM and None not in weights.size:
+        return _of_weights(weights, lambda: _rebuilt(weights))  # which has the same values
     return _of_weights(weights, lambda: _built(same))
 
 

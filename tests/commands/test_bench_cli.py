@@ -106,7 +106,7 @@ def test_command_says_how_long_it_takes_before_it_imports_keras():
         "            sys.exit('imports ' + name)\n"
         "sys.meta_path.insert(0, Stop())\n"
         "from keras_mobilenet.commands.app import app\n"
-        "app(['bench', '--model', 'none'])\n"
+        "app(['bench', '--model', 'none', '--engines', 'keras,litert'])\n"
     )
     stderr = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from keras_mobilenet.deploy.bench.candidates import Candidate, Kept
 from keras_mobilenet.deploy.bench.plan import KERAS, Plan
 from keras_mobilenet.deploy.bench.timing import Timings
 from keras_mobilenet.deploy.engines.choice import ENGINES, is_installed, precisions_of
-from keras_mobilenet.deploy.opened import open_model
+from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import MissingExtraError, PrecisionError
 from keras_mobilenet.images.prefetch import all_cores
@@ -215,6 +216,29 @@ def test_engines_alone_are_compared_with_numpy_and_the_first_of_them(model, hurr
     assert report.flops == 2 * sum(cost.macs for cost in layer_costs(0.25, size=32, blocks=BLOCKS))
     # Of a Keras model Keras is here anyway, and computes what they are compared with.
     assert bench(model, plan).reference == "Keras"
+
+
+def test_engines_do_not_wait_for_keras_where_nobody_names_it(hurried, monkeypatch):
+    seen, shown = [], []
+
+    def in_keras(opened):
+        seen.append([result.name for result in shown[-1].results])
+        return replace(opened, model=opened)
+
+    monkeypatch.setattr(plan, "ENGINES", ("litert",))
+    monkeypatch.setattr(Opened, "in_keras", in_keras)
+    own = Candidate(KERAS, "float32", lambda x: np.zeros((len(x), 1000)))
+    monkeypatch.setattr(candidates, "_keras_own", lambda *_: iter([own]))
+    asked = Plan(precisions=["float32"], batches=(1, 2), seconds=MOMENT)
+    report = bench(Builder(arguments=SMALL), asked, show=shown.append)
+    assert seen == [["Predictor litert"]]
+    assert [r.name for r in report.results] == [*seen[0], KERAS] * 2
+    assert report.reference == "NumPy"
+    times = [1 / report.ratio(r) for r in report.results if r.name == KERAS]
+    noted = f"{times[0]:.1f} times at batch 1, {times[1]:.1f} times at batch 2."
+    assert f"The first is as fast as {KERAS} {noted}" in report.notes
+    assert not any("Name keras" in note for note in report.notes)
+    assert "x first" in bench_table(report)
 
 
 @pytest.mark.parametrize("key", [family.key for family in FAMILIES])

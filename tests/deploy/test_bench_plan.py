@@ -23,10 +23,21 @@ def all_installed(monkeypatch):
 @pytest.mark.usefixtures("all_installed")
 def test_default_run_is_said_to_take_under_a_minute():
     words = re.fullmatch(
-        r"about (\d+) s: (\d+) s to start, then 6 candidates at (\d+) s", Plan().estimate()
+        r"about (\d+) s: (\d+) s to start, then 4 candidates at (\d+) s, "
+        r"(\d+) s to import Keras, 2 more",
+        Plan().estimate(),
     )
-    total, start, each = map(int, words.groups())
-    assert total == start + 6 * each < 60
+    total, start, each, keras = map(int, words.groups())
+    assert total == start + 4 * each + keras + 2 * each < 60
+
+
+@pytest.mark.usefixtures("all_installed")
+def test_keras_comes_first_where_it_is_named_or_all_take_turns():
+    assert Plan().keras_last
+    for first in ({"rounds": 2}, {"engines": ["keras", "litert"]}, {"everything": True}):
+        assert not Plan(**first).keras_last
+        assert "import Keras" not in Plan(**first).estimate()
+    assert not Plan(engines=["litert"]).keras_last
 
 
 @pytest.mark.usefixtures("all_installed")
@@ -51,7 +62,7 @@ def test_estimate_grows_with_all_that_takes_time(more, work):
 
 def test_engines_that_are_not_installed_take_no_time(monkeypatch):
     monkeypatch.setattr(plan, "is_installed", lambda engine, _: engine == "litert")
-    assert " 4 candidates at " in Plan().estimate()
+    assert " 2 candidates at " in Plan().estimate()
 
 
 @pytest.mark.usefixtures("all_installed")

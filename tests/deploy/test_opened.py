@@ -5,7 +5,7 @@ import pytest
 from deploy_nets import SIZE, named_net, net, random_images
 
 from keras_mobilenet import Predictor, export
-from keras_mobilenet.checkpoints.net_weights import Builder, net_weights
+from keras_mobilenet.checkpoints.net_weights import RANDOM, Builder, net_weights
 from keras_mobilenet.deploy.engines.engine import EngineSettings
 from keras_mobilenet.deploy.graphs.traced import copies, folding
 from keras_mobilenet.deploy.opened import open_exported, open_model
@@ -41,6 +41,16 @@ def test_what_the_door_found_goes_through_every_step():
     assert folded.model is not opened.model
     assert (folded.info.labels, str(folded.info.preprocessing)) == (LABELS, "0..1")
     assert open_model(folded) is folded
+
+
+def test_random_values_are_the_same_in_keras():
+    given = {"input_shape": (SIZE, SIZE, 3), "alpha": 0.25, "include_top": False}
+    opened = open_model(Builder("mobilenet_v2", {**given, "weights": RANDOM}))
+    images = MINUS_ONE_TO_ONE.scaled(random_images())
+    ours, keras = (np.asarray(x.outputs(images)) for x in (opened, opened.in_keras()))
+    near = 1e-4 * np.abs(ours).max()  # float32 sums in another order
+    assert np.ptp(ours) > 100 * near
+    assert np.allclose(keras, ours, rtol=0, atol=near)
 
 
 def test_models_files_and_exports_come_in_alike(tmp_path):

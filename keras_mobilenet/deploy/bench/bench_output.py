@@ -54,7 +54,7 @@ def _head(report: BenchReport, format: Format) -> str:  # noqa: A002
 
 
 def _headers(report: BenchReport) -> list[str]:
-    names = {"x first": "x Keras"} if report.plan.keras else {}
+    names = {"x first": "x Keras"} if report.keras_first else {}
     return [names.get(header, header) for header in _HEADERS]
 
 

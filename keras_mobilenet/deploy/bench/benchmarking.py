@@ -13,8 +13,16 @@ import numpy as np
 
 from keras_mobilenet.deploy.bench.candidates import Array, Candidate, Kept, compiled_candidates
 from keras_mobilenet.deploy.bench.machine import measured_peak, this_machine
-from keras_mobilenet.deploy.bench.plan import GENERATED, LEAST, WARM_UP, Plan, calls_a_turn
-from keras_mobilenet.deploy.bench.report import BenchReport, Result
+from keras_mobilenet.deploy.bench.plan import (
+    GENERATED,
+    KERAS,
+    LEAST,
+    WARM_UP,
+    Plan,
+    calls_a_turn,
+)
+from keras_mobilenet.deploy.bench.report import KERAS as OF_KERAS
+from keras_mobilenet.deploy.bench.report import NUMPY, BenchReport, Result
 from keras_mobilenet.deploy.bench.timing import Timings, interleaved, timed_for
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
 from keras_mobilenet.deploy.engines.engine import chunks
@@ -27,7 +35,6 @@ from keras_mobilenet.nets.net import Shape
 
 PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "ai-edge-litert", "openvino",
             "nncf", "onnxruntime")  # fmt: skip
-_KERAS, _NUMPY = "Keras", "NumPy"  # what outputs are compared with
 _AT_ONCE = 8  # images worked out between two notes of progress
 _DRIFT = 1.2  # times as long at the end as at the start: the machine was doing something else
 
@@ -45,9 +52,10 @@ def bench(
 ) -> BenchReport:
     """Time a model in Keras, in `tf.function` and in the engines.
 
-    Where engines are named, and Keras not among them, they alone are timed, and compared with the
-    same net worked out in NumPy; then neither Keras nor TensorFlow is imported, but for a model or
-    an engine that needs them.
+    Outputs are compared with Keras', if the model came as Keras' or Keras was named, and it is
+    timed first. Else they are compared with the same net worked out in NumPy, and Keras comes last,
+    so that the engines' results do not wait for its import. Where engines are named, and Keras not
+    among them, neither it nor TensorFlow is imported, but for a model or an engine that needs them.
 
     One after the other is compiled, compared and timed; or all are, and then take turns, if the
     plan says so. No call is timed before it has warmed up. The timed calls cover what a user's
@@ -71,7 +79,8 @@ def bench(
     """
     plan = plan or Plan()
     opened = open_model(model)
-    opened = opened.in_keras() if plan.keras else opened
+    if plan.keras and not plan.keras_last:
+        opened = opened.in_keras()
     inputs = _inputs(images, opened)
     if opened.input_dtype == "uint8":  # the scaling is in its graph
         inputs = inputs.astype(np.uint8)
@@ -81,12 +90,12 @@ def bench(
     report = BenchReport(
         model=name or opened.name,
         machine=this_machine(*PACKAGES),
-        peak=measured_peak(tensorflow=plan.keras),
+        peak=measured_peak(tensorflow=plan.keras and opened.model is not None),
         flops=_flops(opened),
         plan=plan,
         names=(*plan.names, *(peer.name for peer in peers)),
         images=len(inputs),
-        reference=_KERAS if opened.model is not None else _NUMPY,
+        reference=OF_KERAS if opened.model is not None else NUMPY,
     )
     show(report)
     skipped: dict[str, str] = {}
@@ -100,7 +109,9 @@ def bench(
             progress=progress,
         )
         candidates = Kept(chain(compiled, peers))
-        measuring = _Measuring(opened, candidates, inputs, plan, progress)
+        measuring = _Measuring(
+            opened, candidates, inputs, plan, progress, keras_first=report.keras_first
+        )
         for result in measuring.results():
             report = report.then(result)
             show(report)
@@ -110,8 +121,11 @@ def bench(
         generated_images=images is None,
         generated_ranges=calibration is None and "int8" in seen,
         flat=_is_flat(measuring.reference),
-        in_numpy=report.reference == _NUMPY,
+        in_numpy=report.reference == NUMPY,
+        without_keras=report.reference == NUMPY and not plan.keras,
     )
+    if not report.keras_first:
+        notes += _keras_beside(report)
     report = replace(report, skipped=skipped, notes=(*notes, *measuring.drifts), complete=True)
     show(report)
     return report
@@ -137,18 +151,21 @@ class _Measuring:
         inputs: Array,
         plan: Plan,
         progress: Callable[[str], Any],
+        *,
+        keras_first: bool,
     ) -> None:
         self._opened = opened
-        self._candidates = candidates  # Keras is the first, if it takes part
+        self._candidates = candidates
         self._inputs = inputs
         self._plan = plan
         self._progress = progress
-        self.reference: Array = np.empty(0)  # Keras' outputs
+        self._keras_first = keras_first
+        self.reference: Array = np.empty(0)  # the outputs that others are compared with
         self.drifts: list[str] = []
 
     def results(self) -> Iterator[Result]:
         """Yield each result as soon as it is measured."""
-        if not self._plan.keras:
+        if not self._keras_first:
             self.reference = self._worked_out()
         if self._plan.rounds is not None:
             list(self._candidates)  # compiled, before any of them is timed
@@ -220,7 +237,7 @@ class _Measuring:
         if not candidate.same_net:
             return None
         outputs = _outputs(candidate, self._inputs, batch)
-        if self._plan.keras and candidate is self._first:
+        if self._keras_first and candidate is self._first:
             self.reference = outputs
         return difference(self.reference, outputs)
 
@@ -257,6 +274,13 @@ def _graph_macs(graph: Graph) -> list[int | None]:
     ]
 
 
+def _keras_beside(report: BenchReport) -> list[str]:
+    """Return how many times as fast as Keras each batch's first is, where Keras comes last."""
+    own = [result for result in report.results if result.name == KERAS]
+    times = (f"{1 / report.ratio(x):.1f} times at batch {x.batch}" for x in own)
+    return [f"The first is as fast as {KERAS} {', '.join(times)}."] if own else []
+
+
 def _is_flat(outputs: Array) -> bool:
     """Return whether all outputs are nearly the same, as those of an untrained net are."""
     return bool(np.ptp(outputs) < 0.05 * np.abs(outputs).max())
@@ -269,6 +293,7 @@ def _notes(
     generated_ranges: bool,
     flat: bool,
     in_numpy: bool,
+    without_keras: bool,
 ) -> list[str]:
     """Return what a reader has to know to judge the numbers."""
     notes = {
@@ -279,8 +304,8 @@ def _notes(
         "int8 ranges were taken from generated images: its speed is right, its error is not.": (
             generated_ranges
         ),
-        "Outputs were compared with the net's as NumPy works them out. Name keras among the "
-        "engines to time it too.": in_numpy,
+        "Outputs were compared with the net's as NumPy works them out.": in_numpy,
+        "Name keras among the engines to time it too.": without_keras,
         "The net's outputs are all nearly the same, as with random weights: errors and same "
         "classes say little.": flat,
     }

@@ -58,12 +58,12 @@ def compiled_candidates(
     skipped: dict[str, str],
     progress: Callable[[str], Any],
 ) -> Iterator[Candidate]:
-    """Yield Keras' own two ways to run a model, if wanted, then a `Predictor` for each pair.
+    """Yield Keras' own two ways to run a model, if wanted, and a `Predictor` for each pair.
 
-    Each is compiled when it is asked for.
+    Each is compiled when it is asked for. Keras' own come first where the Keras model is there.
 
     Args:
-        opened: The model, for Keras' own ways with its Keras model.
+        opened: The model.
         plan: Whether Keras takes part, engines and precisions: those that it names must be there.
         samples: Inputs that int8 ranges are taken from.
         closing: Takes over the predictors.
@@ -75,7 +75,7 @@ def compiled_candidates(
         BackendError: one that is named needs another backend of Keras.
         PrecisionError: the processor does not compute in a precision that is named.
     """
-    if plan.keras:
+    if plan.keras and opened.model is not None:
         yield from _keras_own(opened.model, skipped)
     for engine, precision in plan.pairs:
         name = predictor_name(engine)
@@ -94,6 +94,9 @@ def compiled_candidates(
             continue
         closing.callback(predictor.close)
         yield Candidate(name, precision, predictor.predict)
+    if plan.keras and opened.model is None:
+        progress("building the net in Keras")
+        yield from _keras_own(opened.in_keras().model, skipped)
 
 
 def _keras_own(model: Any, skipped: dict[str, str]) -> Iterator[Candidate]:

@@ -32,8 +32,8 @@ RARELY_ASKED: tuple[Pair, ...] = (
 )  # fmt: skip
 
 # Seconds on 2 cores, for an estimate.
-_STARTING = 10.0  # Keras and TensorFlow are imported, the net built, the machine's peak measured
-_WITHOUT_KERAS = 2.0  # the machine's peak measured
+_PEAK = 2.0  # the machine's is measured
+_KERAS = 8.0  # Keras and TensorFlow are imported, the net built
 _IN_NUMPY = 0.1  # an image, to compare with, of MobileNet V1 at 224
 _COMPILING = 2.5  # a candidate, on average
 _IMAGE = 0.01  # MobileNet V1 at 224, on average over the candidates
@@ -83,6 +83,15 @@ class Plan:
         return self.engines is None or "keras" in self.engines
 
     @property
+    def keras_last(self) -> bool:
+        """Whether Keras may wait: unless it is named, what needs no import of it comes first.
+
+        Where all take turns, all are made before the first is timed.
+        """
+        needs_it = any(engine == "keras" for engine, _ in self.pairs)
+        return self.engines is None and self.rounds is None and not needs_it
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The candidates' names, each once, whether or not they turn out to be installed."""
         own = (KERAS, TRACED) if self.keras else ()
@@ -98,13 +107,15 @@ class Plan:
         image = _IMAGE * (macs or _V1_MACS) / _V1_MACS
         rows = (self._row_seconds(batch, image, images) for batch in self.batches)
         each = round(_COMPILING + sum(rows))
-        count = 2 * self.keras + sum(is_installed(*pair) for pair in self.pairs)
+        count, own = sum(is_installed(*pair) for pair in self.pairs), 2 * self.keras
         working_out = images * _IN_NUMPY * image / _IMAGE
-        start = _STARTING if self.keras else round(_WITHOUT_KERAS + working_out)
-        total = start + count * each
+        start = _PEAK + (_KERAS if self.keras and not self.keras_last else working_out)
+        total = round(start) + (count + own) * each + _KERAS * self.keras_last
         about = f"{total:.0f} s" if total < 120 else f"{total / 60:.0f} minutes"
-        candidates = "candidate" if count == 1 else "candidates"
-        return f"about {about}: {start:.0f} s to start, then {count} {candidates} at {each} s"
+        first = count if self.keras_last else count + own
+        candidates = "candidate" if first == 1 else "candidates"
+        text = f"about {about}: {start:.0f} s to start, then {first} {candidates} at {each} s"
+        return f"{text}, {_KERAS:.0f} s to import Keras, {own} more" if self.keras_last else text
 
     def _row_seconds(self, batch: int, image: float, images: int) -> float:
         """Return how long one candidate takes at one batch size, from the seconds an image takes.

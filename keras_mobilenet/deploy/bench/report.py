@@ -10,6 +10,8 @@ from keras_mobilenet.deploy.bench.timing import Timings
 from keras_mobilenet.deploy.comparison import Difference
 from keras_mobilenet.deploy.engines.processor import Precision
 
+KERAS, NUMPY = "Keras", "NumPy"  # what outputs are compared with
+
 
 @dataclass(frozen=True)
 class Result:
@@ -38,11 +40,16 @@ class BenchReport:
     plan: Plan
     names: tuple[str, ...]  # of the candidates that are to come
     images: int  # that outputs were compared on
-    reference: str  # what they were compared with: Keras', or those of the graph in NumPy
+    reference: str  # what they were compared with: `KERAS`, or `NUMPY` of the graph
     results: tuple[Result, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)  # candidate -> why it is not there
     notes: tuple[str, ...] = ()
     complete: bool = False
+
+    @property
+    def keras_first(self) -> bool:
+        """Whether Keras is timed first, so that the others' ratios are to it."""
+        return self.plan.keras and self.reference == KERAS
 
     def then(self, result: Result) -> BenchReport:
         """Return the report with one more result."""
