@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from keras_mobilenet.commands.terminal.options import (
+from keras_mobilenet.commands.terminal.classify_options import (
     DEFAULT_ADDRESS,
     ClassifyCommand,
     Job,
     check,
+)
+from keras_mobilenet.commands.terminal.options import (
     names_in,
     note,
     parameters_of,

@@ -16,9 +16,12 @@ from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
     DEFAULT_NET,
     DEFAULT_SIZE,
+    ENGINE,
     PUBLISHED_NAME,
     AlphaOfWeights,
     AnySize,
+    Calibration,
+    Chart,
     FormatOption,
     ImageSize,
     Labels,
@@ -92,9 +95,7 @@ def bench_command(
             min=1,
         ),
     ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="A folder of images that int8 ranges are taken from.")
-    ] = None,
+    calibration: Calibration = None,
     images: Annotated[
         Path | None, typer.Option(help="A folder of images to compare the outputs on.")
     ] = None,
@@ -102,7 +103,7 @@ def bench_command(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every single time into this file.")
     ] = None,
-    chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
+    chart: Chart = None,
 ) -> None:
     """Print how fast a model is in the engines here and in Keras, and how far apart, row by row.
 
@@ -349,13 +350,7 @@ def _model(model: str, builder: NetOptions, size: ImageSize, names: list[str] | 
 
 def latency_command(
     to: Annotated[Path, typer.Argument(help="The file to write, for `cost --latency`.")],
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="auto, litert, openvino, onnxruntime or keras.",
-            autocompletion=completion.engine,
-        ),
-    ] = "auto",
+    engine: Annotated[str, ENGINE] = "auto",
     precision: Annotated[Precision, typer.Option(help="What to compute in.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="By default one a processor.", min=1)] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each net.", min=1)] = 10,

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from keras_mobilenet.commands.terminal import completion
 from keras_mobilenet.commands.terminal.options import (
+    ENGINE,
     PUBLISHED_NAME,
+    Calibration,
     ImageSize,
     Labels,
+    Overwrite,
+    PrecisionOption,
     PreprocessingOption,
+    Resume,
     image_size,
     names_in,
     note,
     say,
 )
 from keras_mobilenet.commands.terminal.progress import bars, interruptible
-from keras_mobilenet.deploy.engines.processor import Precision
 from keras_mobilenet.errors import plain_line
 
 if TYPE_CHECKING:
@@ -64,23 +67,16 @@ def evaluate_command(
     ] = None,
     preprocessing: PreprocessingOption = None,
     labels: Labels = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="MODEL's: auto, litert, openvino, onnxruntime or keras.",
-            autocompletion=completion.engine,
-        ),
-    ] = "auto",
-    precision: Annotated[
-        Precision | None, typer.Option(help="What to compute in, MODEL alone.")
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="A folder of images to take int8 ranges from.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume what --out has.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin --out anew.")] = False,
+    engine: Annotated[str, ENGINE] = "auto",
+    precision: PrecisionOption = None,
+    calibration: Calibration = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Say how many images a model gets right, and whether another gets more of them."""
+    """Say how many images a model gets right, and whether another gets more of them.
+
+    --engine and --precision are MODEL's alone.
+    """
     from keras_mobilenet.evaluation.evaluating import evaluate  # noqa: PLC0415 - loads NumPy
 
     if out is None and (resume or overwrite):

@@ -15,6 +15,7 @@ from keras_mobilenet.commands.terminal.options import (
     DEFAULT_SIZE,
     Alpha,
     AnySize,
+    Chart,
     FormatOption,
     ImageSize,
     Minimalistic,
@@ -133,7 +134,7 @@ def cost(
         typer.Option("--latency", help="With an estimate of the time, from `latency`'s FILE."),
     ] = None,
     table: FormatOption = "text",
-    chart: Annotated[Path | None, typer.Option(help="Draw a chart into this file.")] = None,
+    chart: Chart = None,
 ) -> None:
     """Print parameters, MACs and activation bytes, counted without building the net."""
     layers = net.costs()

@@ -26,6 +26,7 @@ from keras_mobilenet.commands.terminal.options import (
     NetKey,
     NetKeyOfWeights,
     NetOptions,
+    Resume,
     note,
     say,
     size_of_weights,
@@ -38,12 +39,17 @@ if TYPE_CHECKING:
     from keras_mobilenet.training.finetune.probing import ProbeScore
 
 
+Images = Annotated[Path, typer.Argument(help="A folder of class folders, or a CSV file.")]
+Validation = Annotated[
+    str, typer.Option(help="Images to validate with: a folder, a CSV file, or a share.")
+]
+VALIDATION = "0.2"
+
+
 def finetune(
-    folder: Annotated[Path, typer.Argument(help="A folder of class folders, or a CSV file.")],
+    folder: Images,
     out: Annotated[Path | None, typer.Option(help="The folder of the run, to be made.")] = None,
-    val: Annotated[
-        str, typer.Option(help="Images to validate with: a folder, a CSV file, or a share.")
-    ] = "0.2",
+    val: Validation = VALIDATION,
     train_from: Annotated[
         str,
         typer.Option(
@@ -78,7 +84,7 @@ def finetune(
     cache: Annotated[
         Path | None, typer.Option(help="A folder of computed features, for several runs.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
+    resume: Resume = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="Only say which net, alpha and size suit the images.")
     ] = False,
@@ -191,11 +197,9 @@ def say_result(run: Run, out: Path) -> None:
 
 
 def train(
-    folder: Annotated[Path, typer.Argument(help="A folder of class folders, or a CSV file.")],
+    folder: Images,
     out: Annotated[Path, typer.Option(help="The folder of the run, to be made.")],
-    val: Annotated[
-        str, typer.Option(help="Images to validate with: a folder, a CSV file, or a share.")
-    ] = "0.2",
+    val: Validation = VALIDATION,
     net: NetKey = DEFAULT_NET,
     alpha: Alpha = 1.0,
     minimalistic: Minimalistic = False,
@@ -234,7 +238,7 @@ def train(
         bool, typer.Option("--mixed-precision", help="Compute in bfloat16.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Fixes split, weights, order and parts.", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
+    resume: Resume = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write for TensorBoard into --out, too.")
     ] = False,

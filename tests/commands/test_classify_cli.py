@@ -17,7 +17,7 @@ from test_cli import fail, run
 
 import keras_mobilenet
 from keras_mobilenet.commands.classify import DEFAULT_ADDRESS
-from keras_mobilenet.commands.terminal.options import _with_address
+from keras_mobilenet.commands.terminal.classify_options import _with_address
 from keras_mobilenet.deploy.graphs.traced.conversion import to_tflite
 from keras_mobilenet.deploy.metadata import write_info
 from keras_mobilenet.images.images import read_image
