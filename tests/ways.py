@@ -9,11 +9,10 @@ import shutil
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache, wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import mock
 
 import keras
 import numpy as np
@@ -282,17 +281,25 @@ def shared_steps():
 
 
 def share(stack, step, shared):
-    """Put `shared` in the place of a function in all modules that have it."""
+    """Put `shared` in a function's place, and it back: in modules imported meanwhile too."""
+    assert replace_everywhere(step, shared)
+    stack.callback(replace_everywhere, shared, step)
+
+
+def replace_everywhere(old, new):
+    """Return the package's modules that had `old` under its name, and now have `new`."""
+    name = old.__name__
     modules = [x for key, x in sys.modules.items() if key.startswith("keras_mobilenet.")]
-    places = [x for x in modules if vars(x).get(step.__name__) is step]
-    assert places
+    places = [x for x in modules if vars(x).get(name) is old]
     for module in places:
-        stack.enter_context(mock.patch.object(module, step.__name__, shared))
+        setattr(module, name, new)
+    return places
 
 
 def returned_once(step):
     known = {}
 
+    @wraps(step)
     def shared(*args, **options):
         key = tuple(map(hashable, keras.tree.flatten((args, options))))
         if key not in known:
@@ -309,6 +316,7 @@ def hashable(x):
 def written_once(step, folder):
     known = {}
 
+    @wraps(step)
     def shared(model, path):
         if model not in known:
             known[model] = folder / str(len(known)) / f"{step.__name__}{Path(path).suffix}"
@@ -322,25 +330,25 @@ def written_once(step, folder):
     return shared
 
 
-@cache
+@lru_cache(maxsize=1)
 def model_of(name):
     """Return the one model of a way that all tests share: to read, never to change."""
     return made(name)
 
 
-@cache
+@lru_cache(maxsize=1)
 def spare_of(name):
     """Return another model of a way, to change: a test leaves it with the weights that it had."""
     return made(name)
 
 
-@cache
+@lru_cache(maxsize=1)
 def float32_of(name):
     """Return a model of the same weights that computes in float32."""
     return model_of(name) if WAYS[name].policy == "float32" else _made(name)
 
 
-@cache
+@lru_cache(maxsize=1)
 def answer_of(name):
     """Return what plain Keras puts out, in float32, for the way's images."""
     way = WAYS[name]
