@@ -143,6 +143,13 @@ def test_full_int8_takes_and_gives_int8_only(model, tmp_path):
         assert interpreter.get_input_details()[0]["dtype"] == dtype
         assert interpreter.get_output_details()[0]["dtype"] == np.int8
         assert "CAST" not in report.operators  # a microcontroller computes no floats
+        x = random_images(3) if pixels else preprocess_input(random_images(3))
+        lite, openvino = (
+            Predictor(tmp_path / "m.tflite", engine=engine).predict(x)
+            for engine in ("litert", "openvino")
+        )
+        # int8 rounds otherwise in each; a code in a probability's place is off by many times 1.
+        assert np.abs(lite - openvino).max() < 0.25
 
 
 def test_onnx_has_names_and_batch_that_stay(exports, tmp_path):

@@ -86,7 +86,9 @@ class _Interpreter:
         self.precision = _precision(self._interpreter)
         self.input_shape = known(int(n) for n in self._input["shape_signature"][1:])
         self.output_shape = known(int(n) for n in self._output["shape_signature"][1:])
-        self.input_preprocessing = _preprocessing(self._input)
+        self.input_preprocessing = preprocessing_of_codes(
+            self._input["dtype"], *self._input["quantization"]
+        )
         pixels = self._input["dtype"] == np.uint8 and self.input_preprocessing is not None
         self.input_dtype = np.dtype("uint8" if pixels else "float32")
 
@@ -146,13 +148,13 @@ def _precision(interpreter: Any) -> str:
     return "dynamic" if any(weights in "iu" for _, weights in pairs) else "float32"
 
 
-def _preprocessing(details: Any) -> Preprocessing | None:
+def preprocessing_of_codes(dtype: Any, scale: float, zero: int) -> Preprocessing | None:
     """Return how pixels become an input of int8 or uint8, whose 256 codes they are, then.
 
     Its quantisation says what the codes stand for. It is believed where that is one of the usual
     ranges; others are those of values that were normalised channel by channel.
     """
-    dtype, (scale, zero) = np.dtype(details["dtype"]), details["quantization"]
+    dtype = np.dtype(dtype)
     if dtype not in (np.uint8, np.int8):
         return None
     if not scale:  # the codes are the values

@@ -20,9 +20,11 @@ from keras_mobilenet.deploy.engines.engine import (
     forked,
     known,
 )
+from keras_mobilenet.deploy.engines.litert_engine import preprocessing_of_codes
 from keras_mobilenet.deploy.engines.runtimes import import_openvino, unreported
 from keras_mobilenet.deploy.graphs.operations import Graph, simplified
 from keras_mobilenet.errors import CheckpointError, MissingExtraError, PrecisionError, fault
+from keras_mobilenet.images.pixel_scaling import Preprocessing
 
 NAME = "openvino"
 # Images a request where many are at hand, by measurement.
@@ -232,6 +234,63 @@ def _without_bar(init: Any) -> Any:
     return with_bar_or_without
 
 
+def _preprocessing_of_codes(graph: Any, path: str) -> Preprocessing | None:
+    """Return how pixels become the input of a `.tflite` file that takes codes."""
+    taken = graph.input(0).element_type
+    if not (_is_tflite(path) and taken.is_integral()):
+        return None
+    return preprocessing_of_codes(taken.to_dtype(), *_quantization(path)[0])
+
+
+def _in_real_numbers(graph: Any, path: str) -> Any:
+    """Return the graph of a file which takes and gives real numbers, or takes pixels.
+
+    A quantised `.tflite` takes and gives codes, and OpenVINO leaves to the caller what they mean.
+    """
+    types = graph.input(0).element_type, graph.output(0).element_type
+    if not _is_tflite(path) or not any(x.is_integral() for x in types):
+        return graph
+    openvino = import_openvino()
+    steps = openvino.preprocess.PrePostProcessor(graph)
+    taken, given = _quantization(path)
+    pixels = types[0] == openvino.Type.u8 and _preprocessing_of_codes(graph, path) is not None
+    if types[0].is_integral() and not pixels:
+        steps.input().tensor().set_element_type(openvino.Type.f32)
+        steps.input().preprocess().custom(lambda x: _coded(x, *taken, types[0]).output(0))
+    if types[1].is_integral():
+        steps.output().postprocess().convert_element_type(openvino.Type.f32)
+        if given[0]:
+            steps.output().postprocess().custom(lambda y: _decoded(y, *given).output(0))
+    return steps.build()
+
+
+def _is_tflite(path: str) -> bool:
+    return path.lower().endswith(".tflite")
+
+
+def _quantization(path: str) -> tuple[tuple[float, int], tuple[float, int]]:
+    """Return scale and zero of what a `.tflite` file takes, and of what it gives."""
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - for quantised files only
+
+    interpreter = Interpreter(model_path=path, num_threads=1)
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    return taken["quantization"], given["quantization"]
+
+
+def _coded(x: Any, scale: float, zero: int, kind: Any) -> Any:
+    from openvino import opset13 as ops  # noqa: PLC0415 - an extra
+
+    limits = np.iinfo(kind.to_dtype())
+    codes = ops.add(ops.divide(x, np.float32(scale)), np.float32(zero)) if scale else x
+    return ops.convert(ops.clamp(ops.round(codes, "half_to_even"), limits.min, limits.max), kind)
+
+
+def _decoded(y: Any, scale: float, zero: int) -> Any:
+    from openvino import opset13 as ops  # noqa: PLC0415 - an extra
+
+    return ops.multiply(ops.subtract(y, np.float32(zero)), np.float32(scale))
+
+
 def open_file(path: str, settings: EngineSettings) -> Engine:
     """Return the engine of an OpenVINO `.xml`, or of a `.tflite` or `.onnx` file.
 
@@ -247,8 +306,11 @@ def open_file(path: str, settings: EngineSettings) -> Engine:
         graph = openvino.Core().read_model(path)
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise ValueError("it has not one input and one output")
-        return OpenVINOEngine(graph, settings)
-    except PrecisionError:
+        made = _preprocessing_of_codes(graph, path)
+        engine = OpenVINOEngine(_in_real_numbers(graph, path), settings)
+        engine.input_preprocessing = made
+        return engine
+    except (CheckpointError, PrecisionError):
         raise
     except Exception as error:  # OpenVINO raises RuntimeError and types of its own
         remedy = "Export it again; an .xml file needs the .bin file that was written with it."
