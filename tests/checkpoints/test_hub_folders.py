@@ -219,6 +219,14 @@ def of_two_outputs(model):
 STRIDED = (replace(PAPERS[0], stride=2), *PAPERS[1:])  # of the same arrays
 
 
+def of_two_families(net):
+    # V1 beside V2: of the arrays the first tells the arguments, and of the layers the other.
+    image = keras.Input((SIZE, SIZE, 3))
+    options = {"weights": None, "include_top": False, "pooling": "avg"}
+    nets = [build((SIZE, SIZE, 3), 0.35, **options) for build in (MobileNetV2, MobileNet)]
+    return keras.Model(image, keras.layers.concatenate([each(image) for each in nets]))
+
+
 @pytest.mark.parametrize(
     ("make", "what"),
     [
@@ -230,6 +238,7 @@ STRIDED = (replace(PAPERS[0], stride=2), *PAPERS[1:])  # of the same arrays
         (beside, "'own_dense' beside the"),
         (scaled_behind, "'multiply"),
         (of_two_outputs, "other branches"),
+        (of_two_families, "It is none or several"),
     ],
 )  # fmt: skip
 def test_a_model_that_a_builders_arguments_do_not_tell_is_refused(make, what, net, tmp_path):

@@ -168,8 +168,11 @@ def _builder_of_model(model: Any) -> tuple[str, dict[str, Any]]:
     """
     net = find_net(model)
     origin = recognise({name: tuple(x.shape) for name, x in variables_of(model).items()})
-    if net is None or net.stem is None or origin is None:
-        what = "It is none, a part of one, a folded one, or one with `blocks` of its own."
+    known = origin is not None and net is not None and origin.net == net.family.name
+    if net is None or net.stem is None or origin is None or not known:
+        what = (
+            "It is none or several, a part of one, a folded one, or one with `blocks` of its own."
+        )
         raise _refusal(model, what)
     arguments: dict[str, Any] = {**origin.arguments(), "input_shape": _shape(model, net)}
     stride = _output_stride(model, net, origin)
