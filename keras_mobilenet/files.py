@@ -72,6 +72,13 @@ def bounded_content(path: str, max_bytes: int) -> bytes:
         return file.read(size)
 
 
+def check_around(path: str) -> None:
+    """Raise OSError unless the folder that a file is to be written into is there."""
+    if not os.path.isdir(around := os.path.dirname(path) or "."):
+        code = errno.ENOTDIR if os.path.lexists(around) else errno.ENOENT
+        raise OSError(code, f"{around} is not a folder. Make it, or name another path", path)
+
+
 @contextmanager
 def replacing(path: str | PathLike[str]) -> Iterator[str]:
     """Yield a temporary path in the folder of `path`; on success it takes the place of `path`.
@@ -85,9 +92,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[str]:
     """
     path = os.path.realpath(path) if os.path.islink(path) else os.fspath(path)
     with faults_of_writing(path):
-        if not os.path.isdir(around := os.path.dirname(path) or "."):
-            code = errno.ENOTDIR if os.path.lexists(around) else errno.ENOENT
-            raise OSError(code, f"{around} is not a folder. Make it, or name another path", path)
+        check_around(path)
         for leftover in left_by_killed(path):
             with suppress(OSError):
                 os.unlink(leftover)

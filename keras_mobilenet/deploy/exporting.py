@@ -194,6 +194,7 @@ def export(
     """
     order = _order(path, quantize, tolerance, batch, runtime)
     opened = open_model(model).given(preprocessing, labels)
+    _check_channels_last(opened)
     check_place(order.path, replaces=order.format.replaces)
     if order.is_page:
         opened = _shown(opened)
@@ -215,6 +216,21 @@ def export(
         _check_tolerance(report)
     logger.info("%s", report)
     return report
+
+
+def _check_channels_last(opened: Opened) -> None:
+    """Raise for a Keras model whose channels come first: files take them last, as images do."""
+    if opened.model is None:
+        return
+    from keras_mobilenet.models.parts import leaves_of  # noqa: PLC0415 - Keras is there
+
+    formats = {getattr(layer, "data_format", None) for layer in leaves_of(opened.model)}
+    if "channels_first" in formats:
+        raise ValueError(
+            f"A file takes images of channels last, and model {opened.name!r} takes them first. "
+            "Save its weights, which are the same for both, with "
+            'save_weights(model, "net.safetensors"), and export that file.'
+        )
 
 
 def _shown(opened: Opened) -> Opened:

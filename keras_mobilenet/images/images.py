@@ -483,5 +483,6 @@ def as_channels(pixels: npt.NDArray[np.uint8], channels: int | None) -> npt.NDAr
         grey: npt.NDArray[np.uint8] = np.rint(pixels @ weights)[..., None].astype(np.uint8)
         return grey
     raise ImageError(
-        f"The model takes {channels} channels, and image files have 3 or 1. Pass arrays."
+        f"The model takes {channels} channels, and image files have 3 or 1. Pass arrays; "
+        "of a model that was built with 'channels_first' its weights as a file."
     )

@@ -213,6 +213,13 @@ def test_bad_arguments_are_refused(model, tmp_path, name, options, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_of_channels_first_is_told_what_to_do(tmp_path):
+    first = keras.layers.Conv2D(3, 1, data_format="channels_first")
+    model = keras.Sequential([keras.Input((3, 8, 8)), keras.layers.Activation("relu"), first])
+    with pytest.raises(ValueError, match=r"of channels last.* takes them first\. Save its weights"):
+        export(model, tmp_path / "m.tflite")
+
+
 def test_bad_places_are_refused(model, tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()

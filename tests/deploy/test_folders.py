@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 
 from keras_mobilenet import MobileNet
 from keras_mobilenet.deploy.folders.embedding import features_model
-from keras_mobilenet.deploy.folders.folder_job import write_results
+from keras_mobilenet.deploy.folders.folder_job import check_output, write_results
 from keras_mobilenet.deploy.folders.folders import classify_folder, embed_folder
 from keras_mobilenet.deploy.predictor import Predictor
 from keras_mobilenet.errors import ImageError, MissingExtraError
@@ -65,6 +66,21 @@ def test_folder_is_told_as_its_files_are(predictor, folder, paths):
     assert results == list(predictor.classify(paths, top=2))
     assert [result.path for result in results] == paths
     assert sum(result.fault is not None for result in results) == len(BAD)
+
+
+def test_a_place_that_cannot_be_written_to_is_named_as_the_user_did(tmp_path, monkeypatch):
+    def closed(dir):  # noqa: A002 - tempfile's own name of it
+        raise OSError(30, "Read-only file system", f"{dir}/tmpx")
+
+    with pytest.raises(OSError, match="none is not a folder. Make it"):
+        check_output(
+            str(tmp_path / "none" / "a.csv"), features=False, resume=False, overwrite=False
+        )
+    monkeypatch.setattr(tempfile, "TemporaryFile", closed)
+    out = str(tmp_path / "a.csv")
+    with pytest.raises(OSError, match="Read-only") as caught:
+        check_output(out, features=False, resume=False, overwrite=False)
+    assert caught.value.filename == out
 
 
 def test_list_of_paths_is_taken_in_its_own_order(predictor, paths, tmp_path, monkeypatch):

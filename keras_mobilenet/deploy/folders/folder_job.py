@@ -26,7 +26,7 @@ from keras_mobilenet.deploy.folders.outputs import (
 )
 from keras_mobilenet.deploy.folders.records import Result, error_of
 from keras_mobilenet.deploy.predictor import Predictor
-from keras_mobilenet.files import briefly_locked
+from keras_mobilenet.files import briefly_locked, check_around
 from keras_mobilenet.images.listing import list_images, no_image
 from keras_mobilenet.images.prefetch import BATCH
 
@@ -155,8 +155,12 @@ def check_output(out: str, *, features: bool, resume: bool, overwrite: bool) -> 
     check_suffix(out, features=features)
     if os.path.isdir(out):
         raise ValueError(f"{out} is a folder. Pass the name of a file.")
-    with tempfile.TemporaryFile(dir=os.path.dirname(out) or "."):
-        pass  # the error of a folder that cannot be written to names it
+    check_around(out)
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(out) or "."):
+            pass
+    except OSError as error:  # it names a file that the user has never heard of
+        raise OSError(error.errno, error.strerror, out) from error
     there = next(filter(os.path.exists, (out, unfinished_folder(out))), None)
     check_consent("a file", there and f"{there} exists", resume=resume, overwrite=overwrite)
 
