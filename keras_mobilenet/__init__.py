@@ -15,6 +15,8 @@ _MODULES = {
     "MobileNetV4ConvLarge": "mobilenet_v4",
     "MobileNetV4ConvMedium": "mobilenet_v4",
     "MobileNetV4ConvSmall": "mobilenet_v4",
+    "MobileNetV4HybridLarge": "mobilenet_v4",
+    "MobileNetV4HybridMedium": "mobilenet_v4",
     "Predictor": "deploy.predictor",
     "Preprocessing": "images.pixel_scaling",
     "cam": "transfer.activation_maps",

@@ -19,6 +19,8 @@ from keras_mobilenet.mobilenet_v3 import MobileNetV3Small as MobileNetV3Small
 from keras_mobilenet.mobilenet_v4 import MobileNetV4ConvLarge as MobileNetV4ConvLarge
 from keras_mobilenet.mobilenet_v4 import MobileNetV4ConvMedium as MobileNetV4ConvMedium
 from keras_mobilenet.mobilenet_v4 import MobileNetV4ConvSmall as MobileNetV4ConvSmall
+from keras_mobilenet.mobilenet_v4 import MobileNetV4HybridLarge as MobileNetV4HybridLarge
+from keras_mobilenet.mobilenet_v4 import MobileNetV4HybridMedium as MobileNetV4HybridMedium
 from keras_mobilenet.models.model_files import preprocessing_of as preprocessing_of
 from keras_mobilenet.models.model_files import set_preprocessing as set_preprocessing
 from keras_mobilenet.models.preprocessing import decode_predictions as decode_predictions

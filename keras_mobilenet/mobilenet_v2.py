@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet.checkpoints.building import build_model
-from keras_mobilenet.models import graph
+from keras_mobilenet.models.layers import graph
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
 from keras_mobilenet.nets.conventions import Activation, Padding
 from keras_mobilenet.nets.families import v2

@@ -1,4 +1,4 @@
-"""MobileNetV4's convolutional nets for Keras, which has none of its own.
+"""MobileNetV4's nets for Keras, which has none of its own: convolutional ones, and hybrid ones.
 
 The builders are as those of `keras.applications.mobilenet_v2`, and pad and normalise as timm's nets
 do, whose weights they take.
@@ -15,13 +15,15 @@ import keras
 from keras_mobilenet.checkpoints.building import build_model
 from keras_mobilenet.models.preprocessing import decode_predictions, preprocess_input
 from keras_mobilenet.nets.conventions import Padding
-from keras_mobilenet.nets.families import v4
+from keras_mobilenet.nets.families import v4, v4_hybrid
 from keras_mobilenet.nets.net import OutputStride
 
 __all__ = [
     "MobileNetV4ConvLarge",
     "MobileNetV4ConvMedium",
     "MobileNetV4ConvSmall",
+    "MobileNetV4HybridLarge",
+    "MobileNetV4HybridMedium",
     "decode_predictions",
     "preprocess_input",
 ]
@@ -203,6 +205,112 @@ def MobileNetV4ConvLarge(  # noqa: N802 - as Keras names builders
     """
     return build_model(
         v4.LARGE_FAMILY,
+        input_tensor,
+        classifier_activation,
+        input_shape=input_shape,
+        alpha=alpha,
+        include_top=include_top,
+        weights=weights,
+        pooling=pooling,
+        classes=classes,
+        name=name,
+        dropout=dropout,
+        padding=padding,
+        epsilon=epsilon,
+        output_stride=output_stride,
+        blocks=blocks,
+        name_prefix=name_prefix,
+        include_preprocessing=include_preprocessing,
+        bn_momentum=bn_momentum,
+        initializer=initializer,
+        weight_decay=weight_decay,
+    )
+
+
+def MobileNetV4HybridMedium(  # noqa: N802 - as Keras names builders
+    input_shape: tuple[int | None, ...] | None = None,
+    alpha: float = 1.0,
+    include_top: bool = True,
+    weights: str | PathLike[str] | None = None,
+    input_tensor: Any = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
+    name: str | None = None,
+    *,
+    dropout: float = v4_hybrid.MEDIUM_FAMILY.dropout_rate,
+    padding: Padding | None = None,
+    epsilon: float | None = None,
+    output_stride: OutputStride = 32,
+    blocks: Sequence[v4.Block] = v4_hybrid.MEDIUM,
+    name_prefix: str = "",
+    include_preprocessing: bool = False,
+    bn_momentum: float = v4_hybrid.MEDIUM_FAMILY.bn_momentum,
+    initializer: Any = "glorot_uniform",
+    weight_decay: float | None = None,
+) -> keras.Model:
+    """Return a MobileNetV4-Conv-M as a functional Keras model.
+
+    Arguments, returns, errors and source are those of `MobileNetV4ConvSmall`, but for the size,
+    256 x 256 by default, and the blocks, by default the paper's twenty-two,
+    `keras_mobilenet.nets.families.v4_hybrid.MEDIUM`.
+    """
+    return build_model(
+        v4_hybrid.MEDIUM_FAMILY,
+        input_tensor,
+        classifier_activation,
+        input_shape=input_shape,
+        alpha=alpha,
+        include_top=include_top,
+        weights=weights,
+        pooling=pooling,
+        classes=classes,
+        name=name,
+        dropout=dropout,
+        padding=padding,
+        epsilon=epsilon,
+        output_stride=output_stride,
+        blocks=blocks,
+        name_prefix=name_prefix,
+        include_preprocessing=include_preprocessing,
+        bn_momentum=bn_momentum,
+        initializer=initializer,
+        weight_decay=weight_decay,
+    )
+
+
+def MobileNetV4HybridLarge(  # noqa: N802 - as Keras names builders
+    input_shape: tuple[int | None, ...] | None = None,
+    alpha: float = 1.0,
+    include_top: bool = True,
+    weights: str | PathLike[str] | None = None,
+    input_tensor: Any = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
+    name: str | None = None,
+    *,
+    dropout: float = v4_hybrid.LARGE_FAMILY.dropout_rate,
+    padding: Padding | None = None,
+    epsilon: float | None = None,
+    output_stride: OutputStride = 32,
+    blocks: Sequence[v4.Block] = v4_hybrid.LARGE,
+    name_prefix: str = "",
+    include_preprocessing: bool = False,
+    bn_momentum: float = v4_hybrid.LARGE_FAMILY.bn_momentum,
+    initializer: Any = "glorot_uniform",
+    weight_decay: float | None = None,
+) -> keras.Model:
+    """Return a MobileNetV4-Hybrid-L, of GELU and attention, as a functional Keras model.
+
+    Arguments, returns and errors are those of `MobileNetV4HybridMedium`, but for the size,
+    384 x 384 by default, the stem, of 24, and the blocks, by default timm's thirty-six,
+    `keras_mobilenet.nets.families.v4_hybrid.LARGE`.
+
+    Source: Qin et al., 2024, arXiv 2404.10518; timm 1.0.31, `mobilenetv4_hybrid_large`.
+    """
+    return build_model(
+        v4_hybrid.LARGE_FAMILY,
         input_tensor,
         classifier_activation,
         input_shape=input_shape,

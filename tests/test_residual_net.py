@@ -25,7 +25,7 @@ from keras_mobilenet import (
     save_weights,
     summary,
 )
-from keras_mobilenet.models import graph
+from keras_mobilenet.models.layers import graph
 from keras_mobilenet.models.parts import find_net
 from keras_mobilenet.nets.costs.layers import net_costs
 from keras_mobilenet.nets.families import registry, v1

@@ -17,7 +17,7 @@ from keras_mobilenet.checkpoints.net_weights import (
 from keras_mobilenet.checkpoints.published.hub import source_of
 from keras_mobilenet.checkpoints.published.weights import local_weights, path_of
 from keras_mobilenet.images.model_info import as_published
-from keras_mobilenet.models import graph
+from keras_mobilenet.models.layers import graph
 from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import Length

@@ -19,7 +19,6 @@ from typing import Any, get_args
 from keras_mobilenet.display.text_tables import UNKNOWN, Format, check_format, written
 from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import (
-    NO_ZEROS,
     Conventions,
     Length,
     Padding,
@@ -88,19 +87,17 @@ def stage_sizes(
         output_stride=output_stride,
         blocks=blocks,
     )
-    reached: tuple[Length, Length] = checked.size
     stages: dict[str, Stage] = {}
     stride = 1
     layers = checked.layers(padding=padding, size=(None, None) if any_size else checked.size)
+    reached = layers.sizes(checked.size)
     # Which blocks have a stride: some are left out under another output stride.
     whole = known.network(blocks=arguments.checked_blocks(blocks, 1.0, known))
-    strided = {layer.part for layer in whole if layer.stride > 1}
+    strided = {layer.part for layer in whole if layer.image_stride > 1}
     for layer in layers:
-        if not layer.kind.startswith("Global"):  # of a gate, beside the image
-            reached = layer.reached(reached, NO_ZEROS)
-        stride *= layer.stride
+        stride *= layer.image_stride
         if layer.part in strided:
-            stages[layer.part] = Stage(layer.part, stride, reached)
+            stages[layer.part] = Stage(layer.part, stride, reached[layer.name])
     return tuple(stages.values())
 
 

@@ -170,6 +170,23 @@ def _less(mean: ArrayLike, bias: ArrayLike) -> Lazy:
     return Lazy(tuple(mean.shape), mean.dtype, difference)
 
 
+def scaled(array: ArrayLike, factors: ArrayLike) -> Lazy:
+    """Return an array whose last axis is multiplied by a factor for each place, in float32.
+
+    Raises:
+        ValueError: there are more or fewer factors than places, or they are no floats.
+    """
+    if tuple(factors.shape) != tuple(array.shape[-1:]) or not is_float(factors.dtype):
+        found = f"{factors.dtype} of shape {tuple(factors.shape)}"
+        raise ValueError(f"{found} are no factors for {array.shape[-1]} channels")
+
+    def product() -> np.ndarray[Any, Any]:
+        with np.errstate(over="ignore"):  # what is not finite is refused when it is read
+            return np.asarray(array, np.float32) * np.asarray(factors, np.float32)
+
+    return Lazy(tuple(array.shape), np.dtype(np.float32), product)
+
+
 def folded_batch_norm(
     batch_norm: str, bias: ArrayLike, epsilon: float = Conventions().epsilon
 ) -> dict[str, ArrayLike]:

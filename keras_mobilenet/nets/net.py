@@ -39,6 +39,7 @@ Kind = Literal[  # the Keras class that a layer is made of
     "ReLU",
     "Add",
     "Multiply",
+    "MultiQueryAttention",  # of this package
     "GlobalAveragePooling2D",
     "GlobalMaxPooling2D",
     "Dropout",
@@ -55,6 +56,10 @@ Role = Literal[  # what a layer with a kernel does in its part; "" of the others
     "pointwise",
     "project",
     "full",
+    "query",
+    "reduce",
+    "key",
+    "value",
     "squeeze",
     "excite",
     "head",
@@ -71,6 +76,7 @@ MIN_SIZE = 32  # pixels: every MobileNet halves its input five times
 DEFAULT_SIZE = 224
 HARD_SWISH: Literal["hard_swish"] = "hard_swish"
 HARD_SIGMOID = "hard_sigmoid"  # of a ReLU: relu6(x + 3) / 6
+REDUCE: Role = "reduce"  # of a convolution that strides for keys or values alone
 _BLOCK = "block_"
 _NOT_A_BLOCK = {"input": -2, "stem": -1, "head": 10_000, "top": 10_001}  # numbers in their order
 
@@ -141,13 +147,10 @@ class Layer:
         reach = (self.kernel[0] - 1) * self.dilation
         return (n - reach - 1) // self.stride + 1  # Keras' (0, 1) rounds down: 113 -> 56
 
-    def reached(
-        self, size: tuple[Length, Length], pad: tuple[Zeros, Zeros]
-    ) -> tuple[Length, Length]:
-        """Return the output's (height, width) behind zeros around `size`; None where unknown."""
+    def reached(self, size: tuple[Length, Length]) -> tuple[Length, Length]:
+        """Return the output's (height, width) for an input of `size`; None where unknown."""
         height, width = (
-            None if n is None else self._output_length(n + sum(pad[axis]), axis)
-            for axis, n in enumerate(size)
+            None if n is None else self._output_length(n, axis) for axis, n in enumerate(size)
         )
         return height, width
 
@@ -155,6 +158,11 @@ class Layer:
     def window(self) -> Shape:
         """The kernel's (height, width), as in `(3, 3)`; () of a dense layer, and without one."""
         return self.kernel[:2] if len(self.kernel) == 4 else ()
+
+    @property
+    def image_stride(self) -> int:
+        """How many times smaller the image is behind it: keys and values are beside the image."""
+        return 1 if self.role == REDUCE else self.stride
 
     @property
     def flattens(self) -> bool:
@@ -243,20 +251,29 @@ class Net:
                 shapes[layer.name] = (*layer.output_size((height, width)), layer.channels)
         return shapes
 
+    def sizes(self, size: tuple[Length, Length]) -> dict[str, tuple[Length, Length]]:
+        """Return each layer's output (height, width) by name, None where it is unknown."""
+        sizes: dict[str, tuple[Length, Length]] = {}
+        for layer in self:
+            before = self.inputs[layer.name]
+            taken = sizes[before[0].name] if before else size
+            sizes[layer.name] = layer.reached(taken)
+        return sizes
+
     def windows(self, size: tuple[Length, Length]) -> list[Window] | None:
         """Return what each stride meets in an image of `size`; None where one was left out."""
         windows: list[Window] = []
-        before: Layer | None = None
+        sizes = self.sizes(size)
         for layer in self.layers:
-            pads = before is not None and before.kind == "ZeroPadding2D"
             dense = layer.stride == 1 and layer.padding == "valid" and prod(layer.window) > 1
             if layer.dilation > 1 or dense:
                 return None
             if layer.stride > 1:
-                windows.append(Window(layer.window[0], layer.stride, size, layer.role == "stem"))
-                pad = before.pad if before and pads else NO_ZEROS
-                size = layer.reached(size, pad)
-            before = layer
+                before = self.inputs[layer.name]
+                if before and before[0].kind == "ZeroPadding2D":
+                    before = self.inputs[before[0].name]
+                met = sizes[before[0].name] if before else size
+                windows.append(Window(layer.window[0], layer.stride, met, layer.role == "stem"))
         return windows
 
     def prefixed(self, name_prefix: str) -> Net:
@@ -280,7 +297,7 @@ def image(channels: int, include_preprocessing: bool) -> Iterator[Layer]:
 
 def convolution(name: str, part: str, role: Role, kernel: Shape, **options: Any) -> Layer:
     """Return a convolution, whose kind and channels follow from its role and its kernel."""
-    depthwise = role in ("start", "depthwise")
+    depthwise = role in ("start", "depthwise", REDUCE)
     kind: Kind = "DepthwiseConv2D" if depthwise else "Conv2D"
     channels = kernel[2] * kernel[3] if depthwise else kernel[3]
     return Layer(name, kind, part, channels, kernel, role=role, **options)

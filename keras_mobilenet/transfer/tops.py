@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet.images.model_info import Label, checked_labels
-from keras_mobilenet.models import graph
+from keras_mobilenet.models.layers import graph
 from keras_mobilenet.models.cuts import (
     features_of,
     free_name,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_mobilenet import MobileNet
-from keras_mobilenet.models import graph
+from keras_mobilenet.models.layers import graph
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,7 @@ def _operation(
     arrays: Mapping[str, Array],
     conventions: Conventions,
 ) -> Operation:
-    if layer.kind == "Rescaling":  # as `models.graph` builds it
+    if layer.kind == "Rescaling":  # as `models.layers.graph` builds it
         return scaled(layer.name, inputs[0], layer.channels, MINUS_ONE_TO_ONE)
     if layer.kind == "BatchNormalization":
         values = {n.rpartition("/")[2]: arrays[n] for n in layer.arrays()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from keras_mobilenet.nets.net import Layer, Net
+from keras_mobilenet.nets.net import REDUCE, Layer, Net
 
 # Their names of the convolutions and of the batch norms after them, by our convolutions'.
 Names = tuple[dict[str, str], dict[str, str]]
@@ -20,6 +20,7 @@ _TIMM = {
     "excite": "se.conv_expand",
 }
 _TIMM_V4 = {"start": "dw_start", "expand": "pw_exp", "depthwise": "dw_mid", "project": "pw_proj"}
+_TIMM_ATTENTION = {"query": "query", "key": "key", "value": "value", "project": "output"}
 _HUGGING_FACE = {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"}
 _WEIGHS = ("squeeze", "excite")  # these have no batch norm
 
@@ -35,6 +36,25 @@ def timm(net: Net) -> Names:
 def timm_v4(net: Net) -> Names:
     """Return timm's of V4: what a block is made of, and a stage that begins where a stride is."""
     return _named(_timm_v4(net))
+
+
+def timm_scales(net: Net) -> dict[str, str]:
+    """Return timm's names of the factors of a hybrid net's blocks, by our arrays that hold them.
+
+    A factor for each channel is behind a block's projection, and goes into its batch norm or, where
+    there is none, into its kernel. Fused blocks have no factors.
+    """
+    names, norms = timm_v4(net)[0], net.batch_norm_names()
+    scales: dict[str, str] = {}
+    for part in net.blocks:
+        first, *_, project = _convolutions(net, part)
+        if first.window != (1, 1) and first.role == "expand":
+            continue
+        block = ".".join(names[project.name].split(".")[:3])
+        norm = norms.get(project.name)
+        ours = [f"{norm}/gamma", f"{norm}/beta"] if norm else [f"{project.name}/kernel"]
+        scales |= dict.fromkeys(ours, f"{block}.layer_scale.gamma")
+    return scales
 
 
 def torchvision(net: Net) -> Names:
@@ -112,9 +132,12 @@ def _timm_v4(net: Net) -> Iterator[_Pair]:
     stage, number = -1, 0
     for part in net.blocks:
         layers = _convolutions(net, part)
-        strides = any(layer.stride > 1 for layer in layers)
+        strides = any(layer.image_stride > 1 for layer in layers)
         stage, number = (stage + 1, 0) if strides else (stage, number + 1)
-        yield from _timm_v4_block(layers, f"blocks.{stage}.{number}")
+        if layers[0].role == "query":
+            yield from _timm_attention(net, part, f"blocks.{stage}.{number}")
+        else:
+            yield from _timm_v4_block(layers, f"blocks.{stage}.{number}")
     for layer in _convolutions(net, "head"):
         yield layer, f"blocks.{stage + 1}.0.conv", f"blocks.{stage + 1}.0.bn1"
     wide, classifier = _convolutions(net, "top")
@@ -134,6 +157,22 @@ def _timm_v4_block(layers: list[Layer], prefix: str) -> Iterator[_Pair]:
         for layer in layers:
             theirs = f"{prefix}.{_TIMM_V4[layer.role]}"
             yield layer, f"{theirs}.conv", f"{theirs}.bn"
+
+
+def _timm_attention(net: Net, part: str, prefix: str) -> Iterator[_Pair]:
+    """Yield the names of a block whose batch norm is behind no convolution of its own."""
+    norm, *_ = net.parts[part]
+    yield net.inputs[norm.name][0], "", f"{prefix}.norm"
+    reducing: list[Layer] = []  # what stands ahead of the next projection
+    for layer in _convolutions(net, part):
+        if layer.role == REDUCE:
+            reducing.append(layer)
+            continue
+        theirs = f"{prefix}.attn.{_TIMM_ATTENTION[layer.role]}"
+        for first in reducing:
+            yield first, f"{theirs}.down_conv", f"{theirs}.norm"
+        yield layer, f"{theirs}.proj", ""
+        reducing = []
 
 
 def _torchvision(net: Net) -> Iterator[_Pair]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from keras_mobilenet.formats.plain import pytorch_layers
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.families import v1, v2, v3, v4
+from keras_mobilenet.nets.families import v1, v2, v3, v4, v4_hybrid
 from keras_mobilenet.nets.net import Layer, Net
 
 Axes = tuple[int | None, ...]  # theirs in our order; None is a new axis of length 1
@@ -50,6 +50,7 @@ class Source:
         linear: The parts and roles of convolutions of 1 x 1 that they keep as a matrix.
         model_type: In the `config.json` that may lie beside the file, and can say otherwise.
         background_classes: The number of classes of which the first is a background class.
+        scales: Their names of factors that are parts of arrays here, by these arrays' names.
         unlike: What the library's nets do whose names begin so: they have the same arrays, and
             are none of ours.
     """
@@ -62,6 +63,7 @@ class Source:
     linear: Collection[str] = ("classifier",)
     model_type: str | None = None
     background_classes: int | None = None
+    scales: Mapping[str, str] = field(default_factory=dict)
     unlike: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(init=False)  # of each of our arrays
     axes: Mapping[str, Axes] = field(init=False)  # how each is put in Keras' order
@@ -191,6 +193,12 @@ def _sources() -> Iterator[Source]:
         yield Source(
             f"timm, {family.name}", family.name, net, pytorch_layers.timm_v4(net),
             {"": _PYTORCH}, unlike={} if family == v4.SMALL_FAMILY else _TIMM_V4_UNLIKE,
+        )  # fmt: skip
+    for family in (v4_hybrid.MEDIUM_FAMILY, v4_hybrid.LARGE_FAMILY):
+        net = family.network()
+        yield Source(
+            f"timm, {family.name}", family.name, net, pytorch_layers.timm_v4(net),
+            {"": _PYTORCH}, scales=pytorch_layers.timm_scales(net),
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 
 from keras_mobilenet.errors import CheckpointError
-from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, shortened
+from keras_mobilenet.formats.arrays import ArrayLike, Rearranged, scaled, shortened
 from keras_mobilenet.formats.checkpoint import Checkpoint
 from keras_mobilenet.formats.plain import pytorch_names
 from keras_mobilenet.formats.plain.pytorch_names import Source
@@ -69,7 +69,9 @@ def _renamed(source: Source, arrays: Mapping[str, ArrayLike]) -> dict[str, Array
     for name, theirs in source.names.items():
         if theirs in arrays:
             ours[name] = _rearranged(theirs, arrays[theirs], source.axes[name])
-    known = source.counters.union(source.names.values())
+    for name in ours.keys() & source.scales:
+        ours[name] = _scaled(source.scales[name], arrays, ours[name])
+    known = source.counters.union(source.names.values(), source.scales.values())
     for name in arrays:
         if name in ours:
             raise CheckpointError(f"{name} is in the file under {source.names[name]} as well")
@@ -83,7 +85,8 @@ def to_third_party(
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return a net's arrays under a source's names, in its order of axes; the inverse of reading.
 
-    Counters of training steps, which no net reads, are 0.
+    Counters of training steps, which no net reads, are 0; factors that are parts of arrays here are
+    1.
     """
     theirs: dict[str, np.ndarray[Any, Any]] = {}
     for name, values in arrays.items():
@@ -92,6 +95,8 @@ def to_third_party(
         order = np.argsort([axis for axis in axes if axis is not None])
         moved = values.reshape(kept).transpose(order)
         theirs[source.names[name]] = np.ascontiguousarray(moved)
+        if name in source.scales:
+            theirs[source.scales[name]] = np.ones(values.shape[-1], np.float32)
     counted = (x for x in source.counters if f"{x.rpartition('.')[0]}.weight" in theirs)
     return {**theirs, **{name: np.zeros((), np.int64) for name in counted}}
 
@@ -101,6 +106,15 @@ def _rearranged(name: str, array: ArrayLike, axes: pytorch_names.Axes) -> ArrayL
     if len(array.shape) != rank:
         raise CheckpointError(f"{name} has the shape {tuple(array.shape)}, not {rank} axes")
     return array if rank == 1 else Rearranged(array, axes)
+
+
+def _scaled(scale: str, arrays: Mapping[str, ArrayLike], array: ArrayLike) -> ArrayLike:
+    if scale not in arrays:
+        raise CheckpointError(f"{scale} is missing, by which the channels of a block are multiplied")
+    try:
+        return scaled(array, arrays[scale])
+    except ValueError as error:
+        raise CheckpointError(f"{scale}: {error}") from error
 
 
 def _conventions(source: Source, path: str) -> tuple[Mapping[str, Conventions], tuple[str, ...]]:

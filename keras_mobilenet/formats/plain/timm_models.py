@@ -33,6 +33,8 @@ _NAMES: tuple[tuple[str, str, Mapping[str, Any], tuple[float, ...]], ...] = (
     ("mobilenetv4_conv_small", "mobilenet_v4_conv_small", {}, (0.35, 0.5, 1.0)),
     ("mobilenetv4_conv_medium", "mobilenet_v4_conv_medium", {}, (1.0,)),
     ("mobilenetv4_conv_large", "mobilenet_v4_conv_large", {}, (1.0,)),
+    ("mobilenetv4_hybrid_medium", "mobilenet_v4_hybrid_medium", {}, (0.75, 1.0)),
+    ("mobilenetv4_hybrid_large", "mobilenet_v4_hybrid_large", {}, (0.75, 1.0)),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from keras_mobilenet.nets.families import v1, v2, v3, v4
+from keras_mobilenet.nets.families import v1, v2, v3, v4, v4_hybrid
 from keras_mobilenet.nets.net import (
     Family,
     Net,
@@ -21,6 +21,8 @@ FAMILIES: tuple[Family, ...] = (
     v4.SMALL_FAMILY,
     v4.MEDIUM_FAMILY,
     v4.LARGE_FAMILY,
+    v4_hybrid.MEDIUM_FAMILY,
+    v4_hybrid.LARGE_FAMILY,
 )
 
 

@@ -8,7 +8,10 @@ import re
 from keras_mobilenet.nets.published import google_rows, timm_rows
 from keras_mobilenet.nets.published.rows import Published
 
-ROWS = (*timm_rows.V1, *timm_rows.V2, *timm_rows.V3, *timm_rows.V4, *google_rows.ROWS)
+ROWS = (
+    *timm_rows.V1, *timm_rows.V2, *timm_rows.V3, *timm_rows.V4, *timm_rows.V4_HYBRID,
+    *google_rows.ROWS,
+)  # fmt: skip
 BY_NAME = {row.repository: row for row in ROWS}
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

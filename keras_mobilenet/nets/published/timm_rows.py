@@ -169,6 +169,37 @@ V4 = (
         (384, 0.95, 82.974, 96.244), (448, 1.0, 83.418, 96.612),
     ),
 )  # fmt: skip
+_HYBRID_MEDIUM, _HYBRID_LARGE = (f"mobilenet_v4_hybrid_{size}" for size in ("medium", "large"))
+V4_HYBRID = (
+    _row(
+        "mobilenetv4_hybrid_medium.e500_r224_in1k", _HYBRID_MEDIUM, 1.0, 11.07,
+        (224, 0.95, 80.432, 95.378), (256, 1.0, 81.284, 95.746),
+    ),
+    _row(
+        "mobilenetv4_hybrid_medium.ix_e550_r256_in1k", _HYBRID_MEDIUM, 1.0, 11.07,
+        (256, 0.95, 81.478, 95.692), (320, 1.0, 82.500, 96.286),
+    ),
+    _row(
+        "mobilenetv4_hybrid_medium.ix_e550_r384_in1k", _HYBRID_MEDIUM, 1.0, 11.07,
+        (384, 0.95, 82.952, 96.470), (448, 1.0, 83.390, 96.766),
+    ),
+    _row(
+        "mobilenetv4_hybrid_medium.e200_r256_in12k_ft_in1k", _HYBRID_MEDIUM, 1.0, 11.07,
+        (256, 0.95, 82.360, 96.256), (320, 1.0, 82.998, 96.676),
+    ),
+    _row(
+        "mobilenetv4_hybrid_medium.e200_r256_in12k", _HYBRID_MEDIUM, 1.0, None,
+        (256, 0.95), (320, 1.0), classes=_IN12K,
+    ),
+    _row(
+        "mobilenetv4_hybrid_large.e600_r384_in1k", _HYBRID_LARGE, 1.0, 37.76,
+        (384, 0.95, 83.826, 96.748), (448, 1.0, 84.264, 96.956),
+    ),
+    _row(
+        "mobilenetv4_hybrid_large.ix_e600_r384_in1k", _HYBRID_LARGE, 1.0, 37.76,
+        (384, 0.95, 83.996, 96.714), (448, 1.0, 84.352, 96.888),
+    ),
+)  # fmt: skip
 
 _SMOOTHED = "smooths the images that it strides over"
 _DEEPER = "has more blocks than the paper's net"
@@ -185,14 +216,6 @@ OTHERS = {
         for name in (
             "e230_r384_in12k", "e230_r384_in12k_ft_in1k", "e230_r448_in12k_ft_in1k",
             "e600_r384_in1k",
-        )
-    },
-    **{
-        f"timm/mobilenetv4_hybrid_{name}": "has attention between its convolutions"
-        for name in (
-            "medium.e200_r256_in12k", "medium.e200_r256_in12k_ft_in1k", "medium.e500_r224_in1k",
-            "medium.ix_e550_r256_in1k", "medium.ix_e550_r384_in1k", "large.e600_r384_in1k",
-            "large.ix_e600_r384_in1k",
         )
     },
 }  # fmt: skip

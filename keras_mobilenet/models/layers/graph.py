@@ -1,4 +1,4 @@
-"""The Keras layers of the net: the only file that makes them."""
+"""The Keras layers of a net: the only file that makes them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet.images.pixel_scaling import MINUS_ONE_TO_ONE
+from keras_mobilenet.models.layers.attention import MultiQueryAttention
 from keras_mobilenet.nets import pretrained
 from keras_mobilenet.nets.conventions import Activation, Conventions, Length
 from keras_mobilenet.nets.net import (
@@ -189,6 +190,8 @@ def make_layer(  # noqa: PLR0912 - one case a kind
             return keras.layers.Add(name=name)
         case "Multiply":
             return keras.layers.Multiply(name=name)
+        case "MultiQueryAttention":
+            return MultiQueryAttention(name=name)
         case "GlobalAveragePooling2D":
             return keras.layers.GlobalAveragePooling2D(keepdims=layer.keepdims, name=name)
         case "GlobalMaxPooling2D":
