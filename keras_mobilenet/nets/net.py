@@ -76,6 +76,9 @@ MIN_SIZE = 32  # pixels: every MobileNet halves its input five times
 DEFAULT_SIZE = 224
 HARD_SWISH: Literal["hard_swish"] = "hard_swish"
 HARD_SIGMOID = "hard_sigmoid"  # of a ReLU: relu6(x + 3) / 6
+# What Keras' files call the layer of this package; where it is.
+REGISTERED_ATTENTION = "keras_mobilenet>MultiQueryAttention"
+ATTENTION_MODULE = "keras_mobilenet.models.layers.attention"
 REDUCE: Role = "reduce"  # of a convolution that strides for keys or values alone
 _BLOCK = "block_"
 _NOT_A_BLOCK = {"input": -2, "stem": -1, "head": 10_000, "top": 10_001}  # numbers in their order

@@ -30,7 +30,7 @@ from keras_mobilenet.deploy.graphs.operations import (
 from keras_mobilenet.formats.arrays import ArrayLike
 from keras_mobilenet.models.parts import find_net, leaves_of
 from keras_mobilenet.nets.conventions import NO_ZEROS
-from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS
+from keras_mobilenet.nets.net import BATCH_NORM_ARRAYS, REGISTERED_ATTENTION
 
 _Config = Mapping[str, Any]
 _MODELS = ("Functional", "Sequential", "Model")
@@ -185,6 +185,8 @@ class _Walk:
             _check(len(taken) == 1, f"{config['name']} takes {len(taken)} inputs")
             return self._model(layer, taken[0])
         name = config["name"]
+        if kind == "MultiQueryAttention":
+            return self._attention(layer, taken)
         _check(_is_keras_own(layer), f"{name} is a {kind} of the user's own")
         _check(_dtype(config.get("dtype")) in _DTYPES, f"{name} computes in {config.get('dtype')}")
         if kind in ("Add", "Multiply"):
@@ -197,6 +199,18 @@ class _Walk:
         if make is None:
             raise UnknownLayerError(f"{name} is a {kind}")
         return make(self, config, taken[0])
+
+    def _attention(self, layer: _Config, taken: list[str]) -> str:
+        name = layer["config"]["name"]
+        ours = layer.get("registered_name") == REGISTERED_ATTENTION
+        _check(ours, f"{name} is a {layer['class_name']} of the user's own")
+        _check(len(taken) == 3, f"{name} takes {len(taken)} inputs")
+        for x in taken:
+            self._image(layer["config"], x)
+        queries, keys, values = (self._shapes[x] for x in taken)
+        sound = keys == values and queries[-1] % keys[-1] == 0
+        _check(sound, f"{name} takes unlike images")
+        return self._put(name, "attention", taken)
 
     def _values(
         self, config: _Config, variable: str, shape: Sequence[int], number: int | None = None

@@ -30,6 +30,7 @@ _KINDS: Mapping[LayerKind, str] = {
     "ZeroPadding2D": "pad",
     "Add": "add",
     "Multiply": "multiply",
+    "MultiQueryAttention": "attention",
     "GlobalAveragePooling2D": "average",
     "GlobalMaxPooling2D": "maximum",
     "Reshape": "flatten",

@@ -36,13 +36,16 @@ Kind = Literal[
     "pad",
     "add",
     "multiply",
+    "attention",  # of queries, keys and values
     "average",  # over the whole image
     "maximum",
     "flatten",
     "none",  # at inference nothing is done
 ]
 # What may follow an operation at once; "" is nothing.
-Activation = Literal["", "relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "softmax"]
+Activation = Literal[
+    "", "relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "softmax", "gelu"
+]  # fmt: skip
 ACTIVATIONS = frozenset(get_args(Activation))
 WEIGHTED = ("convolution", "depthwise", "dense")
 POOLS = ("average", "maximum")
@@ -150,6 +153,11 @@ class Graph:
             return None
         height, width = (operation.zeros(axis, n or 0) for axis, n in enumerate(lengths))
         return height, width
+
+    def heads_of(self, attention: Operation) -> tuple[int, int]:
+        """Return how many heads of queries an attention has, and the channels of one."""
+        queries, keys = (self.shapes[name][-1] or 0 for name in attention.inputs[:2])
+        return queries // keys, keys
 
     @property
     def classifies(self) -> bool:

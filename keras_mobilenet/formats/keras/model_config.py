@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_mobilenet.nets.conventions import Conventions
-from keras_mobilenet.nets.net import HARD_SIGMOID, Layer, Net, Shape, Size, relu_max
+from keras_mobilenet.nets.net import (
+    ATTENTION_MODULE,
+    HARD_SIGMOID,
+    REGISTERED_ATTENTION,
+    Layer,
+    Net,
+    Shape,
+    Size,
+    relu_max,
+)
 
 _Config = dict[str, Any]
 _FLOAT32 = {
@@ -21,7 +30,7 @@ _FLOAT32 = {
 KERAS_ACTIVATIONS = {"hard_swish": "hard_silu"}  # Keras' own names of activations
 _SHIFT, _SHARE = 3.0, 1.0 / 6.0  # of a hard sigmoid, around its ReLU
 _BUILT = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "ZeroPadding2D", "Flatten",
-          "Add", "Multiply")  # fmt: skip
+          "Add", "Multiply", "MultiQueryAttention")  # fmt: skip
 _CALLED_WITH = {"BatchNormalization": {"mask": None}, "Dropout": {"training": False}}
 
 
@@ -96,9 +105,13 @@ class _Walk:
         several = len(taken) > 1
         options = _CALLED_WITH.get(layer.kind, {})
         node = {"args": [[*taken] if several else taken[0]], "kwargs": options}
-        entry = _entry("keras.layers", layer.kind, config, [node])
+        ours = layer.kind == "MultiQueryAttention"
+        module = ATTENTION_MODULE if ours else "keras.layers"
+        entry = _entry(module, layer.kind, config, [node])
         if layer.kind == "BatchNormalization":
             entry["registered_name"] = layer.kind
+        elif ours:
+            entry["registered_name"] = REGISTERED_ATTENTION
         if layer.kind in _BUILT:
             shapes = [tensor["config"]["shape"] for tensor in taken]
             entry["build_config"] = {"input_shape": shapes if several else shapes[0]}
@@ -264,6 +277,7 @@ _OWN: Mapping[str, Any] = {
     "GlobalAveragePooling2D": _pool,
     "GlobalMaxPooling2D": _pool,
     "Multiply": lambda *_: {},
+    "MultiQueryAttention": lambda *_: _LAST,
     "ReLU": _relu,
     "Rescaling": lambda _, settings: dict(zip(("scale", "offset"), settings.scaling, strict=True)),
     "Reshape": lambda layer, _: {"target_shape": [layer.channels]},

@@ -92,6 +92,8 @@ class _Writer:
             made = self._pad(operation, taken[0])
         elif operation.kind == "flatten":
             made = self._flatten(operation, taken[0])
+        elif operation.kind == "attention":
+            made = self._attention(operation, taken)
         elif operation.kind == "none":
             made = taken[0]
         else:
@@ -155,6 +157,28 @@ class _Writer:
             taken = self._node("Transpose", [taken], f"{operation.name}/last", perm=[0, 2, 3, 1])
         return self._node("Flatten", [taken], operation.name)
 
+    def _attention(self, operation: Operation, taken: list[str]) -> str:
+        """Add a product of queries and keys, and one of its softmax and the values."""
+        name, (heads, depth) = operation.name, self._graph.heads_of(operation)
+        queries, keys, values = (
+            self._node("Reshape", [x, self._lengths(name, n, depth)], f"{name}/{part}")
+            for x, part, n in zip(taken, ("queries", "keys", "values"), (heads, 1, 1), strict=True)
+        )
+        root = self._constant(f"{name}/root", np.array(depth**-0.5, np.float32))
+        scaled = self._node("Mul", [queries, root], f"{name}/scaled")
+        asked = self._node("Transpose", [scaled], f"{name}/asked", perm=[0, 1, 3, 2])
+        products = self._node("MatMul", [asked, keys], f"{name}/products")
+        shares = self._node("Softmax", [products], f"{name}/shares", axis=-1)
+        # Transposed: rows of channels, as images have them here.
+        turned = self._node("Transpose", [shares], f"{name}/turned", perm=[0, 1, 3, 2])
+        answers = self._node("MatMul", [values, turned], f"{name}/answers")
+        shape = self._node("Shape", [taken[0]], f"{name}/shape")
+        return self._node("Reshape", [answers, shape], name)
+
+    def _lengths(self, name: str, heads: int, depth: int) -> str:
+        """Return the shape of an image whose pixels are in one row."""
+        return self._constant(f"{name}/of_{heads}", np.array([0, heads, depth, -1], np.int64))
+
     def _activated(self, operation: Operation, taken: str) -> str:
         name = f"{operation.name}/{operation.activation}"
         match operation.activation:
@@ -165,6 +189,8 @@ class _Writer:
                 return self._node("Clip", [taken, low, high], name)
             case "hard_sigmoid":
                 return self._hard_sigmoid(taken, name)
+            case "gelu":
+                return self._gelu(taken, name)
             case known:
                 return self._node(_ALONE[known], [taken], name)
 
@@ -176,6 +202,17 @@ class _Writer:
         added = self._node("Add", [taken, three], f"{name}/add")
         clipped = self._node("Clip", [added, low, high], f"{name}/clip")
         return self._node("Div", [clipped, high], name)
+
+    def _gelu(self, taken: str, name: str) -> str:
+        """Add x (1 + erf(x / sqrt(2))) / 2: the operator came with opset 20."""
+        root, one, half = (
+            self._constant(f"{n:g}", np.array(n, np.float32)) for n in (2**0.5, 1.0, 0.5)
+        )
+        divided = self._node("Div", [taken, root], f"{name}/div")
+        errors = self._node("Erf", [divided], f"{name}/erf")
+        added = self._node("Add", [errors, one], f"{name}/add")
+        product = self._node("Mul", [taken, added], f"{name}/mul")
+        return self._node("Mul", [product, half], name)
 
     def _node(self, kind: str, taken: list[str], name: str, **attributes: Any) -> str:
         self._nodes.append(helper.make_node(kind, taken, [name], name, **attributes))

@@ -55,6 +55,8 @@ def _node(graph: Graph, operation: Operation, taken: list[Any]) -> Any:
             return opset13.add(*taken)
         case "multiply":
             return opset13.multiply(*taken)
+        case "attention":
+            return _attention(graph, operation, taken)
         case "average":
             return opset13.reduce_mean(taken[0], _AXES, operation.keepdims)
         case "maximum":
@@ -86,6 +88,19 @@ def _with_bias(made: Any, operation: Operation, *, image: bool) -> Any:
     return opset13.add(made, _constant(operation.bias, shape))
 
 
+def _attention(graph: Graph, operation: Operation, taken: list[Any]) -> Any:
+    """Return the values, weighed by the softmax of the products of queries and keys."""
+    heads, depth = graph.heads_of(operation)
+    queries, keys, values = (
+        opset13.reshape(x, [0, n, depth, -1], True)
+        for x, n in zip(taken, (heads, 1, 1), strict=True)
+    )
+    scaled = opset13.multiply(queries, np.float32(depth**-0.5))
+    shares = opset13.softmax(opset13.matmul(scaled, keys, True, False), -1)
+    answers = opset13.matmul(values, shares, False, True)
+    return opset13.reshape(answers, opset13.shape_of(taken[0]), False)
+
+
 def _flat(graph: Graph, operation: Operation, taken: Any) -> Any:
     source = graph.shapes[operation.inputs[0]]
     if len(source) == 3 and source[:2] != (1, 1):  # as Keras does, channels last
@@ -105,6 +120,8 @@ def _activated(operation: Operation, made: Any) -> Any:
             return opset13.hsigmoid(made)
         case "sigmoid":
             return opset13.sigmoid(made)
+        case "gelu":
+            return opset13.gelu(made, "erf")
         case "softmax":
             return opset13.softmax(made, -1)
     return made

@@ -44,6 +44,7 @@ _ALONE: dict[Activation, str] = {
     "hard_swish": "HARD_SWISH",
     "sigmoid": "LOGISTIC",
     "softmax": "SOFTMAX",
+    "gelu": "GELU",
 }
 _OPERATORS = {
     "convolution": "CONV_2D",
@@ -155,6 +156,8 @@ class Writer:
             taken += [self._kernel(operation), self._bias(operation)]
         else:
             padding = ""
+        if operation.kind == "attention":
+            return self._activated(operation, self._attention(operation, taken), shape)
         name = _OPERATORS[operation.kind]
         fused = fuses(operation)
         clip = _FUSED[operation.activation if fused else ""]
@@ -226,12 +229,59 @@ class Writer:
         return taken
 
     def _flatten(self, operation: Operation, taken: int, shape: Sequence[Length]) -> int:
+        return self._reshaped(taken, operation.name, shape)
+
+    def _attention(self, operation: Operation, taken: list[int]) -> int:
+        """Add a product of queries and keys, and one of its softmax and the values.
+
+        Channels come last, so that the heads of each pixel are so many rows more.
+        """
+        name, shape = operation.name, self._graph.shapes[operation.name]
+        heads, depth = self._graph.heads_of(operation)
+        counts = [self._pixels(x) for x in operation.inputs]
+        rows = [(count * n, depth) for count, n in zip(counts, (heads, 1, 1), strict=True)]
+        queries, keys, values = (
+            self._reshaped(x, f"{name}/{part}", lengths)
+            for x, part, lengths in zip(taken, ("queries", "keys", "values"), rows, strict=True)
+        )
+        root = self._constant(np.array([depth**-0.5], np.float32))
+        scaled = self._operator(
+            "MUL", [queries, root], f"{name}/scaled", rows[0], schema.MulOptionsT()
+        )
+        by_key = (rows[0][0], rows[1][0])
+        transposed, plain = schema.BatchMatMulOptionsT(), schema.BatchMatMulOptionsT()
+        transposed.adjY = True
+        products = self._operator(
+            "BATCH_MATMUL", [scaled, keys], f"{name}/products", by_key, transposed
+        )
+        softmax = schema.SoftmaxOptionsT()
+        softmax.beta = 1.0
+        shares = self._operator("SOFTMAX", [products], f"{name}/shares", by_key, softmax)
+        answers = self._operator(
+            "BATCH_MATMUL", [shares, values], f"{name}/answers", rows[0], plain
+        )
+        return self._reshaped(answers, name, shape)
+
+    def _pixels(self, name: str) -> int:
+        """Return how many pixels an image of the graph has.
+
+        Raises:
+            ValueError: its size is not known.
+        """
+        height, width, _ = self._graph.shapes[name]
+        if height is None or width is None:
+            raise ValueError(
+                "A .tflite file of a net with attention is for images of one size, and this net "
+                "takes any. Build it with an `input_shape` of known height and width."
+            )
+        return height * width
+
+    def _reshaped(self, taken: int, name: str, shape: Sequence[Length]) -> int:
+        """Add the same values in another shape, of any number of images."""
         lengths = np.array([-1, *shape], np.int32)
         options = schema.ReshapeOptionsT()
         options.newShape = [*lengths]
-        return self._operator(
-            "RESHAPE", [taken, self._constant(lengths)], operation.name, shape, options
-        )
+        return self._operator("RESHAPE", [taken, self._constant(lengths)], name, shape, options)
 
     def _none(self, _operation: Operation, taken: int, _shape: Sequence[Length]) -> int:
         return taken
@@ -251,6 +301,8 @@ class Writer:
         if operation.activation == "softmax":
             options = schema.SoftmaxOptionsT()
             options.beta = 1.0
+        elif operation.activation == "gelu":
+            options = schema.GeluOptionsT()
         return self._operator(_ALONE[operation.activation], [taken], name, shape, options)
 
     def _cast(self, taken: int) -> int:
