@@ -47,7 +47,7 @@ def cost_chart(costs: Sequence[LayerCost], path: str | PathLike[str], *, title: 
     from matplotlib.patches import Patch  # noqa: PLC0415 - an extra
 
     work, weights = figure.subplots(1, 2, sharey=True)
-    kernels = [cost for cost in costs if cost.kernel]
+    kernels = [cost for cost in costs if cost.macs]
     _bars(work, kernels, [cost.macs / 1e6 for cost in kernels], "million MACs")
     thousands = [cost.params / 1e3 for cost in kernels]
     _bars(weights, kernels, thousands, "thousand parameters, batch norm left out")

@@ -11,7 +11,7 @@ from typing import Any
 from keras_mobilenet.display.boxes import Box, Item, boxes_and_links, operations_of
 from keras_mobilenet.display.summaries import Row
 from keras_mobilenet.display.text_tables import UNKNOWN
-from keras_mobilenet.nets.net import is_block
+from keras_mobilenet.nets.net import ATTENDING, is_block
 
 # The blue darkens each time that the image is halved; layers of the user's own are sand.
 _STAGES = ("#f4f8fc", "#e9f1f9", "#d9e7f4", "#c6dbef", "#b2cfea", "#9dc1e3")
@@ -68,7 +68,7 @@ def _labels(boxes: Sequence[Box], show_trainable: bool) -> Iterator[str]:
     subtitles = [_subtitle(box) for box in boxes]
     first = max(_WIDTHS[0], *(math.ceil(_CHARACTER * len(text)) for text in subtitles))
     for box, subtitle in zip(boxes, subtitles, strict=True):
-        if box.part:
+        if box.part and not _attends(box):
             halvings += any(max(getattr(i.operation, "strides", (1,))) > 1 for i in box.items)
         note = _frozen(box.rows) if show_trainable else ""
         title, fill = _title(box, own_tops), _fill(box, halvings)
@@ -138,6 +138,8 @@ def _words(box: Box) -> Iterator[str]:
                 yield "squeeze-excite"
             case "Add":
                 yield "add"
+            case "MultiQueryAttention":
+                yield "attention"
             case "Activation" if box.part == "top":
                 yield from _activation(item)
             case "" if item.kind != "InputLayer":
@@ -146,13 +148,19 @@ def _words(box: Box) -> Iterator[str]:
 
 
 def _without_gate(box: Box) -> list[Item]:
-    """Return what a box holds, of a squeeze-excite branch the product alone."""
+    """Return what a box holds, of a squeeze-excite branch the product alone; so of attention."""
+    if _attends(box):
+        return [item for item in box.items if item.kind in (ATTENDING, "Add")]
     kinds = [item.kind for item in box.items]
     if not is_block(box.part) or "Multiply" not in kinds:
         return list(box.items)
     first = next((i for i, kind in enumerate(kinds) if kind.startswith("Global")), len(kinds))
     product = len(kinds) - 1 - kinds[::-1].index("Multiply")  # the gate itself may hold another
     return [*box.items[:first], *box.items[product:]]
+
+
+def _attends(box: Box) -> bool:
+    return is_block(box.part) and any(item.kind == ATTENDING for item in box.items)
 
 
 def _activation(item: Item) -> Iterator[str]:

@@ -19,7 +19,8 @@ from keras_mobilenet.display.text_tables import (
     markdown_table,
     text_table,
 )
-from keras_mobilenet.nets.costs.layers import kernel_macs
+from keras_mobilenet.nets.costs.layers import attention_macs, kernel_macs
+from keras_mobilenet.nets.net import ATTENDING
 
 _Shape = tuple[int | None, ...]
 # Operations without weights whose work is products all the same, so that they are not free.
@@ -155,6 +156,8 @@ def _leaves(layer: Any) -> Iterable[Any]:
 def _macs(layer: Any, shape: _Shape | None) -> int | None:
     if hasattr(layer, "layers"):
         return _sum_if_known([row.macs for row in layer_rows(layer)])
+    if type(layer).__name__ == ATTENDING:
+        return _products(layer)
     if not any(len(weight.shape) > 1 for weight in _weights(layer)):
         return None if type(layer).__name__ in _PRODUCTS else 0
     if shape is None or None in shape[1:]:
@@ -163,6 +166,17 @@ def _macs(layer: Any, shape: _Shape | None) -> int | None:
     if positions is None:
         return None
     return kernel_macs(tuple(layer.kernel.shape), [n for n in positions if n is not None])
+
+
+def _products(attention: Any) -> int | None:
+    """Return the MACs of the layer between queries, keys and values; None of images of any size."""
+    images = getattr(attention, "input", None) or ()
+    shapes = [tuple(image.shape[1:]) for image in images]
+    if len(shapes) != 3 or any(None in shape for shape in shapes):
+        return None
+    first = attention.data_format == "channels_first"
+    queries, keys, _ = ((*x[1:], x[0]) if first else x for x in shapes)
+    return attention_macs(queries, keys)
 
 
 def _sum_if_known(values: Sequence[int | None]) -> int | None:

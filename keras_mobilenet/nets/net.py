@@ -76,7 +76,8 @@ MIN_SIZE = 32  # pixels: every MobileNet halves its input five times
 DEFAULT_SIZE = 224
 HARD_SWISH: Literal["hard_swish"] = "hard_swish"
 HARD_SIGMOID = "hard_sigmoid"  # of a ReLU: relu6(x + 3) / 6
-# What Keras' files call the layer of this package; where it is.
+# The kind of layer that is this package's, what Keras' files call it, and where it is.
+ATTENDING: Kind = "MultiQueryAttention"
 REGISTERED_ATTENTION = "keras_mobilenet>MultiQueryAttention"
 ATTENTION_MODULE = "keras_mobilenet.models.layers.attention"
 REDUCE: Role = "reduce"  # of a convolution that strides for keys or values alone

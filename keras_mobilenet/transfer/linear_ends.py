@@ -1,11 +1,12 @@
 """The end of a classifier, from its average pooling to its last activation, as matrices.
 
-Most ends are linear. V3's, and a user's own with a hidden layer, have an activation between two
-linear layers; there the end is taken to first order at an image, its Jacobian in closed form.
+Most ends are linear. V3's and V4's, and a user's own with a hidden layer, have an activation
+between two linear layers; there the end is taken to first order at an image, its Jacobian in closed form.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,10 +36,16 @@ def _hard_swish(z: Array) -> tuple[Array, Array]:
     return z * np.clip(z + 3, 0, 6) / 6, np.where(z > 3, 1.0, np.where(z > -3, (2 * z + 3) / 6, 0))
 
 
+def _gelu(z: Array) -> tuple[Array, Array]:
+    share = np.array([(1 + math.erf(x / math.sqrt(2))) / 2 for x in z])
+    return z * share, share + z * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
 _HIDDEN: dict[Any, Hidden] = {
     keras.activations.relu: _relu,
     keras.activations.relu6: partial(_relu, limit=6.0),
     keras.activations.hard_silu: _hard_swish,
+    keras.activations.gelu: _gelu,
 }
 
 
@@ -120,9 +127,9 @@ def classifier_end(model: Any) -> ClassifierEnd:
         bias = shift if kernel is None else shift @ kernel + bias
         kernel = weights if kernel is None else weights @ kernel
     raise ValueError(
-        "Only a model that ends in global average pooling, layers that are linear, and ReLU or "
-        f"hard-swish between them has an activation map. Received {_ending(seen)}. Pass what "
-        "MobileNet() or replace_top(..., pooling='avg') returned, or a base with "
+        "Only a model that ends in global average pooling, layers that are linear, and ReLU, "
+        f"hard-swish or GELU between them has an activation map. Received {_ending(seen)}. Pass "
+        "what MobileNet() or replace_top(..., pooling='avg') returned, or a base with "
         "GlobalAveragePooling2D and Dense on it."
     )
 

@@ -12,6 +12,7 @@ import keras
 from keras_mobilenet.models.cuts import inputs_of, output_in, tensors_at
 from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.models.parts import FoundNet, find_nets
+from keras_mobilenet.nets.net import REDUCE
 
 STRIDES = (4, 8, 16, 32)
 
@@ -68,9 +69,11 @@ def _net(model: Any) -> FoundNet:
 def _last_activations(net: FoundNet) -> dict[int, Any]:
     """Return what the net's last block at each stride puts out, in the order of the strides."""
     stride = prod(map(_stride, net.ahead or ()))
+    by_name = net.description.by_name
+    beside = {id(x) for name, x in net.layers.items() if by_name[name].role == REDUCE}
     activations = {}
     for layers in net.parts.values():
-        stride *= prod(map(_stride, layers))
+        stride *= prod(_stride(x) for x in layers if id(x) not in beside)
         activations[stride] = layers[-1]
     return activations
 

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 
 from keras_mobilenet.images.model_info import Label, checked_labels
-from keras_mobilenet.models.layers import graph
 from keras_mobilenet.models.cuts import (
     features_of,
     free_name,
@@ -18,6 +17,7 @@ from keras_mobilenet.models.cuts import (
     output_in,
     tensors_at,
 )
+from keras_mobilenet.models.layers import graph
 from keras_mobilenet.models.model_files import info_of, set_info
 from keras_mobilenet.models.parts import FoundNet, find_nets
 from keras_mobilenet.nets import arguments

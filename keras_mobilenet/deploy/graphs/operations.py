@@ -221,7 +221,8 @@ def simplified(graph: Graph) -> Graph:
     """Return a graph of the same values with as few operations as possible, in float32.
 
     Batch norms and other scales go into the kernels before them, zeros around an image into the
-    convolutions behind, activations to what they follow; what does nothing is left out.
+    convolutions behind, activations to what they follow; what does nothing is left out. A batch
+    norm that no convolution stands before is a depthwise one of 1 x 1.
 
     Raises:
         AccuracyError: a kernel with a batch norm in it is too large for float32.
@@ -243,8 +244,8 @@ def simplified(graph: Graph) -> Graph:
         else:
             done[taken.name] = taken
     features = None if graph.features is None else names.get(graph.features, graph.features)
-    operations = tuple(map(_in_float32, done.values()))
-    return replace(graph, operations=operations, features=features)
+    made = (_in_float32(_as_convolution(graph, x)) for x in done.values())
+    return replace(graph, operations=tuple(made), features=features)
 
 
 def _behind(before: Operation, operation: Operation) -> Operation | None:
@@ -309,6 +310,20 @@ def check_half(graph: Graph) -> None:
                 f"{largest:.3g}, and float16 ends at {_HALF_ENDS:.0f}. Nothing was written. Export "
                 "in float32 or int8, or look at the weights: those of trained nets are far smaller."
             )
+
+
+def _as_convolution(graph: Graph, operation: Operation) -> Operation:
+    """Return a scale of an image's channels as one operation: runtimes take two for it.
+
+    What scales the input stays, as readers of files look for it there.
+    """
+    plain = operation.kind == "scale" and operation.inputs[0] != INPUT
+    if not plain or len(graph.shapes[operation.name]) != 3:
+        return operation
+    factors, bias = (
+        np.broadcast_to(x, operation.channels) for x in (operation.kernel, operation.bias)
+    )
+    return replace(operation, kind="depthwise", kernel=factors[None, None, :, None], bias=bias)
 
 
 def _takes_zeros(before: Operation, operation: Operation) -> bool:

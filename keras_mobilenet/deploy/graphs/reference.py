@@ -147,7 +147,10 @@ def activated(activation: Activation, x: Array) -> Array:
     return x
 
 
-_ERF_REACH, _ERF_PLACES = 6, 256  # beyond the former it is 1; of the latter there are so many a unit
+_ERF_REACH, _ERF_PLACES = (
+    6,
+    256,
+)  # beyond the former it is 1; of the latter there are so many a unit
 
 
 @functools.cache

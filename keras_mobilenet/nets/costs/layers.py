@@ -1,8 +1,9 @@
 """What the net costs, layer by layer, read off `spec` without Keras.
 
-Conventions: one multiply-accumulate (MAC) is two FLOPs. Only kernels are counted as MACs; batch
-norm, activations and pooling are not, as in the paper. Parameters are all values in the arrays,
-moving statistics included, as Keras' `count_params` counts.
+Conventions: one multiply-accumulate (MAC) is two FLOPs. Only kernels are counted as MACs, and the
+two products of an attention; batch norm, activations and pooling are not, as in the paper.
+Parameters are all values in the arrays, moving statistics included, as Keras' `count_params`
+counts.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from keras_mobilenet.nets import arguments
 from keras_mobilenet.nets.conventions import NO_ZEROS, Padding, Zeros
 from keras_mobilenet.nets.families.registry import family
 from keras_mobilenet.nets.net import (
+    ATTENDING,
     DEFAULT_SIZE,
     Kind,
+    Layer,
     Net,
     OutputStride,
     Pooling,
@@ -28,6 +31,7 @@ from keras_mobilenet.nets.net import (
 
 KINDS = ("conv 1x1", "depthwise 3x3", "conv 3x3", "fully connected")
 SQUEEZE_EXCITE = "squeeze-excite"  # its two convolutions, at one place each
+ATTENTION = "attention"  # its two products, without the convolutions around it
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def net_costs(net: Net, size: Size, bytes_per_value: int = 4) -> tuple[LayerCost
             output_shape=shapes[layer.name],
             kernel=layer.kernel,
             params=layer.count_params(),
-            macs=kernel_macs(layer.kernel, shapes[layer.name][:-1]),
+            macs=_macs(layer, shapes[layer.name], [shapes[x.name] for x in net.inputs[layer.name]]),
             activation_bytes=prod(shapes[layer.name]) * bytes_per_value,
             stride=layer.stride,
             dilation=layer.dilation,
@@ -129,6 +133,18 @@ def net_costs(net: Net, size: Size, bytes_per_value: int = 4) -> tuple[LayerCost
         )
         for layer in net
     )
+
+
+def _macs(layer: Layer, shape: Shape, taken: Sequence[Shape]) -> int:
+    if layer.kind == ATTENDING:
+        queries, keys, _ = taken
+        return attention_macs(queries, keys)
+    return kernel_macs(layer.kernel, shape[:-1])
+
+
+def attention_macs(queries: Shape, keys: Shape) -> int:
+    """Return the MACs of an attention, of images: each query with each key, and with each value."""
+    return 2 * prod(queries) * prod(keys[:-1])
 
 
 def kernel_macs(kernel: Sequence[int], positions: Iterable[int]) -> int:
@@ -150,12 +166,12 @@ class Share:
 
 def cost_shares(costs: Sequence[LayerCost]) -> tuple[Share, ...]:
     """Return the shares by kind of layer, as in the paper's table 2."""
-    with_kernel = [cost for cost in costs if cost.kernel]
-    kinds = dict.fromkeys((*KINDS, *map(kind_of, with_kernel)))
+    with_macs = [cost for cost in costs if cost.macs]
+    kinds = dict.fromkeys((*KINDS, *map(kind_of, with_macs)))
     macs, params = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, 0)
-    for cost in with_kernel:
+    for cost in with_macs:
         macs[kind_of(cost)] += cost.macs
-        params[kind_of(cost)] += prod(cost.kernel)
+        params[kind_of(cost)] += prod(cost.kernel) if cost.kernel else 0
     all_macs, all_params = sum(macs.values()), sum(params.values())
     return tuple(
         Share(kind, 100 * macs[kind] / all_macs, 100 * params[kind] / all_params) for kind in kinds
@@ -163,7 +179,9 @@ def cost_shares(costs: Sequence[LayerCost]) -> tuple[Share, ...]:
 
 
 def kind_of(cost: LayerCost) -> str:
-    """Return what kind of convolution a layer with a kernel is, as in `KINDS`."""
+    """Return what kind of convolution a layer with a kernel is, as in `KINDS`, or attention."""
+    if cost.kind == ATTENDING:
+        return ATTENTION
     if cost.role in ("squeeze", "excite"):
         return SQUEEZE_EXCITE
     if cost.role == "classifier":

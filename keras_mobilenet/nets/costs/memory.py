@@ -11,6 +11,7 @@ from keras_mobilenet.nets.arguments import check_choice
 from keras_mobilenet.nets.costs import micro
 from keras_mobilenet.nets.costs.layers import LayerCost
 from keras_mobilenet.nets.costs.operations import Step, aligned, steps
+from keras_mobilenet.nets.net import ATTENDING, Shape
 
 DType = Literal["float32", "int8"]
 Runtime = Literal["litert", "tflite-micro", "minimal"]
@@ -110,6 +111,11 @@ def _check(layers: Sequence[LayerCost], dtype: str, runtime: str, in_place: bool
             f"`in_place` must be False with runtime={runtime!r}, whose kernels never write over "
             f"their input. Pass runtime='minimal'. Received: in_place={in_place!r}"
         )
+    if runtime == "tflite-micro" and any(layer.kind == ATTENDING for layer in layers):
+        raise ValueError(
+            "`runtime` must be 'litert' or 'minimal' of a net with attention, whose memory in "
+            "TFLite Micro is not known here. Received: runtime='tflite-micro'"
+        )
     if not layers:
         raise ValueError("`layers` must be what layer_costs returned. Received: nothing")
 
@@ -130,6 +136,8 @@ def _values(step: Step, image: LayerCost, runtime: Runtime, in_place: bool) -> d
     held = {f"held for {x.name}": prod(x.output_shape) for x in step.held}
     if in_place and layer.kind == "DepthwiseConv2D" and first == layer.output_shape:
         return {"input": prod(first), "one channel": prod(first[:-1])} | held
+    if layer.kind == ATTENDING and runtime == "litert":
+        return _attention(first, others[0], image, step) | held
     live = {"input": prod(first), "output": prod(layer.output_shape)} | held
     live |= {f"input {i}": prod(shape) for i, shape in enumerate(others, start=2)}
     if runtime == "litert":
@@ -141,3 +149,16 @@ def _values(step: Step, image: LayerCost, runtime: Runtime, in_place: bool) -> d
         if layer.kind == "GlobalAveragePooling2D":
             live["sums"] = prod(layer.output_shape)
     return live
+
+
+def _attention(queries: Shape, keys: Shape, image: LayerCost, step: Step) -> dict[str, int]:
+    """Return the values in each buffer of an attention when it has the most.
+
+    That is while the products of queries and keys become shares, or while they are made.
+    """
+    products = prod(queries) // keys[-1] * prod(keys[:-1])
+    live = {"values": prod(keys), "products": products}
+    live |= {"shares": products} if products > prod(queries) + prod(keys) else {
+        "queries": prod(queries), "keys": prod(keys),
+    }  # fmt: skip
+    return live | {"image": 0 if image in (*step.taken, *step.held) else prod(image.output_shape)}

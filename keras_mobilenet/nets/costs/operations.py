@@ -1,13 +1,13 @@
 """What of a net runs as an operation of its own, and whose outputs are held meanwhile.
 
-Batch norms are folded, and ReLUs, reshapes and what only trains cost nothing, as in every runtime.
-A padding costs nothing either where the convolution behind it does the same by itself, which is
+Batch norms behind convolutions are folded, and ReLUs, reshapes and what only trains cost nothing,
+as in every runtime. A padding costs nothing either where the convolution behind it does the same by itself, which is
 what LiteRT's converter puts in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from keras_mobilenet.nets.conventions import same_zeros
@@ -29,10 +29,11 @@ def steps(layers: Sequence[LayerCost]) -> Iterator[Step]:
     """Yield what runs: a layer whose work is done by another one is no step of its own."""
     source: dict[str, LayerCost] = {}  # the operation that a layer's values come from
     taken: dict[str, tuple[LayerCost, ...]] = {}
+    by_name = {layer.name: layer for layer in layers}
     for i, layer in enumerate(layers):
         # What feeds the first layer of a part of a net is not known: as large as its output.
         before = tuple(source[name] for name in layer.inputs if name in source) or (layer,)
-        fused = layer.kind in _FREE or (
+        fused = (layer.kind in _FREE and not _stands_alone(layer, by_name)) or (
             layer.kind == "ZeroPadding2D" and _pads_alike(layer, layers[i + 1], before)
         )
         source[layer.name] = before[0] if fused else layer
@@ -45,6 +46,12 @@ def steps(layers: Sequence[LayerCost]) -> Iterator[Step]:
         # A skip tensor is held from the operation that makes it to the one that adds it.
         held = (x for x in operations[:i] if last_use.get(x.name, 0) > i and x.name not in own)
         yield Step(layer, tuple(dict.fromkeys(taken[layer.name])), tuple(held))
+
+
+def _stands_alone(layer: LayerCost, by_name: Mapping[str, LayerCost]) -> bool:
+    """Return whether a layer is a batch norm that no convolution before it takes in."""
+    before = [by_name[name] for name in layer.inputs if name in by_name]
+    return layer.kind == "BatchNormalization" and any(not x.kernel for x in before)
 
 
 def _pads_alike(pad: LayerCost, convolution: LayerCost, before: tuple[LayerCost, ...]) -> bool:

@@ -35,6 +35,7 @@ from keras_mobilenet.nets.families.v3 import (
     width,
 )
 from keras_mobilenet.nets.net import (
+    OUTPUT_STRIDES,
     Family,
     Layer,
     Net,
@@ -43,7 +44,6 @@ from keras_mobilenet.nets.net import (
     Pooling,
     Role,
     Shape,
-    OUTPUT_STRIDES,
     are_positive,
     block_name,
     image,

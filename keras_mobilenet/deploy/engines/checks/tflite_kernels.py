@@ -21,7 +21,8 @@ _QUANTISED = (_U8, _I8)
 _ACTIVATIONS = (_F32, *_QUANTISED)
 _MOST = 1 << 24  # of any length, stride or pad
 _SAME = 0
-_CONVOLUTION, _DEPTHWISE, _POOL, _FULLY_CONNECTED = 1, 2, 5, 8  # of the schema's BuiltinOptions
+# Of the schema's BuiltinOptions.
+_CONVOLUTION, _DEPTHWISE, _POOL, _FULLY_CONNECTED, _BATCH_MATMUL = 1, 2, 5, 8, 101
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,20 @@ def _averaged(step: Step, x: list[Value], y: Value) -> bool:
     return len(over) == len(axes) and _are_alike(x[0], y) and y.size == kept
 
 
+def _multiplied(step: Step, x: list[Value], y: Value) -> bool:
+    """Products of matrices, one of each for an image."""
+    if step.options is None or step.options_kind != _BATCH_MATMUL or len(x) != 2:
+        return False
+    if not all(len(value.shape) == 3 and value.kind == _F32 for value in (*x, y)):
+        return False
+    one, other = (
+        value.shape[:0:-1] if step.options.number(field, "b") else value.shape[1:]
+        for field, value in enumerate(x)
+    )
+    images = {value.shape[0] for value in (*x, y)}
+    return len(images) == 1 and one[1] == other[0] and y.shape[1:] == (one[0], other[1])
+
+
 def _shape(step: Step, x: list[Value], y: Value) -> bool:
     return len(x) == 1 and y.kind in (_I32, _I64) and y.shape == (len(x[0].shape),)
 
@@ -283,4 +298,6 @@ _KERNELS: dict[int, Callable[[Step, list[Value], Value], bool]] = {
     83: _packed,
     114: _converted,  # QUANTIZE
     117: _alike,  # HARD_SWISH
+    126: _multiplied,  # BATCH_MATMUL
+    150: _alike,  # GELU
 }

@@ -1,7 +1,8 @@
 """A graph as a TFLite flatbuffer that computes in int8.
 
 Kernels have a scale for each output channel, all else one for the tensor. The shares that come out
-of a softmax are in steps of 1/256, as LiteRT's kernels have them.
+of a softmax are in steps of 1/256, as LiteRT's kernels have them. Attention alone is computed in
+float32: a pixel's shares of hundreds of others are less than such a step.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class _Int8Writer(Writer):
         super().__init__(quantized.graph, batch)
         self._known = dict(quantized.codes)
         self._takes, self._gives = takes, gives
+        self._in_floats = False  # whether what is written just then is
 
     def _input(self) -> tuple[int, int]:
         graph, codes = self._graph, self._known[INPUT]
@@ -80,7 +82,7 @@ class _Int8Writer(Writer):
     def _tensor(
         self, name: str, shape: Sequence[Length], dtype: str, *, whole: bool = False
     ) -> int:
-        if whole or dtype != "float32":
+        if whole or dtype != "float32" or self._in_floats:
             return super()._tensor(name, shape, dtype, whole=whole)
         return self._typed(name, shape, "int8", self._known[name])
 
@@ -96,6 +98,20 @@ class _Int8Writer(Writer):
     def _pad(self, operation: Operation, taken: int, source: Sequence[Length]) -> int:
         self._known.setdefault(f"{operation.name}/pad", self._codes_of(operation.inputs[0]))
         return super()._pad(operation, taken, source)
+
+    def _attention(self, operation: Operation, taken: list[int]) -> int:
+        name, shape = operation.name, self._graph.shapes[operation.name]
+        self._in_floats = True
+        floats = []
+        for source, codes in zip(operation.inputs, taken, strict=True):
+            real = self._tensor(f"{name}/{source}", self._graph.shapes[source], "float32")
+            options = schema.DequantizeOptionsT()
+            floats.append(self._operator_into("DEQUANTIZE", [codes], real, options))
+        answers = super()._attention(operation, floats)
+        self._tensors[answers].name = f"{name}/floats"
+        self._in_floats = False
+        made = self._tensor(name, shape, "float32")
+        return self._operator_into("QUANTIZE", [answers], made, schema.QuantizeOptionsT())
 
     def _codes_of(self, name: str) -> Codes:
         tensor = self._tensors[self._made[name]]
@@ -118,7 +134,7 @@ class _Int8Writer(Writer):
         return number
 
     def _constant(self, values: Any, name: str | None = None) -> int:
-        if values.dtype != np.float32:
+        if values.dtype != np.float32 or self._in_floats:
             return super()._constant(values, name)
         largest = float(np.abs(values).max()) or 1.0  # of a factor, such as 1/6
         codes = np.rint(values / largest * 127).astype(np.int8)
