@@ -1,7 +1,8 @@
 """The end of a classifier, from its average pooling to its last activation, as matrices.
 
 Most ends are linear. V3's and V4's, and a user's own with a hidden layer, have an activation
-between two linear layers; there the end is taken to first order at an image, its Jacobian in closed form.
+between two linear layers; there the end is taken to first order at an image, its Jacobian in closed
+form.
 """
 
 from __future__ import annotations

@@ -154,11 +154,10 @@ def _values(step: Step, image: LayerCost, runtime: Runtime, in_place: bool) -> d
 def _attention(queries: Shape, keys: Shape, image: LayerCost, step: Step) -> dict[str, int]:
     """Return the values in each buffer of an attention when it has the most.
 
-    That is while the products of queries and keys become shares, or while they are made.
+    That is where the shares are multiplied by the values, or the queries by the keys before: the
+    kernel of both copies what it multiplies.
     """
     products = prod(queries) // keys[-1] * prod(keys[:-1])
-    live = {"values": prod(keys), "products": products}
-    live |= {"shares": products} if products > prod(queries) + prod(keys) else {
-        "queries": prod(queries), "keys": prod(keys),
-    }  # fmt: skip
+    copied = max(products, prod(queries))
+    live = {"shares": products, "copy": copied, "values": prod(keys), "answers": prod(queries)}
     return live | {"image": 0 if image in (*step.taken, *step.held) else prod(image.output_shape)}

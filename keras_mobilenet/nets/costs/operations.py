@@ -1,8 +1,8 @@
 """What of a net runs as an operation of its own, and whose outputs are held meanwhile.
 
 Batch norms behind convolutions are folded, and ReLUs, reshapes and what only trains cost nothing,
-as in every runtime. A padding costs nothing either where the convolution behind it does the same by itself, which is
-what LiteRT's converter puts in its place.
+as in every runtime. A padding costs nothing either where the convolution behind it does the same by
+itself, which is what LiteRT's converter puts in its place.
 """
 
 from __future__ import annotations
