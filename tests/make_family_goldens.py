@@ -33,6 +33,8 @@ NETS = {
     "timm/mobilenetv4_conv_small": ("MobileNetV4ConvSmall", {}),
     "timm/mobilenetv4_conv_medium": ("MobileNetV4ConvMedium", {}),
     "timm/mobilenetv4_conv_large": ("MobileNetV4ConvLarge", {}),
+    "timm/mobilenetv4_hybrid_medium_075": ("MobileNetV4HybridMedium", {"alpha": 0.75}),
+    "timm/mobilenetv4_hybrid_large_075": ("MobileNetV4HybridLarge", {"alpha": 0.75}),
     "torchvision/mobilenet_v2": ("MobileNetV2", {"alpha": 0.5}),
     "torchvision/mobilenet_v3_small": ("MobileNetV3Small", {}),
     "torchvision/mobilenet_v3_large": ("MobileNetV3Large", {}),
@@ -92,7 +94,12 @@ def _hugging_face(kind, alpha):
 
 
 def sizes_of(name):
-    """Return the sizes that a net is run at: V4 has weights for 256 pixels as well."""
+    """Return the sizes that a net is run at: V4 has weights for 256 pixels as well.
+
+    The hybrid nets, which are large, get small images: attention meets even and odd lengths there.
+    """
+    if "hybrid" in name:
+        return (96, 97)
     return (*SIZES, 256) if "v4" in name else SIZES
 
 

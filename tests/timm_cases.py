@@ -65,6 +65,10 @@ CASES = {
         "mobilenet_v3_large", 1.0, Conventions(1e-3, "same"), (97,),
         "tf_mobilenetv3_large_minimal_100", options={"minimalistic": True},
     ),
+    "v4_hybrid": Case(
+        "mobilenet_v4_hybrid_medium", 0.75, Conventions(1e-5, "same"), (64, 65),
+        "mobilenetv4_hybrid_medium_075", _SAME,
+    ),
     "v4_timm": Case(
         "mobilenet_v4_conv_small", 0.35, Conventions(1e-5), (97,), "mobilenetv4_conv_small_035"
     ),

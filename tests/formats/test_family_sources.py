@@ -27,6 +27,7 @@ CONVENTIONS |= {"torchvision/mobilenet_v2": SYMMETRIC}
 CONVENTIONS |= {"torchvision/mobilenet_v3": Conventions(1e-3, "symmetric")}
 V2, V3 = "timm/mobilenetv2_035", "timm/mobilenetv3_small_050"
 V4, V4_SMALL = "timm/mobilenetv4_conv_medium", "timm/mobilenetv4_conv_small_035"
+HYBRID = "timm/mobilenetv4_hybrid_medium_075"
 TF_V3, HF = "timm/tf_mobilenetv3_small_075", "hugging_face/MobileNetV2ForImageClassification"
 
 
@@ -58,6 +59,7 @@ def theirs(name):
         axes, shape = source.axes[ours], shapes[ours]
         own = {axis: n for axis, n in zip(axes, shape, strict=True) if axis is not None}
         found[array] = values(array, tuple(own[axis] for axis in sorted(own)))
+    found |= {scale: values(scale, shapes[ours][-1:]) for ours, scale in source.scales.items()}
     if name.endswith("Model"):
         return {array: x for array, x in found.items() if "classifier" not in array}
     return found
@@ -232,7 +234,18 @@ def test_a_v4_that_may_filter_at_its_strides_is_said_to(file):
 
 
 def test_an_attention_block_in_a_v4_of_timm_is_refused(file):
-    extra = {"blocks.2.9.attn.query.proj.weight": values("x", (4, 24, 1, 1))}
+    extra = {"blocks.2.19.attn.query.proj.weight": values("x", (4, 24, 1, 1))}
     path = file(V4, change=lambda arrays: arrays | extra)
     with pytest.raises(CheckpointError, match="hybrid nets have them, which MobileNetV4ConvMedium"):
         inspect_weights(path)
+
+
+def test_a_hybrid_net_without_the_factors_of_its_blocks_is_refused(file):
+    def without(arrays):
+        return {name: x for name, x in arrays.items() if name != "blocks.2.4.layer_scale.gamma"}
+
+    with pytest.raises(CheckpointError, match="blocks.2.4.layer_scale.gamma is missing, which mu"):
+        inspect_weights(file(HYBRID, change=without))
+    one = {"blocks.2.4.layer_scale.gamma": np.ones(1, np.float32)}
+    with pytest.raises(CheckpointError, match=r"float32 of shape \(1,\) are no factors for 120"):
+        inspect_weights(file(HYBRID, change=lambda arrays: arrays | one))
