@@ -233,6 +233,11 @@ class Net:
         norms = (layer for layer in self if layer.kind == "BatchNormalization")
         return {self.inputs[norm.name][0].name: norm.name for norm in norms}
 
+    def lone_norms(self) -> set[str]:
+        """Return the names of the batch norms that no convolution stands before to take them in."""
+        norms = (layer.name for layer in self if layer.kind == "BatchNormalization")
+        return {name for name in norms if not self.inputs[name][0].kernel}
+
     def arrays(self) -> dict[str, Shape]:
         """Return every array name of the net with its shape, in graph order."""
         return {name: shape for layer in self for name, shape in layer.arrays().items()}

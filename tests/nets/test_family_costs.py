@@ -62,6 +62,21 @@ V4 = {
         {256: 2_835_269_632, 384: 6_376_220_672, 448: 8_677_838_848},
     ),
 }
+# Of timm's hybrid nets, as torch's FlopCounterMode counts them where attention is not one kernel:
+# values with the top and without; MACs by size; and factors of channels, which timm has beside them.
+V4_HYBRID = {
+    "medium": (
+        (11_144_312, 8_629_392),
+        {224: 966_311_360, 256: 1_271_183_360, 384: 2_974_991_360},
+        6_176,
+    ),
+    "large": (
+        (37_916_736, 35_401_816),
+        {256: 3_345_008_640, 384: 7_711_877_120, 448: 10_662_801_408},
+        12_288,
+    ),
+}
+V4_HYBRID_TRAINED = {"medium": 11_074_648, "large": 37_764_624}  # of timm's
 
 
 def counted(**net):
@@ -105,6 +120,19 @@ def test_v4_has_the_parameters_and_macs_of_timm(size, alpha):
     assert counted(include_top=False, **net)[0] == no_top
     norms = [cost for cost in layer_costs(**net) if cost.kind == "BatchNormalization"]
     assert params - sum(norm.params // 2 for norm in norms) == trainable
+
+
+@pytest.mark.parametrize("size", V4_HYBRID)
+def test_v4_hybrid_has_the_values_and_macs_of_timm(size):
+    net = {"net": f"mobilenet_v4_hybrid_{size}"}
+    (params, no_top), macs, factors = V4_HYBRID[size]
+    for pixels, expected in macs.items():
+        assert counted(size=pixels, **net) == (params, expected)
+    assert counted(include_top=False, **net)[0] == no_top
+    costs = layer_costs(**net)
+    norms = [cost for cost in costs if cost.kind == "BatchNormalization"]
+    assert params - sum(x.params // 2 for x in norms) + factors == V4_HYBRID_TRAINED[size]
+    assert {share.kind: share.macs > 1 for share in cost_shares(costs)}["attention"]
 
 
 def test_builders_names_are_keys_too():

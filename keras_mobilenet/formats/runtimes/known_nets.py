@@ -29,6 +29,11 @@ Scaling = tuple[Any, Any]  # what an input is multiplied by, and what is added t
 _TO_MINUS_ONE: Scaling = (1 / 127.5, -1.0)  # of pixels
 RESCALED = "its graph scales pixels to -1 to 1 itself: its weights take what that makes"
 
+HAS_ATTENTION = (
+    "its graph has attention, as MobileNetV4's hybrid nets have it, whose weights are read from "
+    "files of weights and of Keras alone, not from a runtime's: it runs in `Predictor`"
+)
+
 
 def rounded_scaling(scaling: Scaling | None) -> Scaling | None:
     """Return the scaling to -1 to 1 in place of one that is it but for rounding; others as is."""

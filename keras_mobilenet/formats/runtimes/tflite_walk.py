@@ -12,6 +12,7 @@ from keras_mobilenet.errors import CheckpointError
 from keras_mobilenet.formats.runtimes.known_nets import (
     ADDED,
     DENSE,
+    HAS_ATTENTION,
     INPUT,
     MULTIPLIED,
     Scaling,
@@ -165,6 +166,8 @@ def _check_pooled(walk: Walk, operator: Operator, number: int) -> None:
 
 
 def _another(walk: Walk, operator: Operator) -> CheckpointError:
+    if any(x.name == "BATCH_MATMUL" for x in walk.graph.operators):
+        return CheckpointError(HAS_ATTENTION)
     return CheckpointError(f"{_place(walk)} is {operator.name}, so this is another net")
 
 

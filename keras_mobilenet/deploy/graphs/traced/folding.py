@@ -19,6 +19,7 @@ from keras_mobilenet.deploy.graphs.traced.copies import (
 )
 from keras_mobilenet.deploy.graphs.traced.rounding import check_rounding
 from keras_mobilenet.models.model_files import info_of, set_info
+from keras_mobilenet.models.parts import find_nets
 
 # The kernel's axis of output channels; a depthwise kernel has two, (channel, multiplier).
 CHANNEL_AXES: Mapping[type, tuple[int, ...]] = {
@@ -51,7 +52,8 @@ def fold_batch_norm(model: Any) -> keras.Model:
     A batch norm is left as it is where folding is not safe, and named in a `UserWarning`: it does
     not follow a convolution or `Dense` layer directly, either of the two is used more than once,
     the convolution has an activation of its own or is of a class that is not Keras', the batch
-    norm runs over another axis or in training mode.
+    norm runs over another axis or in training mode. Those ahead of a MobileNet's attention, which
+    no convolution is before, stay without a word.
 
     Args:
         model: A built functional or `Sequential` Keras model.
@@ -75,6 +77,9 @@ def without_batch_norms(model: Any) -> keras.Model:
     left: list[str] = []
     folded = _folded(model, left)
     check_rounding(in_float32(model), in_float32(folded))
+    nets = find_nets(model)
+    known = {net.prefix + name for net in nets for name in net.description.lone_norms()}
+    left = [name for name in left if name not in known]
     if left:
         warnings.warn(
             f"Batch norms of model {model.name!r} that cannot be folded: {', '.join(left)}. "

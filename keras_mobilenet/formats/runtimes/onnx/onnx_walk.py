@@ -17,6 +17,7 @@ from keras_mobilenet.formats.arrays import ArrayLike
 from keras_mobilenet.formats.runtimes.known_nets import (
     ADDED,
     DENSE,
+    HAS_ATTENTION,
     INPUT,
     MULTIPLIED,
     Value,
@@ -121,6 +122,8 @@ class Walk:
         self.scaling: tuple[Curve, Curve] | None = None
         self._readers = Counter(name for node in graph.operations for name in node.inputs)
         self.channels_last = _first_turn(graph) == "Transpose"
+        products = (x for x in graph.operations if x.type == "MatMul")
+        self._attends = any(x.constants.keys().isdisjoint(x.inputs) for x in products)
         self._tensors = {graph.input: _Tensor(INPUT, channels_last=self.channels_last)}
         for node in graph.operations:
             self._follow(node)
@@ -160,6 +163,8 @@ class Walk:
 
     def another(self, node: Operation) -> CheckpointError:
         """Return the error about a node that no MobileNet has where it is."""
+        if self._attends:
+            return CheckpointError(HAS_ATTENTION)
         place = f"the node behind {len(self.steps)} convolutions"
         return CheckpointError(f"{place} is {node.type}, so this is another net")
 
