@@ -42,6 +42,8 @@ from keras_mobilenet.models.frozen import (
 )
 from keras_mobilenet.models.input_scaling import net_at_input, preprocessing_in_graph
 from keras_mobilenet.models.keras_check import check_archive
+from keras_mobilenet.models.layers.attention import MultiQueryAttention
+from keras_mobilenet.nets.net import REGISTERED_ATTENTION
 
 SUFFIX = ".keras"
 _infos: weakref.WeakKeyDictionary[Any, ModelInfo] = weakref.WeakKeyDictionary()
@@ -148,8 +150,9 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
     check_file(path, "Pass a whole .keras file.")
     info = _read_info(path)
     try:
-        check_archive(path)
-        model = keras.saving.load_model(path, safe_mode=True)
+        with keras.saving.custom_object_scope({REGISTERED_ATTENTION: MultiQueryAttention}):
+            check_archive(path)
+            model = keras.saving.load_model(path, safe_mode=True)
         if info is not None:
             check_classes(info, classes_of(model))
     except Exception as error:  # Keras raises nearly any type at a damaged or foreign file

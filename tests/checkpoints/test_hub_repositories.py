@@ -127,8 +127,8 @@ def test_a_name_that_is_none_is_told(text):
 
 
 def test_a_net_that_is_known_to_be_another_is_told_before_the_hub_is_asked():
-    with pytest.raises(ValueError, match="has attention between its convolutions"):
-        repository("hf://timm/mobilenetv4_hybrid_medium.e500_r224_in1k")
+    with pytest.raises(ValueError, match="smooths the images that it strides over"):
+        repository("hf://timm/mobilenetv4_conv_blur_medium.e500_r224_in1k")
     row = "timm/mobilenetv2_050.lamb_in1k"
     assert repository(f"hf://{row}") is None
     assert published_builder(f"hf://{row}", {}) == published_builder(row, {})

@@ -63,7 +63,7 @@ V4 = {
     ),
 }
 # Of timm's hybrid nets, as torch's FlopCounterMode counts them where attention is not one kernel:
-# values with the top and without; MACs by size; and factors of channels, which timm has beside them.
+# values with the top and without; MACs by size; and the factors of channels, which timm has too.
 V4_HYBRID = {
     "medium": (
         (11_144_312, 8_629_392),
