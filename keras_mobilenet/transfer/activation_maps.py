@@ -40,7 +40,7 @@ def cam(
         model: A classifier that ends in global average pooling and layers that are linear until
             the last activation: of a builder or `replace_top`, or of your own on a net, flat or
             nested, as in `Sequential([base, GlobalAveragePooling2D(), Dense(5, "softmax")])`.
-            With ReLU or hard-swish between those layers the map is not `exact`.
+            With ReLU, hard-swish or GELU between those layers the map is not `exact`.
         image: An image's file, or its pixels: `uint8` of shape `(height, width, 3)`, or 1 for
             greys. It is cropped, resized and scaled as the model's info says, and made grey for a
             model of one channel.

@@ -185,10 +185,11 @@ class _Walk:
             _check(len(taken) == 1, f"{config['name']} takes {len(taken)} inputs")
             return self._model(layer, taken[0])
         name = config["name"]
-        if kind == "MultiQueryAttention":
-            return self._attention(layer, taken)
-        _check(_is_keras_own(layer), f"{name} is a {kind} of the user's own")
+        ours = layer.get("registered_name") == REGISTERED_ATTENTION
+        _check(ours or _is_keras_own(layer), f"{name} is a {kind} of the user's own")
         _check(_dtype(config.get("dtype")) in _DTYPES, f"{name} computes in {config.get('dtype')}")
+        if ours:
+            return self._attention(config, taken)
         if kind in ("Add", "Multiply"):
             _check(len(taken) == 2, f"{name} takes {len(taken)} inputs")
             return self._put(name, "add" if kind == "Add" else "multiply", taken)
@@ -200,13 +201,11 @@ class _Walk:
             raise UnknownLayerError(f"{name} is a {kind}")
         return make(self, config, taken[0])
 
-    def _attention(self, layer: _Config, taken: list[str]) -> str:
-        name = layer["config"]["name"]
-        ours = layer.get("registered_name") == REGISTERED_ATTENTION
-        _check(ours, f"{name} is a {layer['class_name']} of the user's own")
+    def _attention(self, config: _Config, taken: list[str]) -> str:
+        name = config["name"]
         _check(len(taken) == 3, f"{name} takes {len(taken)} inputs")
         for x in taken:
-            self._image(layer["config"], x)
+            self._image(config, x)
         queries, keys, values = (self._shapes[x] for x in taken)
         sound = keys == values and queries[-1] % keys[-1] == 0
         _check(sound, f"{name} takes unlike images")

@@ -147,10 +147,8 @@ def activated(activation: Activation, x: Array) -> Array:
     return x
 
 
-_ERF_REACH, _ERF_PLACES = (
-    6,
-    256,
-)  # beyond the former it is 1; of the latter there are so many a unit
+_ERF_REACH = 6  # beyond it the error function is 1
+_ERF_PLACES = 256  # of the table, between one number and the next
 
 
 @functools.cache
