@@ -246,7 +246,7 @@ class Own(keras.layers.Layer):
 
 UNKNOWN = {
     "a layer of the user's own": (lambda: small(Own()), "Own"),
-    "an activation": (lambda: small(top=keras.layers.Dense(3, "gelu")), "activates by gelu"),
+    "an activation": (lambda: small(top=keras.layers.Dense(3, "elu")), "activates by elu"),
     "a convolution in groups": (
         lambda: small(keras.layers.Conv2D(3, 1, groups=3)),
         "several strides",

@@ -110,9 +110,7 @@ def _rearranged(name: str, array: ArrayLike, axes: pytorch_names.Axes) -> ArrayL
 
 def _scaled(scale: str, arrays: Mapping[str, ArrayLike], array: ArrayLike) -> ArrayLike:
     if scale not in arrays:
-        raise CheckpointError(
-            f"{scale} is missing, by which the channels of a block are multiplied"
-        )
+        raise CheckpointError(f"{scale} is missing, which multiplies what a block puts out")
     try:
         return scaled(array, arrays[scale])
     except ValueError as error:
