@@ -99,11 +99,12 @@ def windows_of(model: Any) -> tuple[list[Window] | None, ZerosOf | None]:
         return None, net.family.zeros
     if net.stem is not None:
         strided.insert(0, net.stem)
-    layers = [*net.layers.values()]
+    names = {id(layer): name for name, layer in net.layers.items()}
     windows = []
     for layer in strided:
-        before = layers[layers.index(layer) - 1] if layer is not layers[0] else layer
-        first = before if type(before).__name__ == "ZeroPadding2D" else layer
+        before = net.description.inputs[names[id(layer)]]
+        pad = net.layers.get(before[0].name) if before else None
+        first = pad if pad is not None and type(pad).__name__ == "ZeroPadding2D" else layer
         shape = first.input.shape
         height, width = shape[2:] if layer.data_format == "channels_first" else shape[1:3]
         kernel, stride = int(layer.kernel_size[0]), int(layer.strides[0])

@@ -134,7 +134,7 @@ def _timm_v4(net: Net) -> Iterator[_Pair]:
         layers = _convolutions(net, part)
         strides = any(layer.image_stride > 1 for layer in layers)
         stage, number = (stage + 1, 0) if strides else (stage, number + 1)
-        if layers[0].role == "query":
+        if any(layer.role == "query" for layer in layers):
             yield from _timm_attention(net, part, f"blocks.{stage}.{number}")
         else:
             yield from _timm_v4_block(layers, f"blocks.{stage}.{number}")
@@ -163,16 +163,13 @@ def _timm_attention(net: Net, part: str, prefix: str) -> Iterator[_Pair]:
     """Yield the names of a block whose batch norm is behind no convolution of its own."""
     norm, *_ = net.parts[part]
     yield net.inputs[norm.name][0], "", f"{prefix}.norm"
-    reducing: list[Layer] = []  # what stands ahead of the next projection
-    for layer in _convolutions(net, part):
-        if layer.role == REDUCE:
-            reducing.append(layer)
-            continue
-        theirs = f"{prefix}.attn.{_TIMM_ATTENTION[layer.role]}"
-        for first in reducing:
-            yield first, f"{theirs}.down_conv", f"{theirs}.norm"
-        yield layer, f"{theirs}.proj", ""
-        reducing = []
+    layers = _convolutions(net, part)
+    reducing = (layer for layer in layers if layer.role == REDUCE)
+    for role, layer in zip(("key", "value"), reducing, strict=False):
+        yield layer, f"{prefix}.attn.{role}.down_conv", f"{prefix}.attn.{role}.norm"
+    for layer in layers:
+        if layer.role != REDUCE:
+            yield layer, f"{prefix}.attn.{_TIMM_ATTENTION[layer.role]}.proj", ""
 
 
 def _torchvision(net: Net) -> Iterator[_Pair]:

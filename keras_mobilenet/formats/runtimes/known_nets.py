@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -108,7 +107,8 @@ class Candidate:
     @cached_property
     def zeros(self) -> Mapping[str, tuple[Zeros, Zeros]]:
         """What layers of their own pad, by the name of the convolution behind; others pad SAME."""
-        return {x.name: before.pad for before, x in pairwise(self.net) if x.padding == "valid"}
+        valid = (layer.name for layer in self.net if layer.padding == "valid")
+        return {name: self.net.inputs[name][0].pad for name in valid}
 
 
 def _candidates() -> Iterator[Candidate]:

@@ -30,11 +30,12 @@ def steps(layers: Sequence[LayerCost]) -> Iterator[Step]:
     source: dict[str, LayerCost] = {}  # the operation that a layer's values come from
     taken: dict[str, tuple[LayerCost, ...]] = {}
     by_name = {layer.name: layer for layer in layers}
-    for i, layer in enumerate(layers):
+    takers = {name: layer for layer in layers for name in layer.inputs}
+    for layer in layers:
         # What feeds the first layer of a part of a net is not known: as large as its output.
         before = tuple(source[name] for name in layer.inputs if name in source) or (layer,)
         fused = (layer.kind in _FREE and not _stands_alone(layer, by_name)) or (
-            layer.kind == "ZeroPadding2D" and _pads_alike(layer, layers[i + 1], before)
+            layer.kind == "ZeroPadding2D" and _pads_alike(layer, takers[layer.name], before)
         )
         source[layer.name] = before[0] if fused else layer
         if not fused and layer.kind != "InputLayer":

@@ -9,8 +9,8 @@ Source: Qin et al., 2024, arXiv 2404.10518, section 3.2, "Mobile MQA"; Shazeer, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from keras_mobilenet.nets.conventions import Padding, centred_zeros
 from keras_mobilenet.nets.families.v3 import normalised
@@ -35,37 +35,45 @@ class Attention:
 def attention(block: Attention, before: Layer) -> list[Layer]:
     """Return a block's layers, which take what the layer before them puts out.
 
-    The batch norm stands first, and what takes it are no neighbours in the list.
+    Keras orders them by how far they are from the output: what makes the keys stands beside what
+    makes the values, and each says what it takes.
     """
     name, part, channels = block.name, block.part, before.channels
     wide = block.heads * block.depth
     norm = Layer(f"{name}_bn", "BatchNormalization", part, channels)
-    query = convolution(f"{name}_query", part, "query", (1, 1, channels, wide))
-    layers = [norm, query]
-    for role in ("key", "value"):
-        layers += _made_of(norm, role, block)
-    answers = (query.name, f"{name}_key", f"{name}_value")
-    layers.append(Layer(f"{name}_attend", "MultiQueryAttention", part, wide, inputs=answers))
-    layers.append(convolution(f"{name}_project", part, "project", (1, 1, wide, block.filters)))
+    keys, values = (_reduced(norm, f"{name}_{role}", block) for role in ("key", "value"))
+    layers = [norm, *chain(*zip(keys, values, strict=True))]
+    answers: list[str] = []
+    rows: tuple[tuple[Role, Layer, int], ...] = (
+        ("query", norm, wide),
+        ("key", keys[-1] if keys else norm, block.depth),
+        ("value", values[-1] if values else norm, block.depth),
+    )
+    for role, taken, depth in rows:
+        kernel = (1, 1, channels, depth)
+        answers.append(f"{name}_{role}")
+        layers.append(convolution(answers[-1], part, role, kernel, inputs=(taken.name,)))
+    attend = Layer(f"{name}_attend", "MultiQueryAttention", part, wide, inputs=tuple(answers))
+    project = convolution(f"{name}_project", part, "project", (1, 1, wide, block.filters))
+    layers += [attend, project]
     if channels == block.filters:
-        layers.append(skip(f"{name}_add", before, layers[-1]))
+        layers.append(skip(f"{name}_add", before, project))
     return layers
 
 
-def _made_of(norm: Layer, role: Role, block: Attention) -> Iterator[Layer]:
-    """Yield what makes keys or values of a batch norm's output."""
-    name, part, channels = f"{block.name}_{role}", block.part, norm.channels
-    layers: list[Layer] = []
-    if block.kernel:
-        pads = block.padding == "symmetric"
-        if pads:
-            zeros = (centred_zeros(block.kernel),) * 2
-            layers.append(Layer(f"{name}_pad", "ZeroPadding2D", part, channels, pad=zeros))
-        layers += normalised(
+def _reduced(norm: Layer, name: str, block: Attention) -> list[Layer]:
+    """Return what makes fewer pixels of a batch norm's output; nothing where all are taken."""
+    if not block.kernel:
+        return []
+    pads, part, channels = block.padding == "symmetric", block.part, norm.channels
+    zeros = (centred_zeros(block.kernel),) * 2
+    pad = [Layer(f"{name}_pad", "ZeroPadding2D", part, channels, pad=zeros)] if pads else []
+    layers = [
+        *pad,
+        *normalised(
             f"{name}_reduce", part, REDUCE, (block.kernel, block.kernel, channels, 1),
             stride=STRIDE, padding="valid" if pads else "same",
-        )  # fmt: skip
-    layers.append(convolution(name, part, role, (1, 1, channels, block.depth)))
-    first, *others = layers
-    yield replace(first, inputs=(norm.name,))
-    yield from others
+        ),
+    ]  # fmt: skip
+    taken = [norm, *layers[:-1]]
+    return [replace(x, inputs=(y.name,)) for x, y in zip(layers, taken, strict=True)]
