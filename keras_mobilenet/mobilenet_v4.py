@@ -249,11 +249,13 @@ def MobileNetV4HybridMedium(  # noqa: N802 - as Keras names builders
     initializer: Any = "glorot_uniform",
     weight_decay: float | None = None,
 ) -> keras.Model:
-    """Return a MobileNetV4-Conv-M as a functional Keras model.
+    """Return a MobileNetV4-Hybrid-M, with attention in its later blocks, as a functional model.
 
-    Arguments, returns, errors and source are those of `MobileNetV4ConvSmall`, but for the size,
-    256 x 256 by default, and the blocks, by default the paper's twenty-two,
-    `keras_mobilenet.nets.families.v4_hybrid.MEDIUM`.
+    Arguments, returns and errors are those of `MobileNetV4ConvSmall`, but for the size, 256 x 256
+    by default, the blocks, by default timm's thirty-one,
+    `keras_mobilenet.nets.families.v4_hybrid.MEDIUM`, and `output_stride`, which must be 32.
+
+    Source: Qin et al., 2024, arXiv 2404.10518; timm 1.0.31, `mobilenetv4_hybrid_medium`.
     """
     return build_model(
         v4_hybrid.MEDIUM_FAMILY,
