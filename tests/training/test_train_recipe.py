@@ -41,9 +41,10 @@ def test_the_command_has_the_same_defaults():
 
     ours = {name: p.default for name, p in inspect.signature(train).parameters.items()}
     typed = {name: p.default for name, p in inspect.signature(command).parameters.items()}
-    for name in set(typed) - {"folder", "out", "val"}:
+    for name in set(typed) - {"folder", "out", "val", "size"}:
         assert typed[name] == ours[name], name
     assert typed["val"] == str(ours["validation"])
+    assert str(typed["size"]) == str(ours["size"])
 
 
 @pytest.mark.parametrize(
