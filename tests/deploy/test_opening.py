@@ -93,10 +93,10 @@ def test_an_operator_that_is_not_known_is_tried_out_first(tmp_path, monkeypatch)
     assert tried == [(str(path), "litert")]
 
 
-def onnx_file(path, nodes, outputs=((5,),)):
+def onnx_file(path, nodes, kind="FLOAT"):
     """Write an ONNX file of one input and these nodes; the last ones make the outputs."""
     onnx = pytest.importorskip("onnx")
-    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.DataType.Value(kind)
     graph = onnx.helper.make_graph(nodes, "x", [value("x", kind, [1, 5])], [value("y", kind, None)])
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
 
@@ -106,6 +106,13 @@ def constant(name, values):
 
     array = onnx.numpy_helper.from_array(np.array(values))
     return onnx.helper.make_node("Constant", [], [name], value=array)
+
+
+def test_an_onnx_file_of_another_type_says_which_it_takes(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    onnx_file(tmp_path / "x.onnx", [onnx.helper.make_node("Neg", ["x"], ["y"])], "FLOAT16")
+    with pytest.raises(CheckpointError, match=r"it takes tensor.float16., where tensor.float. or"):
+        Predictor(tmp_path / "x.onnx", engine="onnxruntime")
 
 
 def test_an_onnx_constant_of_16_gib_is_refused(tmp_path):

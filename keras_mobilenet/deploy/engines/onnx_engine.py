@@ -34,6 +34,10 @@ class ONNXEngine(Engine):
         options.log_severity_level = 3
         self._session = runtime.InferenceSession(source, options, ["CPUExecutionProvider"])
         (tensor,), (output,) = self._session.get_inputs(), self._session.get_outputs()
+        if tensor.type not in _DTYPES:
+            raise ValueError(
+                f"it takes {tensor.type}, where tensor(float) or tensor(uint8) is read"
+            )
         self._names = [output.name], tensor.name
         self._batch = settings.batch_size or _BATCH
         self.input_shape = known(tensor.shape[1:])

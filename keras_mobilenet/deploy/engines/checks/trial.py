@@ -52,6 +52,9 @@ def _onnxruntime(path: str) -> None:
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
     kinds = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+    for x in session.get_inputs():
+        if x.type not in kinds:
+            raise ValueError(f"it takes {x.type}, where {' or '.join(kinds)} is read")
     inputs = {x.name: _zeros(x.shape, kinds[x.type]) for x in session.get_inputs()}
     session.run(None, inputs)
 
