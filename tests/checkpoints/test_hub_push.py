@@ -151,7 +151,11 @@ def test_without_a_token_it_is_told_how_to_get_one_before_anything_is_written(
     folder, served, hub_client, tmp_path
 ):
     hub_client(HF_ENDPOINT=served.url)
-    result = command(tmp_path / "run", "--push", NAME, "--yes")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("model.keras", "metrics.json"):
+        (run / name).write_text("{}")
+    result = command(run, "--push", NAME, "--yes")
     assert isinstance(result.exception, UploadError)
     assert "no token of yours.\nFirst log in with `hf auth login`" in str(result.exception)
     assert served.asked == []

@@ -27,10 +27,10 @@ from keras_mobilenet.deploy.bench.timing import Timings, interleaved, timed_for
 from keras_mobilenet.deploy.comparison import Difference, difference, generated_images
 from keras_mobilenet.deploy.engines.engine import chunks
 from keras_mobilenet.deploy.graphs.calibration import calibration_samples
-from keras_mobilenet.deploy.graphs.operations import WEIGHTED, Graph
+from keras_mobilenet.deploy.graphs.operations import WEIGHTED, Graph, Operation
 from keras_mobilenet.deploy.opened import Opened, open_model
 from keras_mobilenet.display.summaries import layer_rows
-from keras_mobilenet.nets.costs.layers import kernel_macs
+from keras_mobilenet.nets.costs.layers import attention_macs, kernel_macs
 from keras_mobilenet.nets.net import Shape
 
 PACKAGES = ("keras-mobilenet", "keras", "tensorflow", "numpy", "ai-edge-litert", "openvino",
@@ -266,12 +266,20 @@ def _keras_macs(model: Any) -> list[int | None]:
 
 
 def _graph_macs(graph: Graph) -> list[int | None]:
-    weighted = [x for x in graph.operations if x.kind in WEIGHTED]
-    places = [graph.shapes[x.name][:-1] for x in weighted]
-    return [
-        None if None in at else kernel_macs(x.kernel.shape, cast(Shape, at))
-        for x, at in zip(weighted, places, strict=True)
-    ]
+    return [_macs(graph, x) for x in graph.operations if x.kind in (*WEIGHTED, "attention")]
+
+
+def _macs(graph: Graph, operation: Operation) -> int | None:
+    """Return the MACs of an operation; None of images of any size."""
+    attends = operation.kind == "attention"
+    names = operation.inputs[:2] if attends else (operation.name,)
+    shapes = [graph.shapes[name] for name in names]
+    if any(None in shape for shape in shapes):
+        return None
+    known = cast(list[Shape], shapes)
+    if attends:
+        return attention_macs(*known)
+    return kernel_macs(operation.kernel.shape, known[0][:-1])
 
 
 def _keras_beside(report: BenchReport) -> list[str]:
