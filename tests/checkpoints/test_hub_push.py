@@ -154,7 +154,7 @@ def test_without_a_token_it_is_told_how_to_get_one_before_anything_is_written(
     run = tmp_path / "run"
     run.mkdir()
     for name in ("model.keras", "metrics.json"):
-        (run / name).write_text("{}")
+        (run / name).write_text('{"settings": {}}')
     result = command(run, "--push", NAME, "--yes")
     assert isinstance(result.exception, UploadError)
     assert "no token of yours.\nFirst log in with `hf auth login`" in str(result.exception)
