@@ -121,22 +121,31 @@ def build_both(case):
     shape = case["input_shape"]
     if case["data_format"] == "channels_first" and shape is not None:
         arguments["input_shape"] = (shape[2], *shape[:2])
-    theirs = seeded(getattr(keras.applications, case["net"]), weights=None, **arguments)
-    return seeded(getattr(keras_mobilenet, case["net"]), weights=None, **arguments), theirs
+    ours, theirs = (seeded(getattr(x, case["net"]), weights=None, **arguments) for x in PACKAGES)
+    return ours, theirs
 
 
 def seeded(build, /, **arguments):
-    keras.utils.set_random_seed(3)
-    keras.utils.clear_session(free_memory=False)  # and with it the numbers in names
-    model = build(**arguments)
-    model.next_draws = next_draws()
+    """Build from a seed of Python's, which all initializers go by, and of NumPy's."""
+    random.seed(3)
+    np.random.seed(3)
+    model = built(build, **arguments)
+    model.next_draws = random.random(), np.random.random()
     return model
 
 
-def next_draws():
-    """What a user's own layers and programs draw from each generator that the seed sets."""
+def seeded_by_keras(build, /, **arguments):
+    """Build from a seed of each generator, at which TensorFlow throws its kernels away."""
+    keras.utils.set_random_seed(3)
+    model = built(build, **arguments)
     draws = (random.random(), np.random.random(), keras.random.uniform(()), tf.random.uniform(()))
-    return [float(draw) for draw in draws]
+    model.next_draws = [float(draw) for draw in draws]  # a user's own layers and programs draw them
+    return model
+
+
+def built(build, /, **arguments):
+    keras.utils.clear_session(free_memory=False)  # and with it the numbers in names
+    return build(**arguments)
 
 
 def assert_same_layers(ours, theirs):
@@ -229,9 +238,10 @@ def test_same_model_under_a_dtype_policy(policy, net):
     keras.config.set_dtype_policy(policy)
     try:
         options = {"input_shape": (64, 64, 3), "alpha": 0.25, "weights": None}
-        ours, theirs = (seeded(getattr(x, net), **options) for x in PACKAGES)
+        ours, theirs = (seeded_by_keras(getattr(x, net), **options) for x in PACKAGES)
         assert_same_layers(ours, theirs)
         assert_same_weights(ours, theirs)
+        assert_same_values(ours, theirs)
         randomise(theirs)
         assert_same_outputs(ours, theirs)
     finally:
