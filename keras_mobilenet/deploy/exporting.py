@@ -470,11 +470,12 @@ def _check_tolerance(report: ExportReport) -> None:
             "training diverged."
         )
     if infinite[1]:
-        rounded = {
-            "float16": "float16 ends at 65504, and values in the model are beyond it: export "
-            "with another `quantize`, or None for float32",
-        }
-        remedy = rounded.get(report.quantize or "", "Choose another `quantize` or format")
+        remedy = "Choose another `quantize` or format"
+        if report.quantize == "float16":
+            remedy = (
+                "float16 ends at 65504, and values in the model are beyond it: export with "
+                "another `quantize`, or None for float32"
+            )
         raise AccuracyError(
             f"The export to {report.path} puts out {infinite[1]:.1%} infinite or NaN values, where "
             f"the model does not. {wrote} {remedy}."

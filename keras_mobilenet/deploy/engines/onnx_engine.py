@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_mobilenet.deploy.engines.checks.trial import onnx_dtype
 from keras_mobilenet.deploy.engines.engine import Engine, EngineSettings, chunks, known
 from keras_mobilenet.deploy.engines.runtimes import import_onnxruntime
 from keras_mobilenet.deploy.graphs.operations import Graph, simplified
@@ -20,7 +21,6 @@ _BATCH = 16
 _GRAPH, _NODES, _OPERATOR = 7, 1, 4  # fields of ModelProto, GraphProto and NodeProto
 _INTEGER = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger",
                       "QuantizeLinear", "DynamicQuantizeLinear"})  # fmt: skip
-_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
 class ONNXEngine(Engine):
@@ -34,14 +34,10 @@ class ONNXEngine(Engine):
         options.log_severity_level = 3
         self._session = runtime.InferenceSession(source, options, ["CPUExecutionProvider"])
         (tensor,), (output,) = self._session.get_inputs(), self._session.get_outputs()
-        if tensor.type not in _DTYPES:
-            raise ValueError(
-                f"it takes {tensor.type}, where tensor(float) or tensor(uint8) is read"
-            )
         self._names = [output.name], tensor.name
         self._batch = settings.batch_size or _BATCH
         self.input_shape = known(tensor.shape[1:])
-        self.input_dtype = np.dtype(_DTYPES[tensor.type])
+        self.input_dtype = np.dtype(onnx_dtype(tensor.type))
         self.output_shape = known(output.shape[1:])
         self.precision = _precision(source)
 

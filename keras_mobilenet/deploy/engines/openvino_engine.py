@@ -250,26 +250,20 @@ def _without_bar(init: Any) -> Any:
     return with_bar_or_without
 
 
-def _preprocessing_of_codes(graph: Any, path: str) -> Preprocessing | None:
-    """Return how pixels become the input of a `.tflite` file that takes codes."""
-    taken = graph.input(0).element_type
-    if not (_is_tflite(path) and taken.is_integral()):
-        return None
-    return preprocessing_of_codes(taken.to_dtype(), *_quantization(path)[0])
-
-
-def _in_real_numbers(graph: Any, path: str) -> Any:
+def _in_real_numbers(graph: Any, path: str) -> tuple[Any, Preprocessing | None]:
     """Return the graph of a file which takes and gives real numbers, or takes pixels.
 
     A quantised `.tflite` takes and gives codes, and OpenVINO leaves to the caller what they mean.
+    How pixels become the codes that it takes is returned, too.
     """
     types = graph.input(0).element_type, graph.output(0).element_type
-    if not _is_tflite(path) or not any(x.is_integral() for x in types):
-        return graph
+    if not path.lower().endswith(".tflite") or not any(x.is_integral() for x in types):
+        return graph, None
     openvino = import_openvino()
     steps = openvino.preprocess.PrePostProcessor(graph)
     taken, given = _quantization(path)
-    pixels = types[0] == openvino.Type.u8 and _preprocessing_of_codes(graph, path) is not None
+    preprocessing = preprocessing_of_codes(types[0].to_dtype(), *taken)
+    pixels = types[0] == openvino.Type.u8 and preprocessing is not None
     if types[0].is_integral() and not pixels:
         steps.input().tensor().set_element_type(openvino.Type.f32)
         steps.input().preprocess().custom(lambda x: _coded(x, *taken, types[0]).output(0))
@@ -277,11 +271,7 @@ def _in_real_numbers(graph: Any, path: str) -> Any:
         steps.output().postprocess().convert_element_type(openvino.Type.f32)
         if given[0]:
             steps.output().postprocess().custom(lambda y: _decoded(y, *given).output(0))
-    return steps.build()
-
-
-def _is_tflite(path: str) -> bool:
-    return path.lower().endswith(".tflite")
+    return steps.build(), preprocessing
 
 
 def _quantization(path: str) -> tuple[tuple[float, int], tuple[float, int]]:
@@ -322,9 +312,9 @@ def open_file(path: str, settings: EngineSettings) -> Engine:
         graph = openvino.Core().read_model(path)
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise ValueError("it has not one input and one output")
-        made = _preprocessing_of_codes(graph, path)
-        engine = OpenVINOEngine(_in_real_numbers(graph, path), settings)
-        engine.input_preprocessing = made
+        graph, preprocessing = _in_real_numbers(graph, path)
+        engine = OpenVINOEngine(graph, settings)
+        engine.input_preprocessing = preprocessing
         return engine
     except (CheckpointError, PrecisionError):
         raise

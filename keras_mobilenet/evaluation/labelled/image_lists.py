@@ -64,10 +64,10 @@ def list_images(data: Data, argument: str = "data") -> Listing:
 
 
 def _with_lists_of_classes(listing: Listing) -> Listing:
-    """Return a listing whose problems tell, too, of labels that look like several classes.
+    """Return a listing that has among its problems the labels that look like several classes.
 
-    Such a label is a class of its own here, as an image has one class in a list. It is told where
-    its parts are other images' labels: of a class' name that has a comma in it they are not.
+    Each is one class here, as an image has one label in a list. It is a problem where its parts are
+    other images' labels; the parts of a class name with a comma in it are not.
     """
     labels = {label for _, label in listing.pairs}
     what = (

@@ -12,6 +12,7 @@ from typing import Any
 
 from keras_mobilenet.nets.conventions import Conventions
 from keras_mobilenet.nets.net import (
+    ATTENDING,
     ATTENTION_MODULE,
     HARD_SIGMOID,
     REGISTERED_ATTENTION,
@@ -30,7 +31,7 @@ _FLOAT32 = {
 KERAS_ACTIVATIONS = {"hard_swish": "hard_silu"}  # Keras' own names of activations
 _SHIFT, _SHARE = 3.0, 1.0 / 6.0  # of a hard sigmoid, around its ReLU
 _BUILT = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "ZeroPadding2D", "Flatten",
-          "Add", "Multiply", "MultiQueryAttention")  # fmt: skip
+          "Add", "Multiply", ATTENDING)  # fmt: skip
 _CALLED_WITH = {"BatchNormalization": {"mask": None}, "Dropout": {"training": False}}
 
 
@@ -105,7 +106,7 @@ class _Walk:
         several = len(taken) > 1
         options = _CALLED_WITH.get(layer.kind, {})
         node = {"args": [[*taken] if several else taken[0]], "kwargs": options}
-        ours = layer.kind == "MultiQueryAttention"
+        ours = layer.kind == ATTENDING
         module = ATTENTION_MODULE if ours else "keras.layers"
         entry = _entry(module, layer.kind, config, [node])
         if layer.kind == "BatchNormalization":
@@ -277,7 +278,7 @@ _OWN: Mapping[str, Any] = {
     "GlobalAveragePooling2D": _pool,
     "GlobalMaxPooling2D": _pool,
     "Multiply": lambda *_: {},
-    "MultiQueryAttention": lambda *_: _LAST,
+    ATTENDING: lambda *_: _LAST,
     "ReLU": _relu,
     "Rescaling": lambda _, settings: dict(zip(("scale", "offset"), settings.scaling, strict=True)),
     "Reshape": lambda layer, _: {"target_shape": [layer.channels]},

@@ -51,12 +51,20 @@ def _onnxruntime(path: str) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-    kinds = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
-    for x in session.get_inputs():
-        if x.type not in kinds:
-            raise ValueError(f"it takes {x.type}, where {' or '.join(kinds)} is read")
-    inputs = {x.name: _zeros(x.shape, kinds[x.type]) for x in session.get_inputs()}
+    inputs = {x.name: _zeros(x.shape, onnx_dtype(x.type)) for x in session.get_inputs()}
     session.run(None, inputs)
+
+
+def onnx_dtype(kind: str) -> str:
+    """Return NumPy's name of the type of an ONNX input, as in `"tensor(float)"`.
+
+    Raises:
+        ValueError: it is none that is read.
+    """
+    kinds = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+    if kind not in kinds:
+        raise ValueError(f"it takes {kind}, where {' or '.join(kinds)} is read")
+    return kinds[kind]
 
 
 def _openvino(path: str) -> None:
